@@ -1,0 +1,1 @@
+"""Quick linear force fields on descriptors: for checks and for proofs."""

@@ -1,0 +1,1 @@
+"""The multi-kernel edge-attention graph autoencoder, its training and its clusters."""

@@ -1,0 +1,1 @@
+"""Clusters and distances to kept frames, per configuration group."""
