@@ -1,0 +1,121 @@
+"""The sparse similarity graph: nodes are environments, edges join those whose descriptors are near."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class NearestAnchors:
+    """For each of N environments its k nearest anchors of the same element, nearest first.
+
+    Attributes
+    ----------
+    index
+        (N, k) int64 into the anchors; where an element has fewer than k anchors the first is repeated.
+    distance
+        (N, k) Euclidean distance, float32; infinite where repeated.
+    """
+
+    index: np.ndarray
+    distance: np.ndarray
+
+
+def nearest_anchors(
+    X: np.ndarray, species: np.ndarray, anchors: np.ndarray, anchor_species: np.ndarray, k: int
+) -> NearestAnchors:
+    """Search exactly, element by element: an edge never joins environments of different central elements.
+
+    Parameters
+    ----------
+    X
+        (N, D) float32.
+    species
+        (N,) atomic number at the centre.
+    anchors, anchor_species
+        (A, D) float32 and (A,).
+    k
+        Edges per environment.
+
+    Raises
+    ------
+    ValueError
+        An element of ``species`` has no anchor.
+    """
+    import faiss
+
+    index = np.zeros((len(X), k), np.int64)
+    distance = np.full((len(X), k), np.inf, np.float32)
+    for z in np.unique(species):
+        rows, columns = np.flatnonzero(species == z), np.flatnonzero(anchor_species == z)
+        if len(columns) == 0:
+            message = f"no anchor for element {int(z)}"
+            raise ValueError(message)
+        base = np.ascontiguousarray(anchors[columns], dtype=np.float32)
+        # Shifting the origin into the data keeps |x|^2 + |a|^2 - 2 x.a from cancelling in float32.
+        origin = base.mean(axis=0)
+        search = faiss.IndexFlatL2(base.shape[1])
+        search.add(base - origin)
+        width = min(k, len(columns))
+        squared, found = search.search(np.ascontiguousarray(X[rows], dtype=np.float32) - origin, width)
+        index[rows, :width] = columns[found]
+        index[rows, width:] = columns[found[:, :1]]
+        distance[rows, :width] = np.sqrt(np.maximum(squared, 0.0))
+    return NearestAnchors(index, distance)
+
+
+def components(edges: np.ndarray, size: int) -> np.ndarray:
+    """Return the connected component of each of ``size`` nodes, numbered by first node; edges (E, 2)."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    matrix = coo_matrix((np.ones(len(edges), np.int8), (edges[:, 0], edges[:, 1])), shape=(size, size))
+    labels: np.ndarray = connected_components(matrix, directed=False)[1]
+    return labels
+
+
+def distinct_rows(X: np.ndarray) -> np.ndarray:
+    """Return the index of the first of each set of rows that agree to five digits of the largest entry, ascending."""
+    step = 1e-5 * float(np.abs(X).max(initial=0.0)) or 1.0
+    rounded = np.ascontiguousarray(np.round(X / step).astype(np.int32))
+    keys = rounded.view(np.dtype((np.void, rounded.dtype.itemsize * rounded.shape[1]))).ravel()
+    return np.sort(np.unique(keys, return_index=True)[1])
+
+
+def importance_sample(
+    X: np.ndarray, size: int, rng: np.random.Generator, weight: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw rows so that weighted sums of squared distances over the sample estimate those over all rows.
+
+    Half of the probability goes to each row's weight, half to its weighted squared distance from the mean, so that
+    rare, far rows are not missed: the lightweight coreset of Bachem, Lucic, Krause (KDD 2018), algorithm 1, drawn
+    without replacement.
+
+    Parameters
+    ----------
+    X
+        (N, D).
+    size
+        Rows to draw; all rows are returned, with their own weights, if there are no more than that.
+    rng
+        Source of randomness.
+    weight
+        (N,) weight of each row; 1 by default.
+
+    Returns
+    -------
+    rows, weights
+        (M,) ascending indices and their weights.
+    """
+    weight = np.ones(len(X)) if weight is None else np.asarray(weight, dtype=np.float64)
+    if len(X) <= size:
+        return np.arange(len(X)), weight
+    share = weight / weight.sum()
+    centre = share @ X
+    squared = np.einsum("nd,nd->n", X - centre, X - centre, dtype=np.float64) * weight
+    total = squared.sum()
+    probability = share if total == 0 else 0.5 * share + 0.5 * squared / total
+    rows = np.sort(rng.choice(len(X), size, replace=False, p=probability / probability.sum()))
+    return rows, weight[rows] / (size * probability[rows])
