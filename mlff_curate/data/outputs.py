@@ -1,0 +1,74 @@
+"""Files out: whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from mlff_curate.errors import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+def require_free(outputs: Sequence[Path], inputs: Sequence[Path], *, overwrite: bool) -> None:
+    """Refuse outputs before any work is done.
+
+    Raises
+    ------
+    OutputError
+        An output is an input, two outputs are one, an output exists and is not to be replaced, or its folder does
+        not.
+    """
+    read = {path.resolve() for path in inputs}
+    seen: set[Path] = set()
+    for path in outputs:
+        place = path.resolve()
+        if place in read:
+            raise OutputError("is an input: an input is never replaced", file=str(path))
+        if place in seen:
+            raise OutputError("would be written twice", file=str(path))
+        seen.add(place)
+        if place.is_dir():
+            raise OutputError("is a folder", file=str(path))
+        if place.exists() and not overwrite:
+            raise OutputError("exists already: say --overwrite to replace it", file=str(path))
+        if not place.parent.is_dir():
+            raise OutputError("its folder does not exist", file=str(path))
+        if not os.access(place.parent, os.W_OK):
+            raise OutputError("its folder cannot be written to", file=str(path))
+
+
+@contextmanager
+def whole_files(*paths: Path) -> Iterator[list[BinaryIO]]:
+    """Open files for writing that appear under their names together, once all are complete.
+
+    They are written under temporary names in the same folders. On any exception, Ctrl-C included, nothing is left.
+    """
+    temporary: list[Path] = []
+    streams: list[BinaryIO] = []
+    try:
+        for path in paths:
+            handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.resolve().parent)
+            temporary.append(Path(name))
+            streams.append(os.fdopen(handle, "wb"))
+        yield streams
+        umask = os.umask(0)
+        os.umask(umask)
+        for stream, part in zip(streams, temporary, strict=True):
+            stream.flush()
+            os.fsync(stream.fileno())
+            stream.close()
+            part.chmod(0o666 & ~umask)  # mkstemp makes private files; an output is as public as any other
+        for part, path in zip(temporary, paths, strict=True):
+            part.replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot be written ({error.strerror or error})", file=str(paths[0])) from error
+    finally:
+        for stream in streams:
+            stream.close()
+        for part in temporary:
+            part.unlink(missing_ok=True)

@@ -1,0 +1,149 @@
+"""Files to frames, as a stream."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from mlff_curate.data.extxyz import parse_frame, split_frames
+from mlff_curate.data.frames import Frame, content_digest
+from mlff_curate.data.soundness import require_sound
+from mlff_curate.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from ase import Atoms
+
+_REFUSED = {"bundletrajectory"}
+"""Formats of ASE whose files may hold pickled Python objects: reading one could run code."""
+
+
+def read_frames(paths: str | Path | Iterable[str | Path], type_map: Sequence[str] = ()) -> Iterator[Frame]:
+    """Read the frames of one or more files, one at a time.
+
+    Parameters
+    ----------
+    paths
+        Files in extxyz (also gzipped), LAMMPS dumps, or anything else that ASE reads.
+    type_map
+        Chemical symbols of the types 1, 2, ... of files that know types only, such as LAMMPS dumps.
+
+    Yields
+    ------
+    Frame
+        In the order of the files and of the frames in them.
+
+    Raises
+    ------
+    DataError
+        A file is missing, empty or unreadable, or holds a frame that is no frame; see :mod:`mlff_curate.data`.
+    """
+    for path in [paths] if isinstance(paths, (str, Path)) else paths:
+        yield from _read_file(Path(path), tuple(type_map))
+
+
+def _read_file(path: Path, type_map: Sequence[str]) -> Iterator[Frame]:
+    name = str(path)
+    count = 0
+    with open_binary(path) as stream:
+        kind = _kind(stream, path)
+        if kind == "extxyz":
+            for part in split_frames(stream, name):
+                atoms = parse_frame(part.text, name, part.index)
+                require_sound(atoms, name, part.index)
+                yield Frame(atoms, name, part.index, hashlib.sha256(part.text).hexdigest(), part.text)
+                count += 1
+    if kind != "extxyz":
+        for index, atoms in enumerate(_read_with_ase(path, kind, type_map)):
+            require_sound(atoms, name, index)
+            yield Frame(atoms, name, index, content_digest(atoms), None)
+            count += 1
+    if count == 0:
+        raise DataError("the file holds no frame", file=name)
+
+
+def open_binary(path: Path) -> BinaryIO:
+    """Open a file for reading bytes, gunzipping it if it is gzipped.
+
+    Raises
+    ------
+    DataError
+        No such file, a folder, or not readable.
+    """
+    try:
+        stream = path.open("rb")
+    except FileNotFoundError:
+        raise DataError("no such file", file=str(path)) from None
+    except IsADirectoryError:
+        raise DataError("is a folder, not a file", file=str(path)) from None
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror})", file=str(path)) from None
+    magic = stream.peek(2)[:2]
+    return cast("BinaryIO", gzip.open(stream)) if magic == b"\x1f\x8b" else stream
+
+
+def _kind(stream: BinaryIO, path: Path) -> str:
+    """Tell the format: by the first line where that is telling, else by what ASE makes of the name."""
+    try:
+        head = stream.peek(4096)[:4096]  # type: ignore[attr-defined]
+    except (EOFError, gzip.BadGzipFile) as error:
+        raise DataError(f"the gzip data are damaged ({error})", file=str(path)) from None
+    first = head.lstrip().split(b"\n", 1)[0].strip()
+    if not head.strip():
+        raise DataError("the file is empty", file=str(path))
+    if first.startswith(b"ITEM:"):
+        return "lammps-dump-text"
+    suffixes = [s.lower() for s in path.suffixes if s.lower() != ".gz"]
+    if first.isdigit() or suffixes[-1:] in ([".xyz"], [".extxyz"]):
+        return "extxyz"
+    from ase.io.formats import UnknownFileTypeError, filetype
+
+    try:
+        kind = str(filetype(str(path), read=True))
+    except UnknownFileTypeError:
+        raise DataError("the format is not recognised; ASE does not know it either", file=str(path)) from None
+    if kind in _REFUSED:
+        raise DataError(f"files of ASE's format {kind} can hold code and are not read", file=str(path))
+    return kind
+
+
+def _read_with_ase(path: Path, kind: str, type_map: Sequence[str]) -> Iterator[Atoms]:
+    from ase.io import iread
+
+    options: dict[str, object] = {}
+    if kind == "lammps-dump-text":
+        options = _dump_options(path, type_map)
+    frames = iread(str(path), index=":", format=kind, **options)
+    index = 0
+    while True:
+        try:
+            atoms = next(frames)
+        except StopIteration:
+            return
+        except Exception as error:  # ASE raises many kinds for bad files; each is the data's fault
+            raise DataError(
+                f"ASE cannot read it as {kind} ({type(error).__name__}: {error})", file=str(path), frame=index
+            ) from None
+        yield atoms
+        index += 1
+
+
+def _dump_options(path: Path, type_map: Sequence[str]) -> dict[str, object]:
+    """Take elements from the dump or from the user, never from the type numbers (1 is not hydrogen)."""
+    from ase.data import atomic_numbers
+
+    for symbol in type_map:
+        if symbol not in atomic_numbers or symbol == "X":
+            raise UsageError(f"{symbol!r} is no chemical symbol", key="--type-map")
+    with open_binary(path) as stream:
+        columns = next((line.split()[2:] for line in stream if line.startswith(b"ITEM: ATOMS")), [])
+    if b"element" in columns:
+        return {}
+    if not type_map:
+        raise DataError(
+            "the dump has types but no element column: say --type-map, such as --type-map Ta,W", file=str(path)
+        )
+    return {"specorder": list(type_map)}

@@ -1,0 +1,126 @@
+"""The one place that knows processes and Dask."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from mlff_curate.errors import MissingDependencyError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+_Task = TypeVar("_Task")
+_Result = TypeVar("_Result")
+
+_AHEAD = 4
+"""Tasks handed out per worker before the first result is taken: bounds memory and keeps workers busy."""
+
+
+def map_ordered(
+    function: Callable[[_Task], _Result], tasks: Iterable[_Task], *, workers: int = 1, dask: str | None = None
+) -> Iterator[_Result]:
+    """Apply a function to tasks and yield the results in the order of the tasks.
+
+    Each task runs on one thread wherever it runs, so that its result has the same bits whatever the number of workers.
+
+    Parameters
+    ----------
+    function, tasks
+        Picklable if there is more than one worker.
+    workers
+        Processes on this machine; 1 means this process.
+    dask
+        Address of a Dask scheduler to use instead.
+
+    Raises
+    ------
+    MissingDependencyError
+        Dask is asked for and not installed, or its scheduler does not answer.
+    UsageError
+        Fewer than one worker.
+    """
+    if workers < 1:
+        raise UsageError(f"must be at least 1, got {workers}", key="--workers")
+    if dask is not None:
+        yield from _map_dask(function, tasks, dask)
+    elif workers == 1:
+        for task in tasks:
+            with one_thread():
+                result = function(task)
+            yield result
+    else:
+        yield from _map_processes(function, tasks, workers)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread inside, as it does in a worker."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _start_worker() -> None:
+    import signal
+
+    import torch
+
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
+
+
+def _map_processes(
+    function: Callable[[_Task], _Result], tasks: Iterable[_Task], workers: int
+) -> Iterator[_Result]:
+    import multiprocessing
+    from collections import deque
+    from concurrent.futures import Future, ProcessPoolExecutor
+
+    # spawn: torch's and faiss's threads do not survive a fork
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
+    waiting: deque[Future[_Result]] = deque()
+    try:
+        for task in tasks:
+            waiting.append(pool.submit(function, task))
+            if len(waiting) >= workers * _AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _map_dask(function: Callable[[_Task], _Result], tasks: Iterable[_Task], address: str) -> Iterator[_Result]:
+    from collections import deque
+    from functools import partial
+
+    try:
+        from distributed import Client
+    except ImportError:
+        raise MissingDependencyError(
+            "Dask is not installed: pip install 'mlff-curate[dask]'", key="--dask"
+        ) from None
+    try:
+        client = Client(address, timeout="30s")
+    except (OSError, ValueError) as error:
+        raise MissingDependencyError(f"no Dask scheduler answers at {address} ({error})", key="--dask") from None
+    with client:
+        ahead = max(1, sum(client.nthreads().values())) * _AHEAD
+        waiting: deque[object] = deque()
+        for task in tasks:
+            waiting.append(client.submit(partial(_on_one_thread, function), task, pure=False))
+            if len(waiting) >= ahead:
+                yield waiting.popleft().result()  # type: ignore[attr-defined]
+        while waiting:
+            yield waiting.popleft().result()  # type: ignore[attr-defined]
+
+
+def _on_one_thread(function: Callable[[_Task], _Result], task: _Task) -> _Result:
+    with one_thread():
+        return function(task)

@@ -1,0 +1,84 @@
+"""What a selector is given and what it returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The frames to choose from, as arrays.
+
+    Attributes
+    ----------
+    X
+        (N, D) float32, one vector per environment, ordered by frame.
+    first
+        (F + 1,) where each frame's environments begin.
+    group
+        (F,) configuration group of each frame, as 0, 1, ...
+    cluster
+        (N,) cluster of each environment; -1: none.
+    given
+        (F,) bool, kept before anything is chosen: isolated atoms, must-keep frames, a curated set.
+    eligible
+        (F,) bool, may be chosen.
+    """
+
+    X: np.ndarray
+    first: np.ndarray
+    group: np.ndarray
+    cluster: np.ndarray
+    given: np.ndarray
+    eligible: np.ndarray
+
+    @property
+    def frames(self) -> int:
+        """F."""
+        return len(self.group)
+
+    @cached_property
+    def owner(self) -> np.ndarray:
+        """(N,) frame of each environment."""
+        return np.repeat(np.arange(self.frames), np.diff(self.first))
+
+    @cached_property
+    def frame_vectors(self) -> np.ndarray:
+        """(F, 2 D) float32: mean and standard deviation over each frame's environments."""
+        n = np.diff(self.first)[:, None]
+        mean = np.add.reduceat(self.X, self.first[:-1], axis=0, dtype=np.float64) / n
+        deviation = np.empty_like(mean)
+        for a in range(0, self.frames, 1024):  # a float64 copy of every environment would double the memory
+            b = min(a + 1024, self.frames)
+            rows = slice(self.first[a], self.first[b])
+            off = self.X[rows] - mean[self.owner[rows]]
+            deviation[a:b] = np.sqrt(np.add.reduceat(off * off, self.first[a:b] - self.first[a], axis=0) / n[a:b])
+        return np.concatenate([mean, deviation], axis=1).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which frames a selector chose.
+
+    Attributes
+    ----------
+    chosen
+        (K,) frames in the order of choice, given frames not among them.
+    gain
+        (K,) share of the coverage that each brought; 0 where a selector has no such notion.
+    coverage
+        (K + 1,) coverage before the first and after each choice, in [0, 1]; nan where not measured.
+    floor
+        Frames needed, besides the given ones, to represent every cluster and group.
+    for_floor
+        (K,) bool, chosen only to represent a cluster or group.
+    """
+
+    chosen: np.ndarray
+    gain: np.ndarray
+    coverage: np.ndarray
+    floor: int = 0
+    for_floor: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))

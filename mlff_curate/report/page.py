@@ -1,0 +1,549 @@
+"""The report as one HTML page that works from a file, without any network.
+
+Whatever comes from the user's files may hold markup. jinja2 escapes it in the text, `_json` in the embedded data,
+and `_plot_text` where plotly would read markup of its own; the page's content security policy forbids all loading.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlff_curate.report.model import GroupCounts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from mlff_curate.report.model import ProofRow, PruneReport, ReasonCount
+
+# Okabe & Ito's palette (https://jfly.uni-koeln.de/color/) without its yellow, which vanishes on white paper.
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
+KEPT, REJECTED, GREY = PALETTE[0], PALETTE[3], "#949494"
+MAX_ROWS = 50
+MAX_NAME = 40
+MANY_CLUSTERS = 200
+
+
+def render(report: PruneReport) -> str:
+    """Return the page as HTML.
+
+    Parameters
+    ----------
+    report
+        What to show.
+
+    Returns
+    -------
+    str
+        The page: a function of the report and of the installed plotly alone, and always fit for UTF-8.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
+
+    figures = {}
+    if len(report.map_xy):
+        figures["map"] = _map_figure(report)
+    if len(report.cluster_sizes):
+        figures["clusters"] = _cluster_figure(report)
+    if len(report.curve_frames):
+        figures["coverage"] = _coverage_figure(report)
+
+    environment = Environment(
+        loader=PackageLoader("mlff_curate.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("page.html.j2").render(
+        report=report,
+        headline=_headline(report),
+        labels_text=_labels_text(report.labels),
+        groups=_group_table(report.groups),
+        reasons=_reason_table(report.reasons),
+        map_text=_map_text(report) if "map" in figures else "",
+        cluster_text=_cluster_text(report),
+        coverage_text=_coverage_text(report),
+        proof=_proof_table(report.proof),
+        verdicts=_verdicts(report.proof),
+        seconds={stage: f"{seconds:.2f}" for stage, seconds in report.seconds.items()},
+        figures=figures,
+        # Escaped by _json; plotly.js is the installed package's own code.
+        data=Markup(_json(figures)),  # noqa: S704
+        plotlyjs=Markup(get_plotlyjs() if figures else ""),  # noqa: S704
+    )
+    # File names that are no valid text reach Python as lone surrogates, which no encoder takes.
+    return page.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+# --- words and numbers -------------------------------------------------------------------------------------------
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f}\N{NO-BREAK SPACE}%" if whole else "no share"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…"
+
+
+def _headline(report: PruneReport) -> str:
+    total = _sum_groups("all", report.groups)
+    share = f" ({_percent(total.kept, total.frames)})" if total.frames else ""
+    return (
+        f"{total.kept} of {_count(total.frames, 'frame')} kept{share}, {total.dropped} dropped, "
+        f"{total.rejected} rejected; {_count(report.environments, 'environment')} in "
+        f"{_count(len(report.cluster_sizes), 'cluster')}, {_count(report.outliers, 'outlier')}"
+    )
+
+
+def _labels_text(labels: Mapping[str, int]) -> str:
+    if not labels:
+        return "The frames carry no labels."
+    return "Labels: " + ", ".join(f"{key} on {_count(n, 'frame')}" for key, n in labels.items()) + "."
+
+
+def _map_text(report: PruneReport) -> str:
+    P, N = len(report.map_xy), report.environments
+    shown = (
+        f"A sample of {P} of the {_count(N, 'environment')}."
+        if P < N
+        else f"All {_count(N, 'environment')}."
+        if N != 1
+        else "The one environment."
+    )
+    return (
+        f"{shown} Each point is one atom with its neighbours; points close to each other are similar. "
+        "Filled: in a kept frame; open: in a frame that was not kept. The axes have no unit."
+    )
+
+
+def _cluster_text(report: PruneReport) -> str:
+    C = len(report.cluster_sizes)
+    if not C:
+        return "There are no clusters."
+    unseen = int(np.count_nonzero(np.asarray(report.cluster_kept) == 0))
+    if unseen == 0:
+        seen = "It has" if C == 1 else "Each has"
+        return f"{_count(C, 'cluster')}. {seen} at least one environment in a kept frame."
+    if unseen == C:
+        none = "It has no" if C == 1 else "None has an"
+        return f"{_count(C, 'cluster')}. {none} environment in a kept frame."
+    verb = "has" if unseen == 1 else "have"
+    return f"{_count(C, 'cluster')}, of which {unseen} {verb} no environment in a kept frame."
+
+
+def _coverage_text(report: PruneReport) -> str:
+    needed = "is" if report.floor == 1 else "are"
+    kept = "is" if report.chosen == 1 else "are"
+    fewer = ", which is fewer" if report.chosen < report.floor else ""
+    needs = f"{_count(report.floor, 'frame')} {needed} needed to represent every cluster"
+    parts = [f"{needs}; {_count(report.chosen, 'frame')} {kept} kept{fewer}."]
+    at = _coverage_at(report, report.chosen)
+    if at is not None:
+        about = "" if np.any(np.asarray(report.curve_frames) == report.chosen) else "about "
+        parts.append(f"Coverage at {_count(report.chosen, 'kept frame')}: {about}{at:.3f}.")
+    if not len(report.curve_frames):
+        parts.append("No coverage curve was computed.")
+    parts.append("Energies and forces play no part in the coverage.")
+    return " ".join(parts)
+
+
+def _coverage_at(report: PruneReport, frames: int) -> float | None:
+    """Coverage at a number of frames, linear between the points of the curve; None: outside it or not finite."""
+    x = np.asarray(report.curve_frames, dtype=float)
+    if not len(x) or not x[0] <= frames <= x[-1]:
+        return None
+    y = float(np.interp(frames, x, np.asarray(report.curve_coverage, dtype=float)))
+    return y if math.isfinite(y) else None
+
+
+# --- tables ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Bar:
+    """A row of numbers with the widths of its bar in per cent."""
+
+    row: GroupCounts
+    kept: str
+    dropped: str
+    rejected: str
+    share: str
+
+
+@dataclass(frozen=True)
+class _Table:
+    rows: tuple[Any, ...]
+    total: Any
+    note: str
+
+
+def _sum_groups(name: str, groups: Iterable[GroupCounts]) -> GroupCounts:
+    rows = [(g.frames, g.kept, g.dropped, g.rejected, g.environments) for g in groups]
+    return GroupCounts(name, *(sum(column) for column in zip(*rows, strict=True))) if rows else _NOTHING
+
+
+_NOTHING = GroupCounts("all", 0, 0, 0, 0, 0)
+
+
+def _bar(g: GroupCounts) -> _Bar:
+    def width(n: int) -> str:
+        return f"{100 * n / g.frames:.2f}" if g.frames else "0"
+
+    return _Bar(g, width(g.kept), width(g.dropped), width(g.rejected), _percent(g.kept, g.frames))
+
+
+def _group_table(groups: Sequence[GroupCounts]) -> _Table:
+    """Return the groups, most frames first, with the smallest of more than `MAX_ROWS` summed in one row."""
+    ordered = sorted(groups, key=lambda g: (-g.frames, g.group))
+    rows, note = [_bar(g) for g in ordered[:MAX_ROWS]], ""
+    if rest := ordered[MAX_ROWS:]:
+        rows.append(_bar(_sum_groups(f"({_count(len(rest), 'other group')})", rest)))
+        note = f"The {MAX_ROWS} groups with most frames, of {len(ordered)}; the manifest has every frame's group."
+    return _Table(tuple(rows), _bar(_sum_groups("All", ordered)) if len(ordered) > 1 else None, note)
+
+
+def _reason_table(reasons: Sequence[ReasonCount]) -> _Table:
+    rank = {"kept": 0, "dropped": 1, "rejected": 2}
+    ordered = sorted(reasons, key=lambda r: (rank.get(r.decision, 3), -r.frames, r.reason))
+    total = sum(r.frames for r in ordered)
+    rows = tuple((r, _percent(r.frames, total)) for r in ordered[:MAX_ROWS])
+    note = ""
+    if rest := ordered[MAX_ROWS:]:
+        note = (
+            f"{_count(len(rest), 'more reason')} for {_count(sum(r.frames for r in rest), 'frame')}: see the manifest."
+        )
+    return _Table(rows, None, note)
+
+
+def _proof_table(rows: Sequence[ProofRow]) -> tuple[tuple[str, int, str, str], ...]:
+    energy = _decimals((r.energy_mae for r in rows), 2)
+    force = _decimals((r.force_mae for r in rows), 4)
+    return tuple(
+        (r.method, r.frames, _error(r.energy_mae, r.energy_std, energy), _error(r.force_mae, r.force_std, force))
+        for r in rows
+    )
+
+
+def _decimals(values: Iterable[float], least: int) -> int:
+    """Return the decimals that leave the smallest value three significant digits, at least `least`."""
+    sizes = [v for v in values if math.isfinite(v) and v > 0]
+    return max(least, 2 - math.floor(math.log10(min(sizes)))) if sizes else least
+
+
+def _error(mean: float, std: float, decimals: int) -> str:
+    if not math.isfinite(mean):
+        return "–"  # noqa: RUF001 (a dash: no number)
+    spread = f" ± {std:.{decimals}f}" if math.isfinite(std) else ""
+    return f"{mean:.{decimals}f}{spread}"
+
+
+def _verdicts(rows: Sequence[ProofRow]) -> tuple[str, ...]:
+    """Say in words whether our choice beats the random one, for each of our rows."""
+    randoms = [r for r in rows if r.method.casefold().startswith("random")]
+    if not randoms:
+        return ()
+    said = []
+    for ours in (r for r in rows if r.method.casefold().startswith("ours")):
+        other = min(randoms, key=lambda r: abs(r.frames - ours.frames))
+        if other.frames != ours.frames:
+            said.append(f"The random choice has {other.frames} frames and ours has {ours.frames}.")
+        energies = _verdict(
+            "Energies", "meV/atom", 2, (ours.energy_mae, ours.energy_std), (other.energy_mae, other.energy_std)
+        )
+        forces = _verdict("Forces", "eV/Å", 4, (ours.force_mae, ours.force_std), (other.force_mae, other.force_std))
+        said += [text for text in (energies, forces) if text]
+    return tuple(said)
+
+
+def _verdict(what: str, unit: str, least: int, ours: tuple[float, float], random: tuple[float, float]) -> str | None:
+    """Compare two errors, each (mean, standard deviation); None: one of them is not known."""
+    if not (math.isfinite(ours[0]) and math.isfinite(random[0])):
+        return None
+    decimals = _decimals((ours[0], random[0]), least)
+    numbers = f"(ours {_error(*ours, decimals)}, random {_error(*random, decimals)} {unit})"
+    known = [std for _, std in (ours, random) if math.isfinite(std)]
+    if not known:
+        return f"{what}: no error bars were measured, so the difference may be chance {numbers}."
+    if abs(random[0] - ours[0]) <= math.hypot(*known):
+        return f"{what}: random frames are as good as ours within the error bars {numbers}."
+    better = "our frames are better than random ones" if ours[0] < random[0] else "random frames are better than ours"
+    return f"{what}: {better}, by more than the error bars {numbers}."
+
+
+# --- figures -----------------------------------------------------------------------------------------------------
+
+
+def _plot_text(text: str) -> str:
+    """Escape what plotly would read as markup in hover texts and legends."""
+    return html.escape(text, quote=False)
+
+
+def _json(value: Any) -> str:
+    """Return JSON that neither closes the script element around it nor holds nan."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
+
+
+def _numbers(values: np.ndarray, digits: int = 6) -> list[float | None]:
+    """Return the values for JSON, rounded to `digits` of the largest; None where there is no finite number."""
+    x = np.asarray(values, dtype=float)
+    finite = np.isfinite(x)
+    largest = float(np.abs(x[finite]).max(initial=0.0))
+    if largest > 0.0:
+        # 300: ten to the power of the decimals must stay a finite number.
+        x = np.round(x, min(300, max(0, digits - 1 - math.floor(math.log10(largest)))))
+    numbers: list[float | None] = x.tolist()
+    if not finite.all():
+        numbers = [v if ok else None for v, ok in zip(numbers, finite.tolist(), strict=True)]
+    return numbers
+
+
+def _axis(title: str, **more: Any) -> dict[str, Any]:
+    frame = {"showline": True, "linecolor": "#555", "ticks": "outside", "gridcolor": "#e4e4e4", "zeroline": False}
+    return {"title": {"text": title}, "automargin": True, **frame, **more}
+
+
+def _layout(height: int, **more: Any) -> dict[str, Any]:
+    return {
+        "height": height,
+        "autosize": True,
+        "margin": {"l": 60, "r": 40, "t": 30, "b": 50},
+        # Upright at the right edge, where it hides neither legend nor curve.
+        "modebar": {"orientation": "v"},
+        "font": {"family": "system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif", "size": 13, "color": "#222"},
+        "paper_bgcolor": "#fff",
+        "plot_bgcolor": "#fff",
+        "hovermode": "closest",
+        # Decimal point, no thousands separator: numbers look as they do in the text.
+        "separators": ".",
+        "legend": {
+            "orientation": "h",
+            "x": 0,
+            "xanchor": "left",
+            "y": 1.02,
+            "yanchor": "bottom",
+            "itemsizing": "constant",
+        },
+        **more,
+    }
+
+
+def _map_figure(report: PruneReport) -> dict[str, Any]:
+    """Return the points once, and for each colouring the traces as lists of point indices."""
+    P = len(report.map_xy)
+    kept = np.asarray(report.map_kept, dtype=bool)
+    group = np.asarray(report.map_group).astype(str)
+    cluster = np.asarray(report.map_cluster).astype(int)
+    text = [
+        f"{_plot_text(label)}<br>group: {_plot_text(_short(name))}<br>{'no cluster' if c < 0 else f'cluster {c}'}"
+        f"<br>{'in a kept frame' if k else 'frame not kept'}"
+        for label, name, c, k in zip(
+            np.asarray(report.map_label).astype(str).tolist(),
+            group.tolist(),
+            cluster.tolist(),
+            kept.tolist(),
+            strict=True,
+        )
+    ]
+    return {
+        "x": _numbers(report.map_xy[:, 0]),
+        "y": _numbers(report.map_xy[:, 1]),
+        "text": text,
+        "size": 10 if P <= 100 else 7 if P <= 1500 else 5,
+        "views": {
+            "decision": _decision_view(kept),
+            "cluster": _cluster_view(cluster, kept),
+            "group": _group_view(group, kept),
+        },
+        "layout": _layout(
+            560, xaxis=_axis(_plot_text(report.map_axes[0])), yaxis=_axis(_plot_text(report.map_axes[1]))
+        ),
+    }
+
+
+def _decision_view(kept: np.ndarray) -> list[dict[str, Any]]:
+    rows = ((~kept, "in frames not kept", GREY, "circle-open"), (kept, "in kept frames", KEPT, "circle"))
+    return [
+        _trace(f"{name} ({np.count_nonzero(mask)})", color, symbol, np.flatnonzero(mask))
+        for mask, name, color, symbol in rows
+        if mask.any()
+    ]
+
+
+def _cluster_view(cluster: np.ndarray, kept: np.ndarray) -> list[dict[str, Any]]:
+    """Colour by cluster; few clusters get a legend, many share the colours in turn."""
+    ids, sizes = np.unique(cluster[cluster >= 0], return_counts=True)
+    shown: list[tuple[str | None, str, np.ndarray]]
+    if len(ids) <= len(PALETTE):
+        shown = [
+            (f"cluster {c} ({n})", color, cluster == c)
+            for c, n, color in zip(ids.tolist(), sizes.tolist(), PALETTE, strict=False)
+        ]
+    else:
+        turn = np.where(cluster >= 0, cluster % len(PALETTE), -1)
+        shown = [(None, color, turn == i) for i, color in enumerate(PALETTE)]
+    return _split([*shown, (f"no cluster ({np.count_nonzero(cluster < 0)})", GREY, cluster < 0)], kept)
+
+
+def _group_view(group: np.ndarray, kept: np.ndarray) -> list[dict[str, Any]]:
+    """Colour by configuration group; beyond the palette the groups with fewest points share the grey."""
+    names, index, sizes = np.unique(group, return_inverse=True, return_counts=True)
+    order = np.argsort(-sizes, kind="stable")
+    first, rest = order[: len(PALETTE)], order[len(PALETTE) :]
+    shown: list[tuple[str | None, str, np.ndarray]] = [
+        (f"{_plot_text(_short(str(names[g])))} ({sizes[g]})", color, index == g)
+        for g, color in zip(first, PALETTE, strict=False)
+    ]
+    other = np.isin(index, rest)
+    return _split([*shown, (f"{_count(len(rest), 'other group')} ({np.count_nonzero(other)})", GREY, other)], kept)
+
+
+def _split(shown: Iterable[tuple[str | None, str, np.ndarray]], kept: np.ndarray) -> list[dict[str, Any]]:
+    """Split each colour into open (not kept) and filled (kept) points, the kept ones drawn last."""
+    open_, filled = [], []
+    for i, (name, color, mask) in enumerate(shown):
+        has_kept = bool((mask & kept).any())
+        if (mask & ~kept).any():
+            # One legend entry per colour: the filled one where there is one.
+            legend = None if has_kept else name
+            open_.append(_trace(legend, color, "circle-open", np.flatnonzero(mask & ~kept), str(i)))
+        if has_kept:
+            filled.append(_trace(name, color, "circle", np.flatnonzero(mask & kept), str(i)))
+    return open_ + filled
+
+
+def _trace(name: str | None, color: str, symbol: str, points: np.ndarray, legend: str = "") -> dict[str, Any]:
+    return {"name": name, "color": color, "symbol": symbol, "legend": legend, "points": points.tolist()}
+
+
+def _cluster_figure(report: PruneReport) -> dict[str, Any]:
+    """Return sizes on a log axis above, the kept share below."""
+    sizes = np.asarray(report.cluster_sizes, dtype=int)
+    inside = np.asarray(report.cluster_kept, dtype=int)
+    C = len(sizes)
+    rank = list(range(1, C + 1))
+    share = _numbers(100.0 * inside / np.maximum(sizes, 1), 5)
+    many = C > MANY_CLUSTERS
+    # WebGL keeps thousands of points quick.
+    kind = "scattergl" if many else "scatter"
+    size = 4 if many else 7
+
+    def points(name: str, y: list[Any], symbol: str, color: str, hover: str) -> dict[str, Any]:
+        marker = {"symbol": symbol, "color": color, "size": size}
+        return {
+            "type": kind, "mode": "markers", "name": name, "x": rank, "y": y, "marker": marker, "hovertemplate": hover,
+        }  # fmt: skip
+
+    # A log axis has no zero: a cluster without kept environments has no filled point, and 0 % below.
+    data = [
+        points(
+            "all environments", sizes.tolist(), "circle-open", "#444", "rank %{x}: %{y} environments<extra></extra>"
+        ),
+        points(
+            "in kept frames",
+            [n or None for n in inside.tolist()],
+            "circle",
+            KEPT,
+            "rank %{x}: %{y} in kept frames<extra></extra>",
+        ),
+    ]
+    hover = "rank %{x}: %{y:.1f} % in kept frames<extra></extra>"
+    below: dict[str, Any] = (
+        points("share in kept frames", share, "circle", KEPT, hover)
+        if many
+        else {"type": "bar", "x": rank, "y": share, "marker": {"color": KEPT}, "hovertemplate": hover}
+    )
+    data.append({**below, "yaxis": "y2", "showlegend": False})
+    top = max(int(sizes.max()), 1)
+    ticks: dict[str, Any] = {"dtick": 1} if top >= 300 else {"dtick": "D2"}
+    xticks: dict[str, Any] = {"dtick": 1} if C <= 20 else {}
+    return {
+        "data": data,
+        "layout": _layout(
+            460,
+            bargap=0.15,
+            xaxis=_axis("cluster, by size (rank, 1 is the largest)", range=[0.4, C + 0.6], anchor="y2", **xticks),
+            yaxis=_axis(
+                "environments<br>(number, log scale)",
+                type="log",
+                range=[math.log10(0.7), math.log10(top * 1.6)],
+                domain=[0.4, 1.0],
+                exponentformat="none",
+                **ticks,
+            ),
+            yaxis2=_axis("in kept<br>frames (%)", range=[0, 104], domain=[0.0, 0.3], tickvals=[0, 50, 100]),
+        ),
+    }
+
+
+def _coverage_figure(report: PruneReport) -> dict[str, Any]:
+    frames = np.asarray(report.curve_frames, dtype=int)
+    # numpy integers are no JSON.
+    chosen, floor = int(report.chosen), int(report.floor)
+    end = max(int(frames.max()), chosen, floor, 1)
+    xticks: dict[str, Any] = {"dtick": 1} if end <= 12 else {}
+    data: list[dict[str, Any]] = [
+        {
+            "type": "scatter",
+            "mode": "lines+markers" if len(frames) <= 60 else "lines",
+            "x": frames.tolist(),
+            "y": _numbers(report.curve_coverage),
+            "line": {"color": "#444", "width": 2},
+            "marker": {"size": 5},
+            "hovertemplate": "%{x} frames: coverage %{y:.3f}<extra></extra>",
+            "showlegend": False,
+        }
+    ]
+    at = _coverage_at(report, chosen)
+    if at is not None:
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "x": [chosen],
+                "y": [round(at, 6)],
+                "marker": {"size": 11, "color": KEPT},
+                "hovertemplate": "kept: %{x} frames, coverage %{y:.3f}<extra></extra>",
+                "showlegend": False,
+            }
+        )
+    marks = ((floor, f"every cluster represented: {floor}", REJECTED, "dash", 20),
+             (chosen, f"kept: {chosen}", KEPT, "solid", 2))  # fmt: skip
+    shapes, annotations = [], []
+    for x, text, color, dash, lift in marks:
+        shapes.append(
+            {
+                "type": "line", "xref": "x", "yref": "paper", "x0": x, "x1": x, "y0": 0, "y1": 1,
+                "line": {"color": color, "width": 2, "dash": dash},
+            }
+        )  # fmt: skip
+        side = "left" if x < end / 3 else "right" if x > 2 * end / 3 else "center"
+        annotations.append(
+            {
+                "x": x, "xref": "x", "xanchor": side, "y": 1, "yref": "paper", "yanchor": "bottom", "yshift": lift,
+                "text": text, "showarrow": False, "font": {"color": color},
+            }
+        )  # fmt: skip
+    return {
+        "data": data,
+        "layout": _layout(
+            380,
+            margin={"l": 60, "r": 40, "t": 56, "b": 50},
+            xaxis=_axis("kept frames (number)", range=[-0.02 * end, 1.03 * end], **xticks),
+            yaxis=_axis("label-free coverage (fraction)", range=[0, 1.04]),
+            shapes=shapes,
+            annotations=annotations,
+        ),
+    }

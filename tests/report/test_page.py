@@ -1,0 +1,473 @@
+"""The report page says what was decided, in one file that loads nothing and runs nothing of the user's."""
+
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+
+import numpy as np
+import plotly.offline
+import pytest
+
+from mlff_curate.report import GroupCounts, ProofRow, PruneReport, ReasonCount, render
+
+EVIL = '</script><script>alert("x")</script><img src=x onerror=alert(1)>&amp;{{ 7*7 }}'
+NAN = float("nan")
+
+
+def make_report(P=60, **changes) -> PruneReport:
+    rng = np.random.default_rng(0)
+    frames = np.array([1, 10, 57, 73, 200, 363])
+    report = PruneReport(
+        title="mlff-curate prune: md.extxyz",
+        command="mlff-curate prune md.extxyz --keep 0.2 --seed 5",
+        version="0.1.0",
+        inputs=("md.extxyz", "more.extxyz"),
+        output="md.pruned.extxyz",
+        options={"keep": "0.2", "seed": "5", "cutoff": "4.75 Å"},
+        seconds={"read": 0.314, "describe": 1.271},
+        peak_memory_mb=612.4,
+        notes=("2 isolated atoms are always kept.",),
+        labels={"REF_energy": 361, "REF_forces": 359},
+        groups=(GroupCounts("Surface", 63, 23, 39, 1, 1111), GroupCounts("Liquid", 300, 50, 250, 0, 3113)),
+        reasons=(
+            ReasonCount("dropped", "represented by kept frames", 289),
+            ReasonCount("kept", "represents a cluster", 71),
+            ReasonCount("kept", "isolated atom", 2),
+            ReasonCount("rejected", "exact duplicate", 1),
+        ),
+        map_xy=rng.normal(size=(P, 2)),
+        map_kept=rng.random(P) < 0.3,
+        map_cluster=rng.integers(-1, 57, P),
+        map_group=np.where(rng.random(P) < 0.5, "Surface", "Liquid"),
+        map_label=np.array([f"md.extxyz #{i}, atom 0 (Ta)" for i in range(P)]),
+        map_axes=("axis 1 (64 % of the variance)", "axis 2 (18 % of the variance)"),
+        environments=4224,
+        cluster_sizes=np.arange(57, 0, -1) * 2,
+        cluster_kept=np.arange(57, 0, -1),
+        outliers=12,
+        curve_frames=frames,
+        curve_coverage=frames / 363.0,
+        chosen=73,
+        floor=57,
+    )
+    return dataclasses.replace(report, **changes)
+
+
+class Page(HTMLParser):
+    """The page as a browser's parser sees it: elements, scripts and visible text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.words: list[str] = []
+        self._inside = ""
+        self.feed(page)
+        self.text = " ".join(" ".join(self.words).replace("\N{NO-BREAK SPACE}", " ").split())
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag in {"script", "style"}:
+            self._inside = tag
+            if tag == "script":
+                self.scripts.append("")
+
+    def handle_endtag(self, tag):
+        if tag == self._inside:
+            self._inside = ""
+
+    def handle_data(self, data):
+        if self._inside == "script":
+            self.scripts[-1] += data
+        elif not self._inside:
+            self.words.append(data)
+
+    @property
+    def figures(self):
+        def refuse(constant):
+            raise AssertionError(f"{constant} is no JSON")
+
+        return json.loads(self.scripts[0], parse_constant=refuse)
+
+    def table_rows(self) -> int:
+        return sum(tag == "tr" for tag, _ in self.elements)
+
+
+# Cheap without plotly.js and identical otherwise; the page with it is tested below.
+@pytest.fixture
+def without_plotly(monkeypatch):
+    monkeypatch.setattr(plotly.offline, "get_plotlyjs", lambda: "/* plotly.js */")
+
+
+def read(**changes) -> Page:
+    return Page(render(make_report(**changes)))
+
+
+@pytest.mark.usefixtures("without_plotly")
+class TestContent:
+    def test_headline_counts_frames_environments_clusters_and_outliers(self):
+        expected = (
+            "73 of 363 frames kept (20.1 %), 289 dropped, 1 rejected; 4224 environments in 57 clusters, 12 outliers."
+        )
+        assert expected in read().text
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            "Surface 63 23 39 1 1111 36.5 %",
+            "Liquid 300 50 250 0 3113 16.7 %",
+            "All 363 73 289 1 4224 20.1 %",
+            "dropped represented by kept frames 289 79.6 %",
+            "kept represents a cluster 71 19.6 %",
+            "kept isolated atom 2 0.6 %",
+            "rejected exact duplicate 1 0.3 %",
+            "2 isolated atoms are always kept.",
+            "A sample of 60 of the 4224 environments.",
+            "57 clusters. Each has at least one environment in a kept frame.",
+            "57 frames are needed to represent every cluster; 73 frames are kept.",
+            "Coverage at 73 kept frames: 0.201.",
+            "keep 0.2",
+            "seed 5",
+            "cutoff 4.75 Å",
+            "read 0.31",
+            "describe 1.27",
+            "Peak memory 612 MB",
+            "Labels: REF_energy on 361 frames, REF_forces on 359 frames.",
+            "Input md.extxyz",
+            "Input more.extxyz",
+            "Output md.pruned.extxyz",
+            "mlff-curate 0.1.0",
+            "mlff-curate prune md.extxyz --keep 0.2 --seed 5",
+        ],
+    )
+    def test_every_number_is_on_the_page(self, words):
+        assert words in read().text
+
+    def test_groups_come_with_most_frames_first(self):
+        text = read().text
+        assert text.index("Liquid 300") < text.index("Surface 63") < text.index("All 363")
+
+    def test_unlabelled_frames_are_called_so(self):
+        assert "The frames carry no labels." in read(labels={}).text
+
+    def test_the_map_is_called_whole_when_it_is(self):
+        assert "All 60 environments." in read(environments=60).text
+
+    def test_fewer_frames_than_clusters_need_is_said(self):
+        text = read(chosen=40).text
+        assert "57 frames are needed to represent every cluster; 40 frames are kept, which is fewer." in text
+        assert "Coverage at 40 kept frames: about 0.110." in text
+
+    @pytest.mark.parametrize(
+        ("kept", "words"),
+        [
+            ([4, 0, 0], "3 clusters, of which 2 have no environment in a kept frame."),
+            ([4, 2, 0], "3 clusters, of which 1 has no environment in a kept frame."),
+            ([0, 0, 0], "3 clusters. None has an environment in a kept frame."),
+        ],
+    )
+    def test_clusters_without_kept_environments_are_counted(self, kept, words):
+        assert words in read(cluster_sizes=np.array([9, 5, 1]), cluster_kept=np.array(kept)).text
+
+
+@pytest.mark.usefixtures("without_plotly")
+class TestFigures:
+    @pytest.mark.parametrize("view", ["decision", "cluster", "group"])
+    def test_each_view_of_the_map_shows_every_point_once(self, view):
+        report = make_report()
+        figure = Page(render(report)).figures["map"]
+        points = [i for trace in figure["views"][view] for i in trace["points"]]
+        assert sorted(points) == list(range(60))
+        np.testing.assert_allclose(figure["x"], report.map_xy[:, 0], atol=1e-5)
+        np.testing.assert_allclose(figure["y"], report.map_xy[:, 1], atol=1e-5)
+
+    @pytest.mark.parametrize("view", ["decision", "cluster", "group"])
+    def test_filled_points_are_exactly_those_in_kept_frames(self, view):
+        report = make_report()
+        traces = Page(render(report)).figures["map"]["views"][view]
+        filled = [i for trace in traces if trace["symbol"] == "circle" for i in trace["points"]]
+        assert sorted(filled) == np.flatnonzero(report.map_kept).tolist()
+
+    def test_hover_text_names_frame_group_and_cluster(self):
+        report = make_report()
+        text = Page(render(report)).figures["map"]["text"][3]
+        assert text.startswith(f"md.extxyz #3, atom 0 (Ta)<br>group: {report.map_group[3]}<br>")
+        assert f"cluster {report.map_cluster[3]}" in text
+
+    def test_each_colour_has_one_entry_in_the_legend(self):
+        traces = read().figures["map"]["views"]["group"]
+        names = [trace["name"] for trace in traces if trace["name"]]
+        assert sorted(name.split()[0] for name in names) == ["Liquid", "Surface"]
+
+    def test_all_axes_have_titles(self):
+        for figure in read().figures.values():
+            axes = {key: axis for key, axis in figure["layout"].items() if re.match(r"[xy]axis", key)}
+            assert len(axes) >= 2
+            assert all(axis["title"]["text"] for axis in axes.values())
+
+    def test_cluster_sizes_stand_on_a_log_axis_and_their_kept_share_below(self):
+        figure = read(cluster_sizes=np.array([8, 4, 1]), cluster_kept=np.array([2, 4, 0])).figures["clusters"]
+        assert figure["layout"]["yaxis"]["type"] == "log"
+        # A log axis has no zero.
+        assert [trace["y"] for trace in figure["data"]] == [[8, 4, 1], [2, 4, None], [25, 100, 0]]
+
+    def test_coverage_marks_what_is_kept_and_what_every_cluster_needs(self):
+        layout = read(chosen=np.int64(73), floor=np.int64(57)).figures["coverage"]["layout"]
+        assert {shape["x0"] for shape in layout["shapes"]} == {73, 57}
+        assert {note["text"] for note in layout["annotations"]} == {"kept: 73", "every cluster represented: 57"}
+
+
+@pytest.mark.usefixtures("without_plotly")
+class TestProof:
+    ours = ProofRow("ours", 73, 3.21, 0.10, 0.1212, 0.003)
+
+    def test_no_proof_no_section(self):
+        assert "Proof" not in read().text
+
+    def test_methods_stand_side_by_side(self):
+        rows = (
+            self.ours,
+            ProofRow("random", 73, 4.5, 0.4, 0.15, 0.005),
+            ProofRow("all data", 363, 2.9, NAN, 0.11, NAN),
+        )
+        text = read(proof=rows, proof_notes=("Five seeds.",)).text
+        assert "ours 73 3.21 ± 0.10 0.1212 ± 0.0030" in text
+        assert "random 73 4.50 ± 0.40 0.1500 ± 0.0050" in text
+        assert "all data 363 2.90 0.1100" in text
+        assert "Five seeds." in text
+        assert "Energies: our frames are better than random ones, by more than the error bars" in text
+        assert "Forces: our frames are better than random ones, by more than the error bars" in text
+
+    @pytest.mark.parametrize(
+        ("force_mae", "force_std", "words"),
+        [
+            (0.1230, 0.0051, "Forces: random frames are as good as ours within the error bars"),
+            (0.1200, 0.0051, "Forces: random frames are as good as ours within the error bars"),
+            (0.1000, 0.0051, "Forces: random frames are better than ours, by more than the error bars"),
+            (0.1400, 0.0051, "Forces: our frames are better than random ones, by more than the error bars"),
+        ],
+    )
+    def test_a_random_choice_that_is_as_good_or_better_is_called_so(self, force_mae, force_std, words):
+        text = read(proof=(self.ours, ProofRow("Random", 73, NAN, NAN, force_mae, force_std))).text
+        assert words in text
+        assert "Energies:" not in text
+
+    def test_without_repeats_nothing_is_claimed(self):
+        rows = (ProofRow("ours", 73, NAN, NAN, 0.1, NAN), ProofRow("random", 73, NAN, NAN, 0.2, NAN))
+        assert "no error bars were measured, so the difference may be chance" in read(proof=rows).text
+
+    def test_unequal_numbers_of_frames_are_pointed_out(self):
+        text = read(proof=(self.ours, ProofRow("random", 80, 4.5, 0.4, 0.15, 0.005))).text
+        assert "The random choice has 80 frames and ours has 73." in text
+
+    def test_small_errors_keep_their_digits(self):
+        rows = (ProofRow("ours", 9, 0.00321, 0.0001, 0.000212, NAN),)
+        assert "ours 9 0.00321 ± 0.00010 0.000212" in read(proof=rows).text
+
+
+@pytest.mark.usefixtures("without_plotly")
+class TestSafety:
+    def evil_report(self) -> PruneReport:
+        P = 4
+        return make_report(
+            P=P,
+            title=EVIL,
+            command=EVIL,
+            version=EVIL,
+            inputs=(EVIL,),
+            output=EVIL,
+            options={EVIL: EVIL},
+            seconds={EVIL: 1.0},
+            notes=(EVIL,),
+            labels={EVIL: 3},
+            groups=(GroupCounts(EVIL, 1, 1, 0, 0, 1),),
+            reasons=(ReasonCount(EVIL, EVIL, 1),),
+            map_group=np.array([EVIL] * P),
+            map_label=np.array([EVIL] * P),
+            map_axes=(EVIL, EVIL),
+            proof=(ProofRow(EVIL, 1, 1.0, 0.1, 1.0, 0.1),),
+            proof_notes=(EVIL,),
+        )
+
+    def test_markup_in_the_users_files_stays_text(self):
+        page, plain = Page(render(self.evil_report())), read()
+        assert len(page.scripts) == len(plain.scripts) == 3
+        assert not any(tag == "img" for tag, _ in page.elements)
+        assert not any(name.startswith("on") for _, attrs in page.elements for name in attrs)
+        assert page.text.count("<img src=x onerror=alert(1)>&amp;{{ 7*7 }}") >= 14
+
+    def test_markup_does_not_break_out_of_the_embedded_data(self):
+        page = render(self.evil_report())
+        start = page.index('id="report-data">')
+        assert "<" not in page[start : page.index("</script>", start)]
+        assert Page(page).figures["map"]["layout"]["xaxis"]["title"]["text"].endswith("&amp;amp;{{ 7*7 }}")
+
+    def test_plotly_gets_no_markup_of_the_users(self):
+        figure = Page(render(self.evil_report())).figures["map"]
+        for text in figure["text"]:
+            assert set(re.findall(r"<[^>]*>", text)) == {"<br>"}
+        assert not any("<" in (trace["name"] or "") for trace in figure["views"]["group"])
+
+    def test_a_file_name_that_is_no_text_still_gives_utf8(self):
+        assert r"a\udcff.xyz" in render(make_report(inputs=("a\udcff.xyz",))).encode("utf-8").decode("utf-8")
+
+
+class TestWholePage:
+    def test_the_page_loads_nothing(self):
+        page = Page(render(make_report()))
+        loading = {"src", "href", "srcset", "data", "action", "formaction", "poster", "background"}
+        assert not [(tag, attrs) for tag, attrs in page.elements if loading & set(attrs)]
+        assert not any(tag in {"link", "iframe", "object", "embed", "base"} for tag, _ in page.elements)
+        policy = next(a["content"] for t, a in page.elements if t == "meta" and "content-security" in str(a).lower())
+        assert policy is not None
+        assert policy.startswith("default-src 'none';")
+        assert "http" not in policy
+
+    def test_plotly_is_inlined_once_and_whole(self):
+        page = render(make_report())
+        assert page.count(plotly.offline.get_plotlyjs()) == 1
+        assert len(Page(page).scripts) == 3
+
+    def test_equal_input_gives_equal_bytes(self):
+        assert render(make_report()) == render(make_report())
+
+    def test_equal_bytes_whatever_the_hash_seed(self):
+        code = "import hashlib, test_page as t; print(hashlib.sha256(t.render(t.make_report()).encode()).hexdigest())"
+        digests = {
+            subprocess.run(
+                [sys.executable, "-c", code],
+                check=True,
+                capture_output=True,
+                text=True,
+                cwd=__file__.rpartition("/")[0],
+                env={"PYTHONHASHSEED": seed},
+            ).stdout
+            for seed in ("1", "2")
+        }
+        assert len(digests) == 1
+
+    def test_a_full_map_is_rendered_quickly(self):
+        report = make_report(P=5000)
+        render(report)
+        start = time.process_time()
+        render(report)
+        assert time.process_time() - start < 0.6  # 0.1 s on an idle machine
+
+
+@pytest.mark.usefixtures("without_plotly")
+class TestEdgeCases:
+    def test_one_environment(self):
+        page = read(
+            P=1,
+            groups=(GroupCounts("all", 1, 1, 0, 0, 1),),
+            map_kept=np.array([True]),
+            environments=1,
+            outliers=1,
+            cluster_sizes=np.array([1]),
+            cluster_kept=np.array([1]),
+            curve_frames=np.array([1]),
+            curve_coverage=np.array([1.0]),
+            chosen=1,
+            floor=1,
+        )
+        assert "1 of 1 frame kept (100.0 %), 0 dropped, 0 rejected; 1 environment in 1 cluster, 1 outlier." in page.text
+        assert "1 cluster. It has at least one environment in a kept frame." in page.text
+        assert "1 frame is needed to represent every cluster; 1 frame is kept." in page.text
+        assert page.figures["clusters"]["data"][0]["y"] == [1]
+
+    @pytest.mark.parametrize(("kept", "dropped"), [(0, 363), (363, 0)])
+    def test_nothing_kept_and_nothing_dropped(self, kept, dropped):
+        page = read(
+            groups=(GroupCounts("all", 363, kept, dropped, 0, 4224),), map_kept=np.full(60, kept > 0), chosen=kept
+        )
+        assert f"{kept} of 363 frames kept ({100.0 if kept else 0.0} %), {dropped} dropped" in page.text
+        for view in page.figures["map"]["views"].values():
+            assert {trace["symbol"] for trace in view} == {"circle" if kept else "circle-open"}
+
+    def test_no_environments_no_clusters_no_curve(self):
+        page = read(
+            P=0,
+            groups=(),
+            reasons=(),
+            environments=0,
+            cluster_sizes=np.empty(0, int),
+            cluster_kept=np.empty(0, int),
+            curve_frames=np.empty(0, int),
+            curve_coverage=np.empty(0),
+            chosen=0,
+            floor=0,
+        )
+        assert page.figures == {}
+        for words in (
+            "0 of 0 frames kept, 0 dropped",
+            "There are no environments to show.",
+            "There are no clusters.",
+            "No coverage curve was computed.",
+        ):
+            assert words in page.text
+
+    def test_thousands_of_groups_are_capped_and_add_up(self):
+        groups = tuple(GroupCounts(f"g{i}", 7, 2, 4, 1, 70) for i in range(3000))
+        page = read(groups=groups, map_group=np.array([f"g{i}" for i in range(60)]))
+        assert page.table_rows() < 100
+        assert "The 50 groups with most frames, of 3000" in page.text
+        assert "(2950 other groups) 20650 5900 11800 2950 206500" in page.text
+        assert "All 21000 6000 12000 3000 210000" in page.text
+        names = [trace["name"] for trace in page.figures["map"]["views"]["group"] if trace["name"]]
+        assert "53 other groups (53)" in names
+        assert len(names) == 8
+
+    def test_many_reasons_are_capped(self):
+        page = read(reasons=tuple(ReasonCount("dropped", f"like frame {i}", 2) for i in range(80)))
+        assert "30 more reasons for 60 frames: see the manifest." in page.text
+
+    def test_thousands_of_clusters_have_few_traces(self):
+        C = 5000
+        page = read(
+            P=2000,
+            map_cluster=np.arange(2000),
+            cluster_sizes=np.arange(C, 0, -1),
+            cluster_kept=np.zeros(C, int),
+        )
+        assert len(page.figures["map"]["views"]["cluster"]) <= 16
+        assert len(page.figures["clusters"]["data"]) == 3
+        assert f"{C} clusters. None has an environment in a kept frame." in page.text
+
+    def test_not_a_number_becomes_null(self):
+        xy = np.array([[np.nan, 1.0], [np.inf, 2.0], [3.0, -np.inf]])
+        page = read(P=3, map_xy=xy, curve_coverage=np.full(6, np.nan))
+        assert page.figures["map"]["x"] == [None, None, 3.0]
+        assert page.figures["map"]["y"] == [1.0, 2.0, None]
+        assert page.figures["coverage"]["data"][0]["y"] == [None] * 6
+
+    @pytest.mark.parametrize("scale", [1e-310, 1e-20, 1e20, 1e300])
+    def test_any_scale_of_the_embedding_gives_numbers(self, scale):
+        assert None not in read(map_xy=np.ones((60, 2)) * scale).figures["map"]["x"]
+
+    def test_long_group_names_are_cut_in_the_legend_only(self):
+        name = "x" * 300
+        page = read(groups=(GroupCounts(name, 363, 73, 290, 0, 4224),), map_group=np.array([name] * 60))
+        assert name in page.text
+        assert all(len(t["name"] or "") < 60 for t in page.figures["map"]["views"]["group"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"map_xy": np.zeros((60, 3))}, r"map_xy must have shape \(P, 2\), got \(60, 3\)"),
+        ({"map_kept": np.zeros(59, bool)}, r"map_kept must have shape \(60,\) like map_xy, got \(59,\)"),
+        ({"cluster_kept": np.zeros(3, int)}, r"cluster_kept must have shape \(57,\) like cluster_sizes"),
+        ({"curve_coverage": np.zeros(3)}, r"curve_coverage must have shape \(6,\) like curve_frames"),
+        (
+            {"groups": (GroupCounts("a", 9, 1, 1, 1, 9),)},
+            "group 'a': 1 kept, 1 dropped and 1 rejected do not add up to 9",
+        ),
+    ],
+)
+def test_a_report_that_contradicts_itself_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        make_report(**changes)
