@@ -7,7 +7,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from mlff_curate.data.extxyz import parse_frame, split_frames
+from mlff_curate.data.extxyz import format_frame, parse_frame, split_frames
 from mlff_curate.data.frames import Frame, content_digest
 from mlff_curate.data.soundness import require_sound
 from mlff_curate.errors import DataError, UsageError
@@ -147,3 +147,34 @@ def _dump_options(path: Path, type_map: Sequence[str]) -> dict[str, object]:
             "the dump has types but no element column: say --type-map, such as --type-map Ta,W", file=str(path)
         )
     return {"specorder": list(type_map)}
+
+
+def read_texts(path: str | Path, indices: Iterable[int], type_map: Sequence[str] = ()) -> Iterator[tuple[int, str, bytes]]:
+    """Read some frames of a file again, as the extxyz text they are to be passed on as.
+
+    Parameters
+    ----------
+    path
+        A file that :func:`read_frames` has read.
+    indices
+        0-based frames wanted.
+    type_map
+        As for :func:`read_frames`.
+
+    Yields
+    ------
+    index, sha256, text
+        In the file's order. The text is the file's own for extxyz, else the frame written with all digits.
+    """
+    wanted = set(indices)
+    path = Path(path)
+    with open_binary(path) as stream:
+        kind = _kind(stream, path)
+        if kind == "extxyz":
+            for part in split_frames(stream, str(path)):
+                if part.index in wanted:
+                    yield part.index, hashlib.sha256(part.text).hexdigest(), part.text
+            return
+    for index, atoms in enumerate(_read_with_ase(path, kind, type_map)):
+        if index in wanted:
+            yield index, content_digest(atoms), format_frame(atoms)

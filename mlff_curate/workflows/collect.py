@@ -1,0 +1,238 @@
+"""Inputs to records: one pass over the files, after which only geometries and small facts are held."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlff_curate.data.frames import geometry, is_isolated_atom, label_keys
+from mlff_curate.data.reading import read_frames
+from mlff_curate.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ase import Atoms
+
+    from mlff_curate.data.frames import Frame
+
+GROUP_KEY = "config_type"
+NO_GROUP = "none"
+"""Group of frames without the group key, and of all frames where grouping is switched off."""
+
+
+@dataclass(frozen=True)
+class FrameRecord:
+    """What the manifest and the rules need to know of a frame.
+
+    Attributes
+    ----------
+    source, index, sha256
+        As in :class:`Frame`.
+    group
+        Its configuration group.
+    n_atoms
+        Number of atoms.
+    isolated
+        It is a free atom.
+    curated
+        It comes from ``--against``.
+    must_keep, excluded
+        The user's word on it.
+    labels
+        Keys that look like labels.
+    """
+
+    source: str
+    index: int
+    sha256: str
+    group: str
+    n_atoms: int
+    isolated: bool
+    curated: bool
+    must_keep: bool
+    excluded: bool
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Collection:
+    """All frames of a job, inputs first, then the curated ones.
+
+    Attributes
+    ----------
+    records
+        One per frame.
+    geometries
+        One per frame: elements, positions, cell, pbc.
+    group_key
+        The info key that made the groups, or None.
+    """
+
+    records: tuple[FrameRecord, ...]
+    geometries: tuple[Atoms, ...]
+    group_key: str | None
+
+    @property
+    def new(self) -> int:
+        """Frames of the inputs; the rest is curated."""
+        return sum(not record.curated for record in self.records)
+
+
+class FrameRule:
+    """Frames named by the user: by an info key, by ``KEY=VALUE``, or by a file of 0-based indices.
+
+    Parameters
+    ----------
+    option
+        Name of the option, for messages.
+    word
+        What the user gave. A file of that name wins over a key: one index per line, counted over all inputs in
+        order, ``#`` begins a comment.
+
+    Raises
+    ------
+    DataError
+        A line of the file is no index.
+    """
+
+    def __init__(self, option: str, word: str) -> None:
+        self.option = option
+        self.word = word
+        self.indices: set[int] | None = None
+        if Path(word).is_file():
+            self.indices = self._read(Path(word))
+        self.key, _, value = word.partition("=")
+        self.value = value if "=" in word else None
+        self.found: set[int] = set()
+        self.has_key = False
+
+    def _read(self, path: Path) -> set[int]:
+        indices = set()
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+            text = line.partition("#")[0].strip()
+            if text and not text.isdigit():
+                raise DataError(f"line {number} is no frame index: {text[:40]!r}", file=str(path), key=self.option)
+            if text:
+                indices.add(int(text))
+        return indices
+
+    def names(self, frame: Frame, position: int) -> bool:
+        """Tell whether the rule names a frame, which is the ``position``-th of all inputs."""
+        if self.indices is not None:
+            named = position in self.indices
+        elif self.key in frame.atoms.info:
+            self.has_key = True
+            given = frame.atoms.info[self.key]
+            named = str(given) == self.value if self.value is not None else bool(given)
+        else:
+            named = False
+        if named:
+            self.found.add(position)
+        return named
+
+    def require_used(self, frames: int, keys: set[str]) -> None:
+        """Refuse a key that no frame has and an index that does not exist.
+
+        Raises
+        ------
+        DataError
+            The message says what there is.
+        """
+        if self.indices is not None:
+            beyond = sorted(i for i in self.indices if i >= frames)
+            if beyond:
+                raise DataError(
+                    f"frame {beyond[0]} does not exist: the inputs hold frames 0 to {frames - 1}",
+                    file=self.word,
+                    key=self.option,
+                )
+        elif not self.has_key:
+            raise DataError(
+                f"{self.word!r} is no file, and no frame has an info key {self.key!r}; available: {_listing(keys)}",
+                key=self.option,
+            )
+
+
+def collect(
+    inputs: Sequence[str | Path],
+    *,
+    against: Sequence[str | Path] = (),
+    group_by: str | None = None,
+    must_keep: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    type_map: Sequence[str] = (),
+    progress: Callable[[int], None] | None = None,
+) -> Collection:
+    """Read all files once.
+
+    Parameters
+    ----------
+    inputs, against
+        Files to prune, and curated files.
+    group_by
+        Info key of the configuration groups; ``none`` for one group; None: ``config_type`` where frames have it.
+    must_keep, exclude
+        Rules, see :class:`FrameRule`.
+    type_map
+        Elements of the types of files that know types only.
+    progress
+        Called with the number of frames read so far.
+
+    Raises
+    ------
+    DataError
+        From reading, or a rule or group key that matches nothing, or a frame both kept and excluded.
+    """
+    keep_rules = [FrameRule("--must-keep", word) for word in must_keep]
+    drop_rules = [FrameRule("--exclude", word) for word in exclude]
+    key = None if group_by == NO_GROUP else (group_by or GROUP_KEY)
+    records: list[FrameRecord] = []
+    geometries: list[Atoms] = []
+    keys: set[str] = set()
+    grouped = False
+
+    for curated, paths in ((False, inputs), (True, against)):
+        for frame in read_frames(paths, type_map):
+            info = frame.atoms.info
+            position = len(records)
+            # every rule sees every frame: a rule that matches nothing is an error
+            kept = [rule.names(frame, position) for rule in keep_rules if not curated]
+            dropped = [rule.names(frame, position) for rule in drop_rules if not curated]
+            if any(kept) and any(dropped):
+                raise DataError("named by both --must-keep and --exclude", file=frame.source, frame=frame.index)
+            if not curated:
+                keys.update(map(str, info))
+                grouped |= key in info
+            records.append(
+                FrameRecord(
+                    source=frame.source,
+                    index=frame.index,
+                    sha256=frame.sha256,
+                    group=str(info[key]) if key is not None and key in info else NO_GROUP,
+                    n_atoms=len(frame.atoms),
+                    isolated=is_isolated_atom(frame.atoms),
+                    curated=curated,
+                    must_keep=any(kept),
+                    excluded=any(dropped),
+                    labels=label_keys(frame.atoms),
+                )
+            )
+            geometries.append(geometry(frame.atoms))
+            if progress is not None:
+                progress(len(records))
+
+    frames = sum(not record.curated for record in records)
+    for rule in (*keep_rules, *drop_rules):
+        rule.require_used(frames, keys)
+    if not grouped:
+        if group_by not in (None, NO_GROUP):
+            raise DataError(f"no frame has this info key; available: {_listing(keys)}", key=f"--group-by {group_by}")
+        key = None
+        records = [replace(record, group=NO_GROUP) for record in records]
+    return Collection(tuple(records), tuple(geometries), key)
+
+
+def _listing(keys: set[str]) -> str:
+    return ", ".join(sorted(keys)) or "no info keys at all"

@@ -1,0 +1,119 @@
+"""Frames to scaled descriptors, in batches, on any number of workers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlff_curate.descriptors.scaling import Scaling
+from mlff_curate.parallel import map_ordered
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from ase import Atoms
+
+    from mlff_curate.descriptors.base import Descriptor
+
+_ENVIRONMENTS_PER_TASK = 4096
+_ENVIRONMENTS_TO_SCALE = 8192
+
+
+@dataclass(frozen=True)
+class Environments:
+    """The environments of F frames.
+
+    Attributes
+    ----------
+    X
+        (N, d) float32 scaled descriptors, ordered by frame and atom.
+    species
+        (N,) central element.
+    first
+        (F + 1,) where each frame's environments begin.
+    scaling
+        What made X of the raw descriptors.
+    """
+
+    X: np.ndarray
+    species: np.ndarray
+    first: np.ndarray
+    scaling: Scaling
+
+
+def describe(
+    frames: Sequence[Atoms],
+    group: np.ndarray,
+    descriptor: Descriptor,
+    *,
+    seed: int = 0,
+    workers: int = 1,
+    dask: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Environments:
+    """Compute the descriptors of all environments and scale them.
+
+    The scaling is taken from a seeded sample of frames in which the configuration groups take turns, so that it is
+    not the most numerous group's alone; raw descriptors of all frames are never held at once.
+
+    Parameters
+    ----------
+    frames
+        F frames.
+    group
+        (F,) group of each frame.
+    descriptor
+        What to compute.
+    seed
+        Draws the sample.
+    workers, dask
+        See :func:`map_ordered`.
+    progress
+        Called with environments done and in all.
+    """
+    counts = np.array([len(atoms) for atoms in frames])
+    first = np.concatenate([[0], np.cumsum(counts)])
+    sample = _sample(counts, group, np.random.default_rng([seed, 1]))
+    raw = np.concatenate(list(map_ordered(descriptor.compute, _tasks([frames[i] for i in sample]))))
+    scaling = Scaling.fit(raw)
+    X = np.empty((first[-1], scaling.axes.shape[1]), np.float32)
+    start = 0
+    for part in map_ordered(partial(_scaled, descriptor, scaling), _tasks(frames), workers=workers, dask=dask):
+        X[start : start + len(part)] = part
+        start += len(part)
+        if progress is not None:
+            progress(start, len(X))
+    return Environments(X, np.concatenate([atoms.numbers for atoms in frames]), first, scaling)
+
+
+def _scaled(descriptor: Descriptor, scaling: Scaling, frames: Sequence[Atoms]) -> np.ndarray:
+    return scaling.transform(descriptor.compute(frames))
+
+
+def _tasks(frames: Sequence[Atoms]) -> Iterator[list[Atoms]]:
+    """Cut frames into tasks of about equal size; the cuts depend on the frames alone, never on the workers."""
+    task: list[Atoms] = []
+    size = 0
+    for atoms in frames:
+        task.append(atoms)
+        size += len(atoms)
+        if size >= _ENVIRONMENTS_PER_TASK:
+            yield task
+            task, size = [], 0
+    if task:
+        yield task
+
+
+def _sample(counts: np.ndarray, group: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return frames, groups taking turns, until there are enough environments; ascending."""
+    order = rng.permutation(len(counts))
+    turn = np.zeros(len(counts), np.int64)
+    for g in np.unique(group):
+        members = group[order] == g
+        turn[members] = np.arange(members.sum())
+    order = order[np.argsort(turn, kind="stable")]
+    enough = int(np.searchsorted(np.cumsum(counts[order]), _ENVIRONMENTS_TO_SCALE)) + 1
+    return np.sort(order[:enough])

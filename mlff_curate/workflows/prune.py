@@ -1,0 +1,362 @@
+"""``prune``: a pile of frames to the few that are worth keeping."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlff_curate.descriptors.registry import make_descriptor
+from mlff_curate.errors import UsageError
+from mlff_curate.meagraph.model import MEAGraph
+from mlff_curate.pruning.budget import Budget
+from mlff_curate.pruning.evidence import represent, species_columns
+from mlff_curate.pruning.problem import Pool, Selection
+from mlff_curate.pruning.selectors import SELECTORS
+from mlff_curate.workflows.collect import Collection, FrameRecord, collect
+from mlff_curate.workflows.describe import Environments, describe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    Progress = Callable[[str, int, int | None, str], None]
+
+EMBEDDINGS = ("descriptor", "meagraph")
+_ANCHORS = 1024
+_EPOCHS = 40
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What became of one input frame.
+
+    Attributes
+    ----------
+    record
+        The frame.
+    decision
+        ``kept``, ``dropped`` or ``rejected``.
+    reason
+        Why, in a few words that many frames share.
+    detail
+        The figures behind the reason.
+    represented_by
+        ``source#index`` of the kept frame nearest to a dropped one.
+    """
+
+    record: FrameRecord
+    decision: str
+    reason: str
+    detail: str = ""
+    represented_by: str = ""
+
+
+@dataclass(frozen=True)
+class PruneResult:
+    """What ``prune`` decided, and on what grounds.
+
+    Attributes
+    ----------
+    decisions
+        One per input frame, in input order.
+    environments
+        Descriptors of all frames, the curated ones last.
+    embedding
+        (N, C) MEAGraph embedding.
+    cluster
+        (N,) cluster of each environment, 0, 1, ... by size; -1: none.
+    pool, selection
+        What the selector was given and returned.
+    notes
+        Sentences for the user.
+    descriptor, cutoff
+        Name and radius (Angstrom) of the descriptor used.
+    group_key
+        Info key that made the groups, or None.
+    training
+        How the autoencoder's training went, in words.
+    seconds
+        Stage to seconds.
+    """
+
+    decisions: tuple[Decision, ...]
+    environments: Environments
+    embedding: np.ndarray
+    cluster: np.ndarray
+    pool: Pool
+    selection: Selection
+    notes: tuple[str, ...]
+    descriptor: str
+    cutoff: float
+    group_key: str | None
+    training: str
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def kept(self) -> list[FrameRecord]:
+        """The kept input frames, in input order."""
+        return [d.record for d in self.decisions if d.decision == "kept"]
+
+    def count(self, decision: str) -> int:
+        """Return the number of input frames with this decision."""
+        return sum(d.decision == decision for d in self.decisions)
+
+    @property
+    def cluster_sizes(self) -> np.ndarray:
+        """(C,) environments of each cluster of two or more, descending."""
+        return np.sort(np.bincount(self.cluster[self.cluster >= 0]))[::-1]
+
+    @property
+    def outliers(self) -> int:
+        """Environments that are in no cluster."""
+        return int((self.cluster < 0).sum())
+
+
+def prune(
+    inputs: str | Path | Iterable[str | Path],
+    *,
+    keep: str | float = "auto",
+    against: Sequence[str | Path] = (),
+    group_by: str | None = None,
+    must_keep: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    type_map: Sequence[str] = (),
+    selector: str = "coverage",
+    embedding: str = "descriptor",
+    descriptor: str = "power-spectrum",
+    seed: int = 0,
+    workers: int = 1,
+    dask: str | None = None,
+    progress: Progress | None = None,
+) -> PruneResult:
+    """Decide which frames to keep; nothing is written (see :func:`write_outputs`).
+
+    Parameters
+    ----------
+    inputs
+        File or files, extxyz or anything that ASE reads.
+    keep
+        An int is a count, a float a fraction of all input frames, as on the command line; ``"auto"`` finds the knee of
+        the coverage and represents every cluster.
+    against
+        Curated files: what they hold counts as kept already, and ``keep`` counts new frames.
+    group_by
+        Info key of the configuration groups, ``"none"`` for one group; by default ``config_type`` where there is one.
+    must_keep, exclude
+        Info keys, ``KEY=VALUE``, or files with frame indices.
+    type_map
+        Elements of the types 1, 2, ... of files that know types only.
+    selector
+        One of ``SELECTORS``.
+    embedding
+        Where distances are measured: ``"descriptor"`` or ``"meagraph"``. Clusters are MEAGraph's in either case.
+    descriptor
+        One of ``DESCRIPTORS``.
+    seed
+        Of every random choice.
+    workers, dask
+        See :func:`mlff_curate.parallel.map_ordered`; the result does not depend on them.
+    progress
+        Called with stage, steps done, steps in all (None: unknown) and a word on the state.
+
+    Raises
+    ------
+    CurateError
+        Data that cannot be read or make no sense, a budget that cannot be met, or an option out of range.
+    """
+    budget = Budget.parse(str(keep))
+    _require(selector, SELECTORS, "--selector")
+    _require(embedding, EMBEDDINGS, "--embedding")
+    if selector != "coverage" and budget.count is None and budget.fraction is None:
+        raise UsageError(f"auto needs --selector coverage: {selector} cannot tell when it is enough", key="--keep")
+    tell = progress or (lambda *_: None)
+    clock = _Stages()
+
+    with clock("read"):
+        paths = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
+        collection = collect(
+            paths,
+            against=against,
+            group_by=group_by,
+            must_keep=must_keep,
+            exclude=exclude,
+            type_map=type_map,
+            progress=lambda n: tell("read", n, None, "frames"),
+        )
+        records = collection.records
+        group_names, group = np.unique([r.group for r in records], return_inverse=True)
+        curated = np.array([r.curated for r in records])
+        excluded = np.array([r.excluded for r in records])
+        # a frame that the user excludes is rejected, were it an isolated atom
+        mandatory = np.array([(r.isolated or r.must_keep) and not r.excluded and not r.curated for r in records])
+        count = budget.frames(collection.new, int(mandatory.sum()), int((~curated & ~excluded).sum()))
+    with clock("describe"):
+        species = sorted({int(z) for atoms in collection.geometries for z in np.unique(atoms.numbers)})
+        maker = make_descriptor(descriptor, species)
+        environments = describe(
+            collection.geometries,
+            group,
+            maker,
+            seed=seed,
+            workers=workers,
+            dask=dask,
+            progress=lambda done, total: tell("describe", done, total, "environments"),
+        )
+    with clock("embed"):
+        model = MEAGraph(anchors=_ANCHORS, epochs=_EPOCHS, seed=seed).fit(
+            environments.X, environments.species, lambda done, total, words: tell("train MEAGraph", done, total, words)
+        )
+        embedded = model.embed(environments.X, environments.species)
+        cluster = _by_size(model.clusters(embedded, environments.species))
+    with clock("select"):
+        vectors = species_columns(embedded if embedding == "meagraph" else environments.X, environments.species)
+        pool = Pool(
+            X=vectors,
+            first=environments.first,
+            group=group,
+            cluster=cluster,
+            given=curated | mandatory,
+            eligible=~curated & ~excluded & ~mandatory,
+        )
+        selection = SELECTORS[selector](
+            pool,
+            None if count is None else count - int(mandatory.sum()),
+            np.random.default_rng([seed, 2]),
+            lambda done, total, words: tell("select", done, total, words),
+        )
+        decisions = _decide(collection, pool, selection)
+    notes = _notes(collection, budget, selection, decisions, len(group_names))
+    return PruneResult(
+        decisions=decisions,
+        environments=environments,
+        embedding=embedded,
+        cluster=cluster,
+        pool=pool,
+        selection=selection,
+        notes=notes,
+        descriptor=maker.name,
+        cutoff=maker.cutoff,
+        group_key=collection.group_key,
+        training=f"{model.training_.epochs} epochs on {len(model.anchors_)} environments, held-out loss "
+        f"{model.training_.held_out_loss[0]:.3f} to {model.training_.best:.3f} of the variance",
+        seconds=clock.seconds,
+    )
+
+
+class _Stages:
+    """Seconds per stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def __call__(self, name: str) -> _Stages:
+        self.name = name
+        return self
+
+    def __enter__(self) -> None:
+        self.start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds[self.name] = time.perf_counter() - self.start
+
+
+def _require(value: str, known: Iterable[str], option: str) -> None:
+    if value not in known:
+        raise UsageError(f"{value!r} is unknown; available: {', '.join(known)}", key=option)
+
+
+def _by_size(cluster: np.ndarray) -> np.ndarray:
+    """Number clusters 0, 1, ... from the largest; an environment alone in its cluster is in none (-1)."""
+    labels, inverse, sizes = np.unique(cluster, return_inverse=True, return_counts=True)
+    real = (labels >= 0) & (sizes > 1)
+    rank = np.full(len(labels), -1)
+    order = np.flatnonzero(real)[np.argsort(-sizes[real], kind="stable")]
+    rank[order] = np.arange(len(order))
+    return rank[inverse]
+
+
+def _decide(collection: Collection, pool: Pool, selection: Selection) -> tuple[Decision, ...]:
+    place = {int(frame): k for k, frame in enumerate(selection.chosen)}
+    kept = pool.given.copy()
+    kept[selection.chosen] = True
+    nearest = represent(pool, kept)
+    texts = {r.sha256: i for i, r in reversed(list(enumerate(collection.records))) if kept[i]}
+    everything = bool(kept[pool.eligible].all())
+    decisions = []
+    for i, record in enumerate(collection.records):
+        if record.curated:
+            continue
+        if record.excluded:
+            decisions.append(Decision(record, "rejected", "excluded by the user"))
+        elif record.isolated:
+            decisions.append(Decision(record, "kept", "isolated atom"))
+        elif record.must_keep:
+            decisions.append(Decision(record, "kept", "named by --must-keep"))
+        elif i in place:
+            decisions.append(_kept(record, selection, place[i], everything=everything))
+        else:
+            by = texts.get(record.sha256, int(nearest.frame[i]))
+            name = f"{collection.records[by].source}#{collection.records[by].index}" if by >= 0 else ""
+            if record.sha256 in texts:
+                decisions.append(Decision(record, "dropped", "exact copy of a kept frame", "", name))
+            elif by < 0:
+                decisions.append(Decision(record, "dropped", "nothing is kept"))
+            else:
+                detail = f"distance {nearest.distance[i]:.4g}"
+                decisions.append(Decision(record, "dropped", "represented by kept frames", detail, name))
+    return tuple(decisions)
+
+
+def _kept(record: FrameRecord, selection: Selection, k: int, *, everything: bool) -> Decision:
+    gain = selection.gain[k]
+    detail = f"choice {k + 1}" + (f", {100 * gain:.4g} % of the coverage" if gain > 0 else "")
+    if len(selection.for_floor) > k and selection.for_floor[k]:
+        return Decision(record, "kept", "represents a cluster or group", detail)
+    if everything:
+        return Decision(record, "kept", "all frames are kept", detail)
+    return Decision(record, "kept", "adds to the coverage" if gain > 0 else "chosen", detail)
+
+
+def _notes(
+    collection: Collection,
+    budget: Budget,
+    selection: Selection,
+    decisions: Sequence[Decision],
+    groups: int,
+) -> tuple[str, ...]:
+    notes = []
+    isolated = sum(d.reason == "isolated atom" for d in decisions)
+    kept = sum(d.decision == "kept" for d in decisions)
+    if isolated:
+        notes.append(f"{_number(isolated, 'isolated atom')} always kept: they fix the zero of energy")
+    if kept == len(decisions):
+        notes.append(f"--keep {budget.text}: all {_number(kept, 'frame')} kept")
+    curated = len(collection.records) - collection.new
+    if curated:
+        notes.append(f"{_number(curated, 'curated frame')} counted as kept already and not written again")
+        if kept == 0:
+            notes.append("nothing new: the curated frames cover the inputs, OUT holds no frame")
+    if selection.floor > len(selection.chosen):
+        notes.append(
+            f"the budget is too small to represent every cluster and group: that takes {selection.floor} frames, "
+            f"{len(selection.chosen)} were to be chosen"
+        )
+    if budget.text == "auto":
+        fill = int(selection.for_floor.sum())
+        extra = f"; {fill} of them represent clusters or groups that the rest did not" if fill else ""
+        notes.append(
+            f"--keep auto stopped at {_number(kept, 'frame')}: the next would have brought less coverage than the "
+            f"average frame{extra}"
+        )
+    if collection.group_key is not None:
+        without = sum(r.group == "none" for r in collection.records if not r.curated)
+        if without and groups > 1:
+            notes.append(f"{_number(without, 'frame')} without {collection.group_key}: group 'none'")
+    return tuple(notes)
+
+
+def _number(count: int, word: str) -> str:
+    return f"{count} {word}" + ("" if count == 1 else "s")

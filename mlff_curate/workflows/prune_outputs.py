@@ -1,0 +1,224 @@
+"""What ``prune`` leaves behind: the kept frames, the manifest and the report."""
+
+from __future__ import annotations
+
+import csv
+import io
+import resource
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from ase.data import chemical_symbols
+
+from mlff_curate import __version__
+from mlff_curate.data.conversion import convert_texts
+from mlff_curate.data.outputs import whole_files
+from mlff_curate.data.reading import read_texts
+from mlff_curate.errors import DataError
+from mlff_curate.report import GroupCounts, PruneReport, ReasonCount, render
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from mlff_curate.linear.proof import Proof
+    from mlff_curate.workflows.collect import FrameRecord
+    from mlff_curate.workflows.prune import PruneResult
+
+_MAP_POINTS = 4000
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where the results go."""
+
+    frames: Path
+    manifest: Path
+    report: Path
+
+    @classmethod
+    def beside(cls, out: str | Path | None, inputs: Sequence[str | Path], suffix: str = "extxyz") -> Outputs:
+        """Name the three files: OUT, or one named after the first input in the current folder, and two beside it."""
+        if out is None:
+            stem = Path(inputs[0]).name.removesuffix(".gz").rsplit(".", 1)[0]
+            out = Path(f"{stem}.pruned.{suffix}")
+        frames = Path(out)
+        return cls(
+            frames, frames.with_name(f"{frames.stem}.manifest.csv"), frames.with_name(f"{frames.stem}.report.html")
+        )
+
+    @property
+    def paths(self) -> tuple[Path, Path, Path]:
+        """All three."""
+        return self.frames, self.manifest, self.report
+
+
+def kept_texts(result: PruneResult, type_map: Sequence[str] = ()) -> Iterator[bytes]:
+    """Yield the kept frames' text in input order, read from the inputs once more.
+
+    Raises
+    ------
+    DataError
+        An input has changed since it was read.
+    """
+    runs: list[tuple[str, list[FrameRecord]]] = []
+    for record in result.kept:
+        if not runs or runs[-1][0] != record.source or runs[-1][1][-1].index >= record.index:
+            runs.append((record.source, []))  # the same file given twice is read twice
+        runs[-1][1].append(record)
+    for source, records in runs:
+        wanted = {record.index: record.sha256 for record in records}
+        found = 0
+        for index, sha256, text in read_texts(source, wanted, type_map):
+            if wanted[index] != sha256:
+                raise DataError("the file changed while it was being pruned", file=source, frame=index)
+            found += 1
+            yield text
+        if found != len(wanted):
+            raise DataError("the file changed while it was being pruned", file=source)
+
+
+def manifest_text(result: PruneResult) -> str:
+    """Return the manifest: one row per input frame."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["source", "index", "sha256", "group", "n_atoms", "decision", "reason", "represented_by"])
+    for d in result.decisions:
+        r = d.record
+        reason = f"{d.reason} ({d.detail})" if d.detail else d.reason
+        writer.writerow([r.source, r.index, r.sha256, r.group, r.n_atoms, d.decision, reason, d.represented_by])
+    return out.getvalue()
+
+
+def peak_memory_mb() -> float:
+    """Return the peak resident memory of this process and of its finished workers, MB."""
+    kilobytes = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return kilobytes / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def label_counts(result: PruneResult) -> dict[str, int]:
+    """Return how many input frames carry each key that looks like a label."""
+    counts = Counter(key for d in result.decisions for key in d.record.labels)
+    return dict(sorted(counts.items()))
+
+
+def report_of(
+    result: PruneResult,
+    outputs: Outputs,
+    command: str,
+    options: Mapping[str, str],
+    seed: int,
+    proof: Proof | None = None,
+) -> PruneReport:
+    """Gather what the page shows.
+
+    Parameters
+    ----------
+    result, outputs
+        The decisions, and where they go.
+    command
+        What to type to get the same again.
+    options
+        Options in force, as text.
+    seed
+        Draws the environments on the map.
+    proof
+        Of ``--prove``.
+    """
+    records = [d.record for d in result.decisions]
+    decision = np.array([d.decision for d in result.decisions])
+    group = np.array([r.group for r in records])
+    atoms = np.array([r.n_atoms for r in records])
+    groups = tuple(
+        GroupCounts(
+            name,
+            int((group == name).sum()),
+            *(int(((group == name) & (decision == what)).sum()) for what in ("kept", "dropped", "rejected")),
+            environments=int(atoms[group == name].sum()),
+        )
+        for name in sorted(set(group.tolist()))
+    )
+    reasons = Counter((d.decision, d.reason) for d in result.decisions)
+    new = int(result.environments.first[len(records)])  # environments of the inputs; the curated ones follow
+    owner = result.pool.owner[:new]
+    kept_frame = decision == "kept"
+    cluster = result.cluster[:new]
+    sizes = np.bincount(cluster[cluster >= 0]) if (cluster >= 0).any() else np.zeros(0, np.int64)
+    in_kept = np.bincount(cluster[(cluster >= 0) & kept_frame[owner]], minlength=len(sizes))
+    order = np.argsort(-sizes, kind="stable")
+    order = order[sizes[order] > 0]
+
+    points, axes = _map(result.embedding[:new])
+    shown = np.sort(np.random.default_rng([seed, 3]).permutation(new)[:_MAP_POINTS])
+    mandatory = int((kept_frame.sum()) - len(result.selection.chosen))
+    measured = not np.isnan(result.selection.coverage).any()
+    return PruneReport(
+        title=f"Pruned: {', '.join(dict.fromkeys(r.source for r in records))}",
+        command=command,
+        version=__version__,
+        inputs=tuple(dict.fromkeys(r.source for r in records)),
+        output=str(outputs.frames),
+        options=options,
+        seconds=result.seconds,
+        peak_memory_mb=peak_memory_mb(),
+        notes=result.notes,
+        labels=label_counts(result),
+        groups=groups,
+        reasons=tuple(ReasonCount(what, why, frames) for (what, why), frames in sorted(reasons.items())),
+        map_xy=points[shown],
+        map_kept=kept_frame[owner[shown]],
+        map_cluster=cluster[shown],
+        map_group=group[owner[shown]],
+        map_label=np.array(
+            [
+                f"{records[f].source} #{records[f].index}, atom {e - result.environments.first[f]} "
+                f"({chemical_symbols[result.environments.species[e]]})"
+                for e, f in zip(shown, owner[shown], strict=True)
+            ]
+        ),
+        map_axes=axes,
+        environments=new,
+        cluster_sizes=sizes[order],
+        cluster_kept=in_kept[order],
+        outliers=int((cluster < 0).sum()),
+        curve_frames=mandatory + np.arange(len(result.selection.coverage)) if measured else np.zeros(0, np.int64),
+        curve_coverage=result.selection.coverage if measured else np.zeros(0),
+        chosen=int(kept_frame.sum()),
+        floor=mandatory + result.selection.floor,
+        proof=proof.rows_for_report() if proof is not None else (),
+        proof_notes=proof.notes if proof is not None else (),
+    )
+
+
+def _map(embedding: np.ndarray) -> tuple[np.ndarray, tuple[str, str]]:
+    """Return the two principal axes of the embedding, (N, 2), and their titles."""
+    centred = embedding - embedding.mean(axis=0)
+    variance, axes = np.linalg.eigh(centred.T @ centred / max(len(centred), 1))
+    total = float(variance.sum()) or 1.0
+    axes = axes[:, ::-1][:, :2]
+    axes = axes * np.where(axes[np.abs(axes).argmax(axis=0), np.arange(2)] < 0, -1.0, 1.0)
+    shares = variance[::-1][:2] / total
+    titles = [f"axis {i + 1} of the embedding ({100 * share:.0f} % of the variance)" for i, share in enumerate(shares)]
+    return centred @ axes, (titles[0], titles[1])
+
+
+def write_outputs(
+    result: PruneResult, outputs: Outputs, report: PruneReport, type_map: Sequence[str] = (), to: str = "extxyz"
+) -> None:
+    """Write all three files; they appear together or not at all.
+
+    Raises
+    ------
+    DataError
+        An input has changed, or a frame cannot be written in this format.
+    OutputError
+        The disk does not take them.
+    """
+    with whole_files(*outputs.paths) as (frames, manifest, page):
+        for part in convert_texts(kept_texts(result, type_map), to):
+            frames.write(part)
+        manifest.write(manifest_text(result).encode())
+        page.write(render(report).encode())
