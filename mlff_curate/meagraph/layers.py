@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _TINY = 1e-12
+_SOFT = 1e-6
+"""Added to squared lengths, whose rounding is of this size, so that the gradient stays finite at length zero."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +75,15 @@ class AttentionKernel(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return h (N, C_out), its attention-weighted neighbour mean (N, C_out) and the attention (N, k)."""
         h = x @ self.weight
-        g = anchors @ self.weight
-        near = g[edges.index]  # (N, k, C_out)
-        difference = (near - h[:, None]) / self.column_scale
-        length = difference.pow(2).sum(dim=-1).clamp_min(_TINY).sqrt()
+        u, anchor_u = h / self.column_scale, (anchors @ self.weight) / self.column_scale
+        # The few anchors make one dense product cheaper than gathering (N, k, C_out) rows and adding up their gradients
+        # (docs/benchmarks.md); what is learned from is still the k edges alone.
+        squared = u.pow(2).sum(dim=1, keepdim=True) + anchor_u.pow(2).sum(dim=1) - 2.0 * u @ anchor_u.T
+        length = (squared.gather(1, edges.index).clamp_min(0.0) + _SOFT).sqrt()
         attention = torch.exp(-self.beta * length / self.edge_scale) * edges.mask
-        mean = (attention[..., None] * near).sum(dim=1) / attention.sum(dim=1, keepdim=True).clamp_min(_TINY)
-        return h, mean, attention
+        weights = torch.zeros_like(squared).scatter_add(1, edges.index, attention)  # (N, A)
+        total = attention.sum(dim=1, keepdim=True).clamp_min(_TINY)
+        return h, (weights @ anchor_u) / total * self.column_scale, attention
 
 
 class MultiKernelLayer(nn.Module):

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from mlff_curate.errors import UsageError
 from mlff_curate.graphs.similarity import components, distinct_rows, importance_sample, nearest_anchors
+from mlff_curate.parallel import one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,6 +48,8 @@ class MEAGraph:
         embedding and s the median distance between nearest anchors; ``"auto"``: exp(-10).
     seed
         Anchors, initial weights and pooling rates while training.
+    device
+        Torch device of training and embedding.
 
     Attributes
     ----------
@@ -70,6 +74,7 @@ class MEAGraph:
         epochs: int = 60,
         rate: float | str = "auto",
         seed: int = 0,
+        device: str = "cpu",
     ) -> None:
         self.kernels = kernels
         self.channels = tuple(channels)
@@ -78,6 +83,7 @@ class MEAGraph:
         self.epochs = epochs
         self.rate = rate
         self.seed = seed
+        self.device = device
 
     def fit(
         self, X: np.ndarray, species: np.ndarray, progress: Callable[[int, int, str], None] | None = None
@@ -99,30 +105,37 @@ class MEAGraph:
 
         rng = np.random.default_rng([self.seed, 0])
         chosen, held_out = self._choose(X, species, rng)
-        anchors = torch.from_numpy(np.ascontiguousarray(X[chosen], dtype=np.float32))
+        device = _device(self.device)
+        anchors = torch.from_numpy(np.ascontiguousarray(X[chosen], dtype=np.float32)).to(device)
         self.anchor_species_ = np.asarray(species)[chosen]
         generator = torch.Generator().manual_seed(self.seed)
-        self.network_ = AutoEncoder((X.shape[1], *self.channels), self.kernels, generator)
-        self.training_: TrainingRecord = train(
-            self.network_,
-            anchors,
-            self.anchor_species_,
-            torch.from_numpy(np.ascontiguousarray(X[held_out], dtype=np.float32)),
-            np.asarray(species)[held_out],
-            neighbours=self.neighbours,
-            epochs=self.epochs,
-            seed=self.seed,
-            progress=progress,
-        )
-        self.states_: list[torch.Tensor] = calibrate(
-            self.network_, anchors, self.anchor_species_, self.neighbours
-        )[1]
-        self.anchors_ = anchors.numpy()
+        self.network_ = AutoEncoder((X.shape[1], *self.channels), self.kernels, generator).to(device)
+        # Many small products: more threads would wait for each other, and for whatever else the machine does.
+        with one_thread():
+            self.training_: TrainingRecord = train(
+                self.network_,
+                anchors,
+                self.anchor_species_,
+                torch.from_numpy(np.ascontiguousarray(X[held_out], dtype=np.float32)).to(device),
+                np.asarray(species)[held_out],
+                neighbours=self.neighbours,
+                epochs=self.epochs,
+                seed=self.seed,
+                progress=progress,
+            )
+            self.states_: list[torch.Tensor] = calibrate(
+                self.network_, anchors, self.anchor_species_, self.neighbours
+            )[1]
+        self.anchors_ = anchors.cpu().numpy()
         self._cluster_anchors()
         return self
 
-    def embed(self, X: np.ndarray, species: np.ndarray) -> np.ndarray:
+    def embed(
+        self, X: np.ndarray, species: np.ndarray, progress: Callable[[int, int], None] | None = None
+    ) -> np.ndarray:
         """Return the embeddings, (N, C) float32, of descriptors (N, D) and central elements (N,).
+
+        ``progress`` is called with environments done and in all.
 
         Raises
         ------
@@ -138,16 +151,18 @@ class MEAGraph:
         with torch.no_grad():
             for first in range(0, len(X), _BATCH):
                 part = slice(first, first + _BATCH)
-                state = torch.from_numpy(np.ascontiguousarray(X[part], dtype=np.float32))
+                state = torch.from_numpy(np.ascontiguousarray(X[part], dtype=np.float32)).to(self.states_[0].device)
                 for layer, anchors in zip(self.network_.encoder, self.states_, strict=False):
                     edges = search_edges(state, species[part], anchors, self.anchor_species_, self.neighbours)
                     state = layer(state, anchors, edges)[0]
-                out[part] = state.numpy()
+                out[part] = state.cpu().numpy()
+                if progress is not None:
+                    progress(min(first + _BATCH, len(X)), len(X))
         return out
 
     def clusters(self, embedding: np.ndarray, species: np.ndarray) -> np.ndarray:
         """Return the cluster of each embedding, (N,): its nearest anchor's component, or -1 if no anchor is linked."""
-        near = nearest_anchors(embedding, np.asarray(species), self.states_[-1].numpy(), self.anchor_species_, 1)
+        near = nearest_anchors(embedding, np.asarray(species), self.states_[-1].cpu().numpy(), self.anchor_species_, 1)
         linked = near.distance[:, 0] <= self.link_length_
         return np.where(linked, self.anchor_cluster_[near.index[:, 0]], -1)
 
@@ -168,7 +183,7 @@ class MEAGraph:
 
     def _cluster_anchors(self) -> None:
         """Pool the anchors' edges in the embedding and take connected components."""
-        state = self.states_[-1].numpy()
+        state = self.states_[-1].cpu().numpy()
         size = len(state)
         near = nearest_anchors(state, self.anchor_species_, state, self.anchor_species_, self.neighbours + 1)
         nearest = near.distance[:, 1] if near.distance.shape[1] > 1 else np.zeros(0)
@@ -179,3 +194,15 @@ class MEAGraph:
         kept = near.distance <= self.link_length_
         edges = np.column_stack([np.repeat(np.arange(size), kept.sum(axis=1)), near.index[kept]])
         self.anchor_cluster_ = components(edges, size)
+
+
+def _device(name: str) -> torch.device:
+    import torch
+
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        words = str(error).splitlines()[0]
+        raise UsageError(f"{name!r} cannot be used ({words})", key="--device") from None
+    return device

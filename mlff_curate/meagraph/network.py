@@ -185,7 +185,7 @@ def train(
         objective = (out - anchors).pow(2).mean()
         objective.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
-        losses.append(float(objective) / variance)
+        losses.append(objective.item() / variance)
     network.load_state_dict(best_weights)
     return TrainingRecord(len(losses), tuple(losses), tuple(held_out_losses), float(best) / variance)
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlff_curate.data.frames import geometry, is_isolated_atom, label_keys
+from mlff_curate.data.frames import geometry, is_isolated_atom
+from mlff_curate.data.frames import label_keys as label_keys_of
 from mlff_curate.data.reading import read_frames
 from mlff_curate.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ase import Atoms
 
@@ -163,6 +164,7 @@ def collect(
     must_keep: Sequence[str] = (),
     exclude: Sequence[str] = (),
     type_map: Sequence[str] = (),
+    label_keys: Mapping[str, str | None] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Collection:
     """Read all files once.
@@ -177,6 +179,8 @@ def collect(
         Rules, see :class:`FrameRule`.
     type_map
         Elements of the types of files that know types only.
+    label_keys
+        ``energy``, ``forces``, ``stress`` to a key that must be in some frame, or None.
     progress
         Called with the number of frames read so far.
 
@@ -191,6 +195,7 @@ def collect(
     records: list[FrameRecord] = []
     geometries: list[Atoms] = []
     keys: set[str] = set()
+    label_names: set[str] = set()
     grouped = False
 
     for curated, paths in ((False, inputs), (True, against)):
@@ -205,6 +210,8 @@ def collect(
             if not curated:
                 keys.update(map(str, info))
                 grouped |= key in info
+            labels = label_keys_of(frame.atoms)
+            label_names.update(labels, frame.atoms.arrays)
             records.append(
                 FrameRecord(
                     source=frame.source,
@@ -216,7 +223,7 @@ def collect(
                     curated=curated,
                     must_keep=any(kept),
                     excluded=any(dropped),
-                    labels=label_keys(frame.atoms),
+                    labels=labels,
                 )
             )
             geometries.append(geometry(frame.atoms))
@@ -224,6 +231,12 @@ def collect(
                 progress(len(records))
 
     frames = sum(not record.curated for record in records)
+    for name, label in (label_keys or {}).items():
+        if label is not None and label not in keys and label not in label_names:
+            raise DataError(
+                f"no frame has a key {label!r}; keys that look like labels: {', '.join(sorted(label_names)) or 'none'}",
+                key=f"--{name}-key",
+            )
     for rule in (*keep_rules, *drop_rules):
         rule.require_used(frames, keys)
     if not grouped:

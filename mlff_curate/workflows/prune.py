@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,13 +20,13 @@ from mlff_curate.workflows.collect import Collection, FrameRecord, collect
 from mlff_curate.workflows.describe import Environments, describe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     Progress = Callable[[str, int, int | None, str], None]
 
 EMBEDDINGS = ("descriptor", "meagraph")
-_ANCHORS = 1024
-_EPOCHS = 40
+_SMALL = {"channels": (32, 16), "neighbours": 16, "anchors": 512, "epochs": 40}
+"""MEAGraph inside prune: a second or two, enough to tell phases apart (docs/benchmarks.md)."""
 
 
 @dataclass(frozen=True)
@@ -115,29 +115,12 @@ class PruneResult:
         return int((self.cluster < 0).sum())
 
 
-def prune(
-    inputs: str | Path | Iterable[str | Path],
-    *,
-    keep: str | float = "auto",
-    against: Sequence[str | Path] = (),
-    group_by: str | None = None,
-    must_keep: Sequence[str] = (),
-    exclude: Sequence[str] = (),
-    type_map: Sequence[str] = (),
-    selector: str = "coverage",
-    embedding: str = "descriptor",
-    descriptor: str = "power-spectrum",
-    seed: int = 0,
-    workers: int = 1,
-    dask: str | None = None,
-    progress: Progress | None = None,
-) -> PruneResult:
-    """Decide which frames to keep; nothing is written (see :func:`write_outputs`).
+@dataclass(frozen=True)
+class PruneOptions:
+    """What may be asked of ``prune``; the defaults are the command line's.
 
-    Parameters
+    Attributes
     ----------
-    inputs
-        File or files, extxyz or anything that ASE reads.
     keep
         An int is a count, a float a fraction of all input frames, as on the command line; ``"auto"`` finds the knee of
         the coverage and represents every cluster.
@@ -149,6 +132,8 @@ def prune(
         Info keys, ``KEY=VALUE``, or files with frame indices.
     type_map
         Elements of the types 1, 2, ... of files that know types only.
+    label_keys
+        ``energy``, ``forces``, ``stress`` to the key that holds it, or None for the usual names.
     selector
         One of ``SELECTORS``.
     embedding
@@ -157,8 +142,43 @@ def prune(
         One of ``DESCRIPTORS``.
     seed
         Of every random choice.
+    device
+        Torch device of the autoencoder.
     workers, dask
         See :func:`mlff_curate.parallel.map_ordered`; the result does not depend on them.
+    """
+
+    keep: str | float = "auto"
+    against: Sequence[str | Path] = ()
+    group_by: str | None = None
+    must_keep: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    type_map: Sequence[str] = ()
+    label_keys: Mapping[str, str | None] = field(default_factory=dict)
+    selector: str = "coverage"
+    embedding: str = "descriptor"
+    descriptor: str = "power-spectrum"
+    seed: int = 0
+    device: str = "cpu"
+    workers: int = 1
+    dask: str | None = None
+
+
+def prune(
+    inputs: str | Path | Iterable[str | Path],
+    options: PruneOptions | None = None,
+    *,
+    progress: Progress | None = None,
+    **changes: Any,
+) -> PruneResult:
+    """Decide which frames to keep; nothing is written (see :func:`mlff_curate.workflows.prune_files.prune_files`).
+
+    Parameters
+    ----------
+    inputs
+        File or files, extxyz or anything that ASE reads.
+    options
+        See :class:`PruneOptions`; single options can be given by name as well, ``prune("md.extxyz", keep=0.2)``.
     progress
         Called with stage, steps done, steps in all (None: unknown) and a word on the state.
 
@@ -167,11 +187,12 @@ def prune(
     CurateError
         Data that cannot be read or make no sense, a budget that cannot be met, or an option out of range.
     """
-    budget = Budget.parse(str(keep))
-    _require(selector, SELECTORS, "--selector")
-    _require(embedding, EMBEDDINGS, "--embedding")
-    if selector != "coverage" and budget.count is None and budget.fraction is None:
-        raise UsageError(f"auto needs --selector coverage: {selector} cannot tell when it is enough", key="--keep")
+    o = replace(options or PruneOptions(), **changes)
+    budget = Budget.parse(str(o.keep))
+    _require(o.selector, SELECTORS, "--selector")
+    _require(o.embedding, EMBEDDINGS, "--embedding")
+    if o.selector != "coverage" and budget.count is None and budget.fraction is None:
+        raise UsageError(f"auto needs --selector coverage: {o.selector} cannot tell when it is enough", key="--keep")
     tell = progress or (lambda *_: None)
     clock = _Stages()
 
@@ -179,11 +200,12 @@ def prune(
         paths = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
         collection = collect(
             paths,
-            against=against,
-            group_by=group_by,
-            must_keep=must_keep,
-            exclude=exclude,
-            type_map=type_map,
+            against=o.against,
+            group_by=o.group_by,
+            must_keep=o.must_keep,
+            exclude=o.exclude,
+            type_map=o.type_map,
+            label_keys=o.label_keys,
             progress=lambda n: tell("read", n, None, "frames"),
         )
         records = collection.records
@@ -195,24 +217,26 @@ def prune(
         count = budget.frames(collection.new, int(mandatory.sum()), int((~curated & ~excluded).sum()))
     with clock("describe"):
         species = sorted({int(z) for atoms in collection.geometries for z in np.unique(atoms.numbers)})
-        maker = make_descriptor(descriptor, species)
+        maker = make_descriptor(o.descriptor, species)
         environments = describe(
             collection.geometries,
             group,
             maker,
-            seed=seed,
-            workers=workers,
-            dask=dask,
+            seed=o.seed,
+            workers=o.workers,
+            dask=o.dask,
             progress=lambda done, total: tell("describe", done, total, "environments"),
         )
     with clock("embed"):
-        model = MEAGraph(anchors=_ANCHORS, epochs=_EPOCHS, seed=seed).fit(
+        model = MEAGraph(**_SMALL, seed=o.seed, device=o.device).fit(
             environments.X, environments.species, lambda done, total, words: tell("train MEAGraph", done, total, words)
         )
-        embedded = model.embed(environments.X, environments.species)
+        embedded = model.embed(
+            environments.X, environments.species, lambda done, total: tell("embed", done, total, "environments")
+        )
         cluster = _by_size(model.clusters(embedded, environments.species))
     with clock("select"):
-        vectors = species_columns(embedded if embedding == "meagraph" else environments.X, environments.species)
+        vectors = species_columns(embedded if o.embedding == "meagraph" else environments.X, environments.species)
         pool = Pool(
             X=vectors,
             first=environments.first,
@@ -221,10 +245,10 @@ def prune(
             given=curated | mandatory,
             eligible=~curated & ~excluded & ~mandatory,
         )
-        selection = SELECTORS[selector](
+        selection = SELECTORS[o.selector](
             pool,
             None if count is None else count - int(mandatory.sum()),
-            np.random.default_rng([seed, 2]),
+            np.random.default_rng([o.seed, 2]),
             lambda done, total, words: tell("select", done, total, words),
         )
         decisions = _decide(collection, pool, selection)

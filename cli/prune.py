@@ -1,0 +1,134 @@
+"""`mlff-curate prune`: the main job."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+
+import click
+
+from mlff_curate_cli.options import label_options, machine_options, run_options
+from mlff_curate_cli.screen import print_json, progress_bars
+
+EPILOG = """\b
+Examples:
+  mlff-curate prune traj.extxyz
+  mlff-curate prune traj.extxyz --keep 0.2 -o small.extxyz
+  mlff-curate prune new.extxyz --against curated.extxyz --keep 50
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=click.Path())
+@click.option(
+    "-o", "--output", metavar="OUT", type=click.Path(), help="Kept frames.  [default: <first input>.pruned.extxyz]"
+)
+@click.option(
+    "--keep",
+    metavar="K",
+    default="auto",
+    show_default=True,
+    help="With a point a fraction of all frames (0.2), without one a count (40); auto: the knee of the coverage, "
+    "every cluster represented.",
+)
+@click.option("--group-by", metavar="KEY", help="Info key of the groups; none: one group.  [default: config_type]")
+@click.option(
+    "--against", metavar="CURATED", multiple=True, type=click.Path(), help="Frames that count as kept already."
+)
+@click.option("--must-keep", metavar="X", multiple=True, help="Info key, KEY=VALUE or file of frame indices.")
+@click.option("--exclude", metavar="X", multiple=True, help="The same for frames that are never kept.")
+@click.option(
+    "--selector",
+    metavar="NAME",
+    default="coverage",
+    show_default=True,
+    help="coverage, or to compare: random, stratified, fps.",
+)
+@click.option(
+    "--embedding",
+    metavar="NAME",
+    default="descriptor",
+    show_default=True,
+    help="Where distances are measured: descriptor or meagraph. Clusters are MEAGraph's in either case.",
+)
+@click.option(
+    "--descriptor", metavar="NAME", default="power-spectrum", show_default=True, help="power-spectrum or bispectrum."
+)
+@click.option("--to", metavar="FORMAT", default="extxyz", show_default=True, help="Format of OUT.")
+@click.option("--prove", is_flag=True, help="Fit force fields to kept and to random frames and compare (needs labels).")
+@label_options
+@machine_options
+@run_options
+def prune(
+    *,
+    inputs: tuple[str, ...],
+    output: str | None,
+    keep: str,
+    group_by: str | None,
+    against: tuple[str, ...],
+    must_keep: tuple[str, ...],
+    exclude: tuple[str, ...],
+    selector: str,
+    embedding: str,
+    descriptor: str,
+    to: str,
+    prove: bool,
+    energy_key: str | None,
+    forces_key: str | None,
+    stress_key: str | None,
+    type_map: str | None,
+    device: str,
+    workers: int,
+    dask: str | None,
+    seed: int,
+    overwrite: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Keep the frames that train the same force field; labels are not needed.
+
+    Writes the kept frames as they came, OUT.manifest.csv with a reason for every frame, and OUT.report.html.
+    """
+    from mlff_curate.workflows.prune import PruneOptions
+    from mlff_curate.workflows.prune_files import prune_files
+
+    start = time.perf_counter()
+    options = PruneOptions(
+        keep=keep,
+        against=against,
+        group_by=group_by,
+        must_keep=must_keep,
+        exclude=exclude,
+        type_map=tuple(type_map.split(",")) if type_map else (),
+        label_keys={"energy": energy_key, "forces": forces_key, "stress": stress_key},
+        selector=selector,
+        embedding=embedding,
+        descriptor=descriptor,
+        seed=seed,
+        device=device,
+        workers=workers,
+        dask=dask,
+    )
+    with progress_bars(quiet=quiet, verbose=verbose) as progress:
+        done = prune_files(
+            inputs,
+            output,
+            options,
+            to=to,
+            prove=prove,
+            overwrite=overwrite,
+            command=shlex.join(["mlff-curate", *sys.argv[1:]]),
+            progress=progress,
+        )
+    summary = done.summary(time.perf_counter() - start)
+    if as_json:
+        print_json(summary)
+    if quiet:
+        return
+    for line in done.lines():
+        click.echo(line, err=as_json)
+    if verbose:
+        stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in done.result.seconds.items())
+        click.echo(f"seconds: {stages}; peak memory {summary['peak_memory_mb']} MB", err=True)

@@ -1,0 +1,55 @@
+"""What the user sees while a command runs: progress on stderr, results on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+
+@contextmanager
+def progress_bars(*, quiet: bool, verbose: bool) -> Iterator[Callable[[str, int, int | None, str], None]]:
+    """Yield a callback that takes stage, steps done, steps in all or None, and a word on the state.
+
+    Shows a bar per stage on stderr if that is a terminal; otherwise says each new stage once, if verbose.
+    """
+    if quiet or not sys.stderr.isatty():
+        seen: set[str] = set()
+
+        def say(stage: str, done: int, total: int | None, words: str) -> None:  # noqa: ARG001
+            if verbose and not quiet and stage not in seen:
+                seen.add(stage)
+                click.echo(f"{stage} ...", err=True)
+
+        yield say
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[words]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=not verbose) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def move(stage: str, done: int, total: int | None, words: str) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total, words=words)
+            bars.update(tasks[stage], completed=done, total=total, words=words)
+
+        yield move
+
+
+def print_json(values: Mapping[str, object]) -> None:
+    """Print one JSON object on stdout."""
+    click.echo(json.dumps(values))

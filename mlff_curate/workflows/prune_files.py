@@ -1,0 +1,144 @@
+"""``prune`` from files to files."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlff_curate.data.conversion import require_format
+from mlff_curate.data.outputs import require_free
+from mlff_curate.workflows.prune import PruneOptions, PruneResult, prune
+from mlff_curate.workflows.prune_outputs import Outputs, peak_memory_mb, report_of, write_outputs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mlff_curate.linear.proof import Proof
+    from mlff_curate.workflows.prune import Progress
+
+
+@dataclass(frozen=True)
+class PruneDone:
+    """A finished ``prune``.
+
+    Attributes
+    ----------
+    result, outputs
+        What was decided, and where it lies.
+    proof
+        Of ``--prove``, else None.
+    """
+
+    result: PruneResult
+    outputs: Outputs
+    proof: Proof | None = None
+
+    def summary(self, seconds: float) -> dict[str, object]:
+        """Return what ``--json`` prints."""
+        result = self.result
+        new = int(result.environments.first[len(result.decisions)])
+        values: dict[str, object] = {
+            "frames": len(result.decisions),
+            "kept": result.count("kept"),
+            "dropped": result.count("dropped"),
+            "rejected": result.count("rejected"),
+            "environments": new,
+            "clusters": len(result.cluster_sizes),
+            "outliers": result.outliers,
+            "seconds": round(seconds, 3),
+            "peak_memory_mb": round(peak_memory_mb(), 1),
+            "output": str(self.outputs.frames),
+            "manifest": str(self.outputs.manifest),
+            "report": str(self.outputs.report),
+            "notes": list(result.notes),
+        }
+        if self.proof is not None:
+            values["proof"] = [vars(row) for row in self.proof.rows]
+        return values
+
+    def lines(self) -> list[str]:
+        """Return what a person reads."""
+        result = self.result
+        frames, kept = len(result.decisions), result.count("kept")
+        groups = len({d.record.group for d in result.decisions})
+        by = f"{groups} groups by {result.group_key}" if result.group_key else "no groups"
+        lines = [
+            f"{self.outputs.frames}: {kept} of {frames} frames kept ({100 * kept / frames:.1f} %), "
+            f"{result.count('dropped')} dropped, {result.count('rejected')} rejected",
+            f"{result.environments.first[frames]} environments in {len(result.cluster_sizes)} clusters, "
+            f"{result.outliers} outliers; {by}",
+            *(f"note: {note}" for note in result.notes),
+        ]
+        if self.proof is not None:
+            lines += self.proof.lines()
+        return [*lines, f"why each frame stayed or went: {self.outputs.manifest}, {self.outputs.report}"]
+
+
+def prune_files(
+    inputs: Sequence[str | Path],
+    output: str | Path | None = None,
+    options: PruneOptions | None = None,
+    *,
+    to: str = "extxyz",
+    prove: bool = False,
+    overwrite: bool = False,
+    command: str = "",
+    progress: Progress | None = None,
+) -> PruneDone:
+    """Prune files and write the kept frames, the manifest and the report.
+
+    Parameters
+    ----------
+    inputs
+        Files to prune.
+    output
+        OUT; by default named after the first input, in the current folder.
+    options
+        See :class:`PruneOptions`.
+    to
+        Format of OUT.
+    prove
+        Fit force fields to kept and to random frames, and compare them on held-out ones.
+    overwrite
+        Replace outputs that exist.
+    command
+        What to type to get the same again, for the report.
+    progress
+        See :func:`prune`.
+
+    Raises
+    ------
+    CurateError
+        As :func:`prune`; also outputs that exist or cannot be written. Nothing is written then.
+    """
+    options = options or PruneOptions()
+    outputs = Outputs.beside(output, inputs, require_format(to))
+    require_free(outputs.paths, [Path(p) for p in (*inputs, *options.against)], overwrite=overwrite)
+    result = prune(inputs, options, progress=progress)
+    proof = None
+    if prove:
+        from mlff_curate.workflows.proving import prove_pruning
+
+        start = time.perf_counter()
+        proof = prove_pruning(inputs, result, options, progress)
+        result.seconds["prove"] = time.perf_counter() - start
+    start = time.perf_counter()
+    report = report_of(result, outputs, command, _shown(options, result), options.seed, proof)
+    write_outputs(result, outputs, report, options.type_map, to)
+    result.seconds["write"] = time.perf_counter() - start
+    return PruneDone(result, outputs, proof)
+
+
+def _shown(options: PruneOptions, result: PruneResult) -> dict[str, str]:
+    """Return the options that are not at rest, and what the defaults came to."""
+    shown = {"keep": str(options.keep), "seed": str(options.seed)}
+    for option in fields(options):
+        value = getattr(options, option.name)
+        if option.name not in ("keep", "seed", "label_keys", "workers", "dask") and value not in ((), None):
+            shown[option.name.replace("_", "-")] = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    shown["cutoff"] = f"{result.cutoff} A"
+    shown["groups"] = f"by {result.group_key}" if result.group_key else "one"
+    shown["MEAGraph training"] = result.training
+    return shown
