@@ -8,8 +8,8 @@ import time
 
 import click
 
-from mlff_curate_cli.options import label_options, machine_options, run_options
-from mlff_curate_cli.screen import print_json, progress_bars
+from .options import label_options, machine_options, run_options
+from .screen import print_json, progress_bars
 
 EPILOG = """\b
 Examples:

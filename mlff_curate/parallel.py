@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlff_curate.errors import MissingDependencyError, UsageError
 
@@ -75,9 +75,7 @@ def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
 
 
-def _map_processes(
-    function: Callable[[_Task], _Result], tasks: Iterable[_Task], workers: int
-) -> Iterator[_Result]:
+def _map_processes(function: Callable[[_Task], _Result], tasks: Iterable[_Task], workers: int) -> Iterator[_Result]:
     import multiprocessing
     from collections import deque
     from concurrent.futures import Future, ProcessPoolExecutor
@@ -103,11 +101,9 @@ def _map_dask(function: Callable[[_Task], _Result], tasks: Iterable[_Task], addr
     try:
         from distributed import Client
     except ImportError:
-        raise MissingDependencyError(
-            "Dask is not installed: pip install 'mlff-curate[dask]'", key="--dask"
-        ) from None
+        raise MissingDependencyError("Dask is not installed: pip install 'mlff-curate[dask]'", key="--dask") from None
     try:
-        client = Client(address, timeout="30s")
+        client: Any = Client(address, timeout="30s")
     except (OSError, ValueError) as error:
         raise MissingDependencyError(f"no Dask scheduler answers at {address} ({error})", key="--dask") from None
     with client:

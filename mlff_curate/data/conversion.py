@@ -28,7 +28,9 @@ def require_format(to: str) -> str:
         return "extxyz"
     from ase.io.formats import ioformats
 
-    fit = sorted(name for name, f in ioformats.items() if f.can_write and not f.single and not f.isbinary or name == "traj")
+    fit = sorted(
+        name for name, f in ioformats.items() if (f.can_write and not f.single and not f.isbinary) or name == "traj"
+    )
     if to not in fit:
         raise UsageError(f"{to!r} cannot hold several frames or is unknown; available: {', '.join(fit)}", key="--to")
     extensions = ioformats[to].extensions
@@ -48,15 +50,15 @@ def convert_texts(texts: Iterable[bytes], to: str) -> Iterator[bytes]:
     if to == "extxyz":
         yield from texts
         return
-    from ase.io import read, write
+    from ase.io import iread, write
 
     frames = [parse_frame(text, "kept frames", i) for i, text in enumerate(texts)]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "frames")
         try:
             write(str(path), frames, format=to)
-            back = read(str(path), index=":", format=to)
-        except Exception as error:  # each format of ASE has its own
+            back = list(iread(str(path), index=":", format=to))
+        except Exception as error:  # noqa: BLE001 - each format of ASE has its own
             raise DataError(f"these frames cannot be written as {to} ({error})", key="--to") from None
         _require_same(frames, back, to)
         yield path.read_bytes()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -136,12 +136,13 @@ def parse_frame(text: bytes, file: str, index: int) -> Atoms:
     from ase.io.extxyz import read_xyz
 
     try:
-        return next(iter(read_xyz(io.StringIO(text.decode("utf-8")), index=slice(0, 1))))
+        frames: Iterator[Atoms] = iter(read_xyz(io.StringIO(text.decode("utf-8")), index=slice(0, 1)))
+        return next(frames)
     except KeyError as error:
         raise DataError(f"unknown element {error.args[0]!r}", file=file, frame=index, key="species") from None
     except UnicodeDecodeError:
         raise DataError("the text is not UTF-8", file=file, frame=index) from None
-    except Exception as error:  # ASE raises many kinds for bad text; each is the data's fault
+    except Exception as error:  # noqa: BLE001 - ASE raises many kinds for bad text; each is the data's fault
         raise DataError(f"ASE cannot read it ({type(error).__name__}: {error})", file=file, frame=index) from None
 
 
@@ -162,7 +163,7 @@ def format_frame(atoms: Atoms) -> bytes:
     stress = atoms.info.get("stress")
     if stress is not None and np.shape(stress) == (6,):
         atoms.info["stress"] = voigt_6_to_full_3x3_stress(stress)
-    arrays = {"symbols": np.array(atoms.get_chemical_symbols()), "positions": atoms.positions}
+    arrays: dict[str, Any] = {"symbols": np.array(atoms.get_chemical_symbols()), "positions": atoms.positions}
     arrays.update({key: value for key, value in atoms.arrays.items() if key not in ("numbers", "positions")})
     comment, widths, dtype, form = output_column_format(atoms, list(arrays), arrays, write_info=True)
     form = form.replace("%16.8f", "%.17g")
@@ -183,7 +184,7 @@ def _with_results_as_keys(atoms: Atoms) -> Atoms:
     for key, value in results.items():
         array = np.asarray(value)
         per_atom = array.ndim > 0 and array.shape[0] == len(atoms) and key not in ("stress", "dipole", "magmom")
-        target = atoms.arrays if per_atom else atoms.info
+        target: dict[str, Any] = atoms.arrays if per_atom else atoms.info
         if key in target and not np.array_equal(target[key], array):
             raise DataError("the frame has two different values of this name", key=key)
         target[key] = array if per_atom or array.ndim else value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from mlff_curate.data.extxyz import format_frame, parse_frame, split_frames
 from mlff_curate.data.frames import Frame, content_digest
@@ -113,7 +113,7 @@ def _kind(stream: BinaryIO, path: Path) -> str:
 def _read_with_ase(path: Path, kind: str, type_map: Sequence[str]) -> Iterator[Atoms]:
     from ase.io import iread
 
-    options: dict[str, object] = {}
+    options: dict[str, Any] = {}
     if kind == "lammps-dump-text":
         options = _dump_options(path, type_map)
     frames = iread(str(path), index=":", format=kind, **options)
@@ -123,7 +123,7 @@ def _read_with_ase(path: Path, kind: str, type_map: Sequence[str]) -> Iterator[A
             atoms = next(frames)
         except StopIteration:
             return
-        except Exception as error:  # ASE raises many kinds for bad files; each is the data's fault
+        except Exception as error:  # noqa: BLE001 - ASE raises many kinds for bad files; each is the data's fault
             raise DataError(
                 f"ASE cannot read it as {kind} ({type(error).__name__}: {error})", file=str(path), frame=index
             ) from None
@@ -131,7 +131,7 @@ def _read_with_ase(path: Path, kind: str, type_map: Sequence[str]) -> Iterator[A
         index += 1
 
 
-def _dump_options(path: Path, type_map: Sequence[str]) -> dict[str, object]:
+def _dump_options(path: Path, type_map: Sequence[str]) -> dict[str, Any]:
     """Take elements from the dump or from the user, never from the type numbers (1 is not hydrogen)."""
     from ase.data import atomic_numbers
 
@@ -149,7 +149,9 @@ def _dump_options(path: Path, type_map: Sequence[str]) -> dict[str, object]:
     return {"specorder": list(type_map)}
 
 
-def read_texts(path: str | Path, indices: Iterable[int], type_map: Sequence[str] = ()) -> Iterator[tuple[int, str, bytes]]:
+def read_texts(
+    path: str | Path, indices: Iterable[int], type_map: Sequence[str] = ()
+) -> Iterator[tuple[int, str, bytes]]:
     """Read some frames of a file again, as the extxyz text they are to be passed on as.
 
     Parameters

@@ -26,10 +26,14 @@ class Descriptor(Protocol):
         D, the numbers per environment.
     """
 
-    name: str
-    species: tuple[int, ...]
-    cutoff: float
-    size: int
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def species(self) -> tuple[int, ...]: ...  # noqa: D102
+    @property
+    def cutoff(self) -> float: ...  # noqa: D102
+    @property
+    def size(self) -> int: ...  # noqa: D102
 
     def compute(self, frames: Sequence[Atoms]) -> np.ndarray:
         """Return the descriptors, (N, D) float32, ordered by frame and atom."""

@@ -101,7 +101,10 @@ class PowerSpectrum:
         """Return the radial functions, (E, n_max)."""
         from e3nn.math import soft_one_hot_linspace
 
-        return soft_one_hot_linspace(distance, 0.0, self.cutoff, self.n_max, basis="smooth_finite", cutoff=True)
+        bumps: torch.Tensor = soft_one_hot_linspace(
+            distance, 0.0, self.cutoff, self.n_max, basis="smooth_finite", cutoff=True
+        )
+        return bumps
 
     def _invariants(self, density: torch.Tensor) -> torch.Tensor:
         """Contract a density (B, S, n, (l_max + 1)^2) to invariants (B, D)."""
@@ -120,4 +123,5 @@ class PowerSpectrum:
             start += width
         p = torch.cat(blocks, dim=1)
         length = p.norm(dim=1, keepdim=True)
-        return p / length.clamp_min(torch.finfo(p.dtype).tiny).sqrt()
+        out: torch.Tensor = p / length.clamp_min(torch.finfo(p.dtype).tiny).sqrt()
+        return out

@@ -85,9 +85,7 @@ class MEAGraph:
         self.seed = seed
         self.device = device
 
-    def fit(
-        self, X: np.ndarray, species: np.ndarray, progress: Callable[[int, int, str], None] | None = None
-    ) -> Self:
+    def fit(self, X: np.ndarray, species: np.ndarray, progress: Callable[[int, int, str], None] | None = None) -> Self:
         """Choose anchors, train, and cluster the anchors.
 
         Parameters
@@ -123,9 +121,9 @@ class MEAGraph:
                 seed=self.seed,
                 progress=progress,
             )
-            self.states_: list[torch.Tensor] = calibrate(
-                self.network_, anchors, self.anchor_species_, self.neighbours
-            )[1]
+            self.states_: list[torch.Tensor] = calibrate(self.network_, anchors, self.anchor_species_, self.neighbours)[
+                1
+            ]
         self.anchors_ = anchors.cpu().numpy()
         self._cluster_anchors()
         return self
@@ -152,7 +150,7 @@ class MEAGraph:
             for first in range(0, len(X), _BATCH):
                 part = slice(first, first + _BATCH)
                 state = torch.from_numpy(np.ascontiguousarray(X[part], dtype=np.float32)).to(self.states_[0].device)
-                for layer, anchors in zip(self.network_.encoder, self.states_, strict=False):
+                for layer, anchors in zip(self.network_.encoder_layers, self.states_, strict=False):
                     edges = search_edges(state, species[part], anchors, self.anchor_species_, self.neighbours)
                     state = layer(state, anchors, edges)[0]
                 out[part] = state.cpu().numpy()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -66,13 +67,24 @@ class AutoEncoder(nn.Module):
             # Orthogonal maps keep distances: training starts from the geometry of the descriptor, not from noise.
             tall = torch.randn(max(rows, columns), min(rows, columns), generator=generator)
             q = torch.linalg.qr(tall)[0]
-            return q if rows >= columns else q.T.contiguous()
+            out: torch.Tensor = q if rows >= columns else q.T.contiguous()
+            return out
 
-        pairs = list(zip(channels[:-1], channels[1:], strict=True))
+        pairs = list(pairwise(channels))
         self.encoder = nn.ModuleList(MultiKernelLayer(a, b, kernels, initial) for a, b in pairs)
         self.decoder = nn.ModuleList(
             DecoderLayer(b, a, initial, last=i == len(pairs) - 1) for i, (a, b) in enumerate(reversed(pairs))
         )
+
+    @property
+    def encoder_layers(self) -> list[MultiKernelLayer]:
+        """The encoder's layers, first to last."""
+        return cast("list[MultiKernelLayer]", list(self.encoder))
+
+    @property
+    def decoder_layers(self) -> list[DecoderLayer]:
+        """The decoder's layers, first to last: the mirror of the encoder's last to first."""
+        return cast("list[DecoderLayer]", list(self.decoder))
 
     def reconstruct(
         self,
@@ -100,14 +112,14 @@ class AutoEncoder(nn.Module):
             (N, D), and the state at every stage: the input, after each encoder and each decoder layer.
         """
         stages, pooled, state = [x], [], x
-        for edges, layer, rate in zip(layers, self.encoder, rates, strict=True):
+        for edges, layer, rate in zip(layers, self.encoder_layers, rates, strict=True):
             anchors = state if anchor_states is None else anchor_states[len(stages) - 1]
             state, attention = layer(state, anchors, edges)
             with torch.no_grad():
                 low, high = float(attention.min()), float(attention.max())
             pooled.append(pool_edges(edges, attention.detach(), rate, low, high))
             stages.append(state)
-        for edges, decoder in zip(reversed(pooled), self.decoder, strict=True):
+        for edges, decoder in zip(reversed(pooled), self.decoder_layers, strict=True):
             anchors = state if anchor_states is None else anchor_states[len(stages) - 1]
             state = decoder(state, anchors, edges)
             stages.append(state)
@@ -118,9 +130,7 @@ def search_edges(
     state: torch.Tensor, species: np.ndarray, anchors: torch.Tensor, anchor_species: np.ndarray, k: int
 ) -> Edges:
     """Find the k nearest anchors of each state, (N, C); see :func:`nearest_anchors`."""
-    near = nearest_anchors(
-        state.detach().cpu().numpy(), species, anchors.detach().cpu().numpy(), anchor_species, k
-    )
+    near = nearest_anchors(state.detach().cpu().numpy(), species, anchors.detach().cpu().numpy(), anchor_species, k)
     return Edges(
         torch.from_numpy(near.index).to(state.device), torch.from_numpy(np.isfinite(near.distance)).to(state.device)
     )
@@ -202,13 +212,13 @@ def calibrate(
     """
     layers, states = [], [anchors]
     with torch.no_grad():
-        for layer in network.encoder:
+        for layer in network.encoder_layers:
             edges = search_edges(states[-1], anchor_species, states[-1], anchor_species, k)
             layer.calibrate(states[-1], edges)
             layers.append(edges)
             states.append(layer(states[-1], states[-1], edges)[0])
         state = states[-1]
-        for edges, decoder in zip(reversed(layers), network.decoder, strict=True):
+        for edges, decoder in zip(reversed(layers), network.decoder_layers, strict=True):
             decoder.calibrate(state, edges)
             state = decoder(state, state, edges)
     return layers, states
@@ -229,7 +239,7 @@ def _held_out_loss(
         if len(held_out) == 0:
             return float((out - states[0]).pow(2).mean())
         own_layers, state = [], held_out
-        for i, layer in enumerate(network.encoder):
+        for i, layer in enumerate(network.encoder_layers):
             edges = search_edges(state, held_out_species, states[i], anchor_species, k)
             own_layers.append(edges)
             state = layer(state, states[i], edges)[0]

@@ -56,10 +56,14 @@ class Coverage:
         some, frame_weights = importance_sample(vectors[frames], _DEMANDS, rng, frame_weight[frames])
         by_frame = self._to_frames(vectors[frames[some]], vectors, np.arange(pool.frames + 1))
         # (F, M): one frame's costs lie together, since a gain reads one frame and all demands
-        self.cost = np.concatenate([self._normalised(by_environment, weights), self._normalised(by_frame, frame_weights)], axis=1)
+        self.cost = np.concatenate(
+            [self._normalised(by_environment, weights), self._normalised(by_frame, frame_weights)], axis=1
+        )
         usable = pool.given | pool.eligible
         self.worst = self.cost[usable].max(axis=0)
-        self.reference = float(self.cost[pool.eligible].sum(axis=1, dtype=np.float64).min()) if pool.eligible.any() else 0.0
+        self.reference = (
+            float(self.cost[pool.eligible].sum(axis=1, dtype=np.float64).min()) if pool.eligible.any() else 0.0
+        )
 
     @staticmethod
     def _to_frames(demands: np.ndarray, supply: np.ndarray, first: np.ndarray) -> np.ndarray:
@@ -123,7 +127,8 @@ class Coverage:
         heap = [(-self._gain(f, current), int(f)) for f in candidates]
         heapq.heapify(heap)
         scale = self.reference if self.reference > 0 else 1.0
-        chosen, gains = [], []
+        chosen: list[int] = []
+        gains: list[float] = []
         while heap and len(chosen) < limit:
             _, frame = heapq.heappop(heap)
             gain = self._gain(frame, current)

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-
 class Selector(Protocol):
     """Choose frames from a pool.
 

@@ -196,22 +196,23 @@ def collect(
     geometries: list[Atoms] = []
     keys: set[str] = set()
     label_names: set[str] = set()
+    arrays: set[str] = set()
     grouped = False
 
     for curated, paths in ((False, inputs), (True, against)):
         for frame in read_frames(paths, type_map):
             info = frame.atoms.info
             position = len(records)
-            # every rule sees every frame: a rule that matches nothing is an error
-            kept = [rule.names(frame, position) for rule in keep_rules if not curated]
-            dropped = [rule.names(frame, position) for rule in drop_rules if not curated]
-            if any(kept) and any(dropped):
+            kept = not curated and _named(keep_rules, frame, position)
+            dropped = not curated and _named(drop_rules, frame, position)
+            if kept and dropped:
                 raise DataError("named by both --must-keep and --exclude", file=frame.source, frame=frame.index)
             if not curated:
                 keys.update(map(str, info))
                 grouped |= key in info
             labels = label_keys_of(frame.atoms)
-            label_names.update(labels, frame.atoms.arrays)
+            label_names.update(labels)
+            arrays.update(frame.atoms.arrays)
             records.append(
                 FrameRecord(
                     source=frame.source,
@@ -221,8 +222,8 @@ def collect(
                     n_atoms=len(frame.atoms),
                     isolated=is_isolated_atom(frame.atoms),
                     curated=curated,
-                    must_keep=any(kept),
-                    excluded=any(dropped),
+                    must_keep=kept,
+                    excluded=dropped,
                     labels=labels,
                 )
             )
@@ -231,12 +232,7 @@ def collect(
                 progress(len(records))
 
     frames = sum(not record.curated for record in records)
-    for name, label in (label_keys or {}).items():
-        if label is not None and label not in keys and label not in label_names:
-            raise DataError(
-                f"no frame has a key {label!r}; keys that look like labels: {', '.join(sorted(label_names)) or 'none'}",
-                key=f"--{name}-key",
-            )
+    _require_labels(label_keys or {}, keys | arrays, label_names)
     for rule in (*keep_rules, *drop_rules):
         rule.require_used(frames, keys)
     if not grouped:
@@ -245,6 +241,20 @@ def collect(
         key = None
         records = [replace(record, group=NO_GROUP) for record in records]
     return Collection(tuple(records), tuple(geometries), key)
+
+
+def _named(rules: Sequence[FrameRule], frame: Frame, position: int) -> bool:
+    # every rule sees every frame: a rule that matches nothing is an error
+    return any([rule.names(frame, position) for rule in rules])
+
+
+def _require_labels(wanted: Mapping[str, str | None], keys: set[str], label_names: set[str]) -> None:
+    for name, key in wanted.items():
+        if key is not None and key not in keys | label_names:
+            raise DataError(
+                f"no frame has a key {key!r}; keys that look like labels: {', '.join(sorted(label_names)) or 'none'}",
+                key=f"--{name}-key",
+            )
 
 
 def _listing(keys: set[str]) -> str:

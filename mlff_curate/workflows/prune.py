@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Progress = Callable[[str, int, int | None, str], None]
 
 EMBEDDINGS = ("descriptor", "meagraph")
-_SMALL = {"channels": (32, 16), "neighbours": 16, "anchors": 512, "epochs": 40}
+_SMALL: dict[str, Any] = {"channels": (32, 16), "neighbours": 16, "anchors": 512, "epochs": 40}
 """MEAGraph inside prune: a second or two, enough to tell phases apart (docs/benchmarks.md)."""
 
 
@@ -293,7 +293,7 @@ def _require(value: str, known: Iterable[str], option: str) -> None:
 
 
 def _by_size(cluster: np.ndarray) -> np.ndarray:
-    """Number clusters 0, 1, ... from the largest; an environment alone in its cluster is in none (-1)."""
+    """Renumber clusters 0, 1, ... from the largest; an environment alone in its cluster is in none (-1)."""
     labels, inverse, sizes = np.unique(cluster, return_inverse=True, return_counts=True)
     real = (labels >= 0) & (sizes > 1)
     rank = np.full(len(labels), -1)

@@ -65,10 +65,14 @@ class PruneDone:
         groups = len({d.record.group for d in result.decisions})
         by = f"{groups} groups by {result.group_key}" if result.group_key else "no groups"
         lines = [
-            f"{self.outputs.frames}: {kept} of {frames} frames kept ({100 * kept / frames:.1f} %), "
-            f"{result.count('dropped')} dropped, {result.count('rejected')} rejected",
-            f"{result.environments.first[frames]} environments in {len(result.cluster_sizes)} clusters, "
-            f"{result.outliers} outliers; {by}",
+            (
+                f"{self.outputs.frames}: {kept} of {frames} frames kept ({100 * kept / frames:.1f} %), "
+                f"{result.count('dropped')} dropped, {result.count('rejected')} rejected"
+            ),
+            (
+                f"{result.environments.first[frames]} environments in {len(result.cluster_sizes)} clusters, "
+                f"{result.outliers} outliers; {by}"
+            ),
             *(f"note: {note}" for note in result.notes),
         ]
         if self.proof is not None:
@@ -137,7 +141,9 @@ def _shown(options: PruneOptions, result: PruneResult) -> dict[str, str]:
     for option in fields(options):
         value = getattr(options, option.name)
         if option.name not in ("keep", "seed", "label_keys", "workers", "dask") and value not in ((), None):
-            shown[option.name.replace("_", "-")] = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            shown[option.name.replace("_", "-")] = (
+                ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            )
     shown["cutoff"] = f"{result.cutoff} A"
     shown["groups"] = f"by {result.group_key}" if result.group_key else "one"
     shown["MEAGraph training"] = result.training

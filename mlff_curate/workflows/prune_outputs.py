@@ -134,9 +134,11 @@ def report_of(
     atoms = np.array([r.n_atoms for r in records])
     groups = tuple(
         GroupCounts(
-            name,
-            int((group == name).sum()),
-            *(int(((group == name) & (decision == what)).sum()) for what in ("kept", "dropped", "rejected")),
+            group=name,
+            frames=int((group == name).sum()),
+            kept=int(((group == name) & (decision == "kept")).sum()),
+            dropped=int(((group == name) & (decision == "dropped")).sum()),
+            rejected=int(((group == name) & (decision == "rejected")).sum()),
             environments=int(atoms[group == name].sum()),
         )
         for name in sorted(set(group.tolist()))
