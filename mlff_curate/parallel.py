@@ -100,10 +100,12 @@ def _map_dask(function: Callable[[_Task], _Result], tasks: Iterable[_Task], addr
 
     try:
         from distributed import Client
+
+        connect: Any = Client  # the package has no types
     except ImportError:
         raise MissingDependencyError("Dask is not installed: pip install 'mlff-curate[dask]'", key="--dask") from None
     try:
-        client: Any = Client(address, timeout="30s")
+        client: Any = connect(address, timeout="30s")
     except (OSError, ValueError) as error:
         raise MissingDependencyError(f"no Dask scheduler answers at {address} ({error})", key="--dask") from None
     with client:

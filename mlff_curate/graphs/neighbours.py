@@ -83,7 +83,7 @@ def _with_full_cell(atoms: Atoms, cutoff: float) -> Atoms:
     """
     if atoms.pbc.all():
         return atoms
-    copy = atoms.copy()
+    copy: Atoms = atoms.copy()
     copy.calc = None
     periodic = copy.cell.array * atoms.pbc[:, None]
     basis = copy.cell.new(periodic).complete().array

@@ -7,7 +7,7 @@ Shapes: N environments, A anchors, k edges per environment, C channels, K kernel
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import nn
@@ -112,7 +112,7 @@ class MultiKernelLayer(nn.Module):
     def calibrate(self, anchors: torch.Tensor, edges: Edges) -> None:
         """Take all scales from the anchors, (A, c_in)."""
         for kernel in self.kernels:
-            kernel.calibrate(anchors, edges)
+            cast("AttentionKernel", kernel).calibrate(anchors, edges)
         with torch.no_grad():
             self.column_scale.fill_(1.0)
             out, _ = self(anchors, anchors, edges)

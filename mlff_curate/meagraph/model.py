@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from mlff_curate.meagraph.network import TrainingRecord
 
-LINK_IN_NEIGHBOUR_DISTANCES = 10.0
+LINK_IN_NEIGHBOUR_DISTANCES = 15.0
+"""Environments this many nearest-neighbour distances apart in the embedding are linked (docs/benchmarks.md)."""
 _BATCH = 8192
 _HELD_OUT = 1024
 _CANDIDATES = 20_000
@@ -45,7 +46,7 @@ class MEAGraph:
         At most so many training steps; training stops when the reconstruction of held-out environments does.
     rate
         Pooling of the last layer's edges, a link survives if ``exp(-d / s) > rate`` with d its length in the
-        embedding and s the median distance between nearest anchors; ``"auto"``: exp(-10).
+        embedding and s the median distance between nearest anchors; ``"auto"``: exp(-15).
     seed
         Anchors, initial weights and pooling rates while training.
     device

@@ -12,6 +12,7 @@ from mlff_curate.graphs.similarity import importance_sample
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mlff_curate.pruning.floor import Missing
     from mlff_curate.pruning.problem import Pool
 
 _DEMANDS = 4000
@@ -84,7 +85,8 @@ class Coverage:
             np.minimum.reduceat(distance, first[frame:last] - first[frame], axis=0, out=out[frame:last])
             frame = last
         out += squares
-        return np.maximum(out, 0.0, out=out)
+        np.maximum(out, 0.0, out=out)
+        return out
 
     @staticmethod
     def _normalised(cost: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -104,7 +106,11 @@ class Coverage:
         return float(np.clip(1.0 - cost.sum(dtype=np.float64) / self.reference, 0.0, 1.0))
 
     def greedy(
-        self, limit: int, stop_below: float = 0.0, progress: Callable[[int, int, str], None] | None = None
+        self,
+        limit: int,
+        stop_below: float = 0.0,
+        progress: Callable[[int, int, str], None] | None = None,
+        missing: Missing | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Choose eligible frames one by one, each time the one that lowers the cost most.
 
@@ -116,6 +122,8 @@ class Coverage:
             Stop before a frame whose gain, as a share of the coverage, is below this.
         progress
             Called with frames chosen, limit, and the coverage in words.
+        missing
+            If given, choose only among frames that represent something not yet represented.
 
         Returns
         -------
@@ -124,13 +132,15 @@ class Coverage:
         """
         current = self.start()
         candidates = np.flatnonzero(self.pool.eligible & ~self.pool.given)
-        heap = [(-self._gain(f, current), int(f)) for f in candidates]
+        heap = [(-self._gain(int(f), current), int(f)) for f in candidates]
         heapq.heapify(heap)
         scale = self.reference if self.reference > 0 else 1.0
         chosen: list[int] = []
         gains: list[float] = []
         while heap and len(chosen) < limit:
             _, frame = heapq.heappop(heap)
+            if missing is not None and not missing.helped_by(frame):
+                continue
             gain = self._gain(frame, current)
             if heap and -gain > heap[0][0]:
                 heapq.heappush(heap, (-gain, frame))
@@ -140,6 +150,8 @@ class Coverage:
             chosen.append(frame)
             gains.append(gain / scale)
             np.minimum(current, self.cost[frame], out=current)
+            if missing is not None:
+                missing.take(frame)
             if progress is not None and len(chosen) % 16 == 0:
                 progress(len(chosen), limit, f"coverage {self.share(current):.4f}")
         return np.array(chosen, dtype=np.int64), np.array(gains)

@@ -44,13 +44,15 @@ class Floor:
         matrix.data[:] = 1
         return matrix
 
-    def missing(self, kept: np.ndarray) -> np.ndarray:
+    def _missing(self, kept: np.ndarray) -> np.ndarray:
         """Return (U,) bool, the units that none of the kept frames (F,) bool represents."""
-        return self.wanted & ~self._represented(kept)
+        seen = np.asarray(self.units[kept].sum(axis=0)).ravel() > 0
+        missing: np.ndarray = self.wanted & ~seen
+        return missing
 
-    def _represented(self, kept: np.ndarray) -> np.ndarray:
-        seen: np.ndarray = np.asarray(self.units[kept].sum(axis=0)).ravel() > 0
-        return seen
+    def missing(self, kept: np.ndarray) -> Missing:
+        """Return what the kept frames (F,) bool do not represent, to be followed while frames are taken."""
+        return Missing(self.units, self._missing(kept))
 
     def fill(self, kept: np.ndarray, limit: int | None = None, prefer: np.ndarray | None = None) -> np.ndarray:
         """Return frames that represent what the kept ones do not, by greedy set cover.
@@ -64,7 +66,7 @@ class Floor:
         prefer
             (F,) rank of each frame; the lowest wins among frames that represent equally many missing units.
         """
-        open_units = self.missing(kept).astype(np.int32)
+        open_units = self._missing(kept).astype(np.int32)
         candidates = np.flatnonzero(self.pool.eligible & ~kept)
         if prefer is not None:
             candidates = candidates[np.argsort(prefer[candidates], kind="stable")]
@@ -82,3 +84,31 @@ class Floor:
                     open_units[unit] = 0
                     news[by_unit.indices[by_unit.indptr[unit] : by_unit.indptr[unit + 1]]] -= 1
         return np.array(chosen, dtype=np.int64)
+
+
+class Missing:
+    """What is not represented yet.
+
+    Parameters
+    ----------
+    units
+        (F, U) incidence of frames and units.
+    open_units
+        (U,) bool.
+    """
+
+    def __init__(self, units: csr_matrix, open_units: np.ndarray) -> None:
+        self._units = units
+        self._open = open_units
+
+    def _of(self, frame: int) -> np.ndarray:
+        columns: np.ndarray = self._units.indices[self._units.indptr[frame] : self._units.indptr[frame + 1]]
+        return columns
+
+    def helped_by(self, frame: int) -> bool:
+        """Tell whether a frame represents anything that is missing."""
+        return bool(self._open[self._of(frame)].any())
+
+    def take(self, frame: int) -> None:
+        """Count what a frame represents as represented."""
+        self._open[self._of(frame)] = False

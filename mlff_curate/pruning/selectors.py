@@ -42,7 +42,7 @@ def coverage(
     """Choose by coverage (:class:`Coverage`), on the floor of clusters and groups (:class:`Floor`).
 
     The coverage chooses as long as the rest of the budget can still represent every cluster and group; then that is
-    what the rest is spent on. A budget below the floor goes to the frames that represent most.
+    what the rest is spent on. With a budget below the floor, every choice must represent something new.
 
     Without a count, frames are added while one brings more than the average over all frames would: the knee of the
     coverage, where its slope falls below that of the straight line from none to all (Satopaa et al., ICDCSW 2011);
@@ -54,7 +54,8 @@ def coverage(
     knee = 1.0 / max(candidates, 1) if count is None else 0.0
     needed = floor.fill(pool.given)
     if count is not None and len(needed) > limit:
-        free, fill = np.zeros(0, np.int64), floor.fill(pool.given, limit)
+        free, _ = objective.greedy(limit, 0.0, progress, floor.missing(pool.given))
+        fill = np.zeros(0, np.int64)
     else:
         greedy, gains = objective.greedy(limit, knee, progress)
         if count is None and pool.given.any() and len(gains) and gains[0] < knee:

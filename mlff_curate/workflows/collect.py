@@ -245,7 +245,8 @@ def collect(
 
 def _named(rules: Sequence[FrameRule], frame: Frame, position: int) -> bool:
     # every rule sees every frame: a rule that matches nothing is an error
-    return any([rule.names(frame, position) for rule in rules])
+    named = [rule.names(frame, position) for rule in rules]
+    return any(named)
 
 
 def _require_labels(wanted: Mapping[str, str | None], keys: set[str], label_names: set[str]) -> None:
