@@ -1,0 +1,304 @@
+"""One normal form of labels, whatever names a file has for them.
+
+A label that is missing is `None`, never zero: a zero would be fitted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlff_curate.data.frames import calculator_results, label_keys
+from mlff_curate.errors import CurateError, DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from ase import Atoms
+
+PREFIXES = (
+    "",
+    "ref_",
+    "reference_",
+    "dft_",
+    "qm_",
+    "vasp_",
+    "qe_",
+    "cp2k_",
+    "castep_",
+    "pbe_",
+    "pbesol_",
+    "scan_",
+    "r2scan_",
+    "target_",
+    "true_",
+)
+"""What a label's name may begin with, in lower case. `MACE_energy`, `gap_energy` and the like are predictions that
+evaluation scripts write beside the label, so they are not here."""
+
+ENERGY_NAMES = ("energy", "total_energy", "potential_energy")
+FORCES_NAMES = ("forces", "force")
+STRESS_NAMES = ("stress",)
+
+# Looked at only where none of the names above is there: the free energy differs from the energy in every
+# calculation with smeared occupations, and a virial is the same quantity as a stress in another unit and sign.
+ENERGY_FALLBACKS = ("free_energy",)
+STRESS_FALLBACKS = ("virial",)
+
+# Two copies of a label may be rounded differently: eV, eV/Angstrom, eV/Angstrom^3.
+_SAME_VALUE = 1e-5
+_SAME_RATIO = 1e-9
+
+
+@dataclass(frozen=True, eq=False)  # the generated comparison would ask arrays for one truth value
+class Labels:
+    """The labels of one frame of n atoms; None where it has none.
+
+    Attributes
+    ----------
+    energy
+        Total energy, eV.
+    forces
+        (n, 3), eV/Angstrom.
+    stress
+        (6,) in ASE's Voigt order xx, yy, zz, yz, xz, xy, eV/Angstrom^3, positive under tension.
+    energy_key, forces_key, stress_key
+        The name that the frame has for it, None where there is no such label.
+    not_finite
+        Names of labels that are there but hold NaN or infinity; they count as missing.
+    present
+        All names in the frame that look like labels, whether used or not.
+    """
+
+    energy: float | None = None
+    forces: np.ndarray | None = None
+    stress: np.ndarray | None = None
+    energy_key: str | None = None
+    forces_key: str | None = None
+    stress_key: str | None = None
+    not_finite: tuple[str, ...] = ()
+    present: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LabelCounts:
+    """How many of F frames have which label.
+
+    Attributes
+    ----------
+    frames
+        F.
+    energy, forces, stress
+        Frames with this label.
+    not_finite
+        Frames of which at least one label holds NaN or infinity.
+    """
+
+    frames: int
+    energy: int
+    forces: int
+    stress: int
+    not_finite: int
+
+
+def labels_of(
+    atoms: Atoms, energy_key: str | None = None, forces_key: str | None = None, stress_key: str | None = None
+) -> Labels:
+    """Take the labels from a frame: from its calculator's results, its info and its arrays.
+
+    Parameters
+    ----------
+    atoms
+        The frame, n atoms.
+    energy_key, forces_key, stress_key
+        Name of the label; None: look under the plain names and the usual prefixes, upper or lower case. A frame that
+        lacks a name given here has no such label. A name with "virial" in it holds a virial, (6,) or (3, 3) in eV,
+        positive under compression, which becomes a stress with the cell's volume.
+
+    Raises
+    ------
+    DataError
+        Several candidates have different values, or a label is not numeric or of the wrong shape; names the key.
+
+    Examples
+    --------
+    >>> from ase import Atoms
+    >>> atoms = Atoms("Ta", info={"REF_energy": -11.85})
+    >>> labels_of(atoms).energy, labels_of(atoms).energy_key, labels_of(atoms).forces is None
+    (-11.85, 'REF_energy', True)
+    """
+    found = _values(atoms)
+    n = len(atoms)
+    energy = _find(found, energy_key, (ENERGY_NAMES, ENERGY_FALLBACKS), _as_energy, "energy")
+    forces = _find(found, forces_key, (FORCES_NAMES,), lambda v, k: _as_forces(v, k, n), "forces")
+    stress = _find(
+        found, stress_key, (STRESS_NAMES, STRESS_FALLBACKS), lambda v, k: _as_stress(v, k, _volume(atoms)), "stress"
+    )
+    return Labels(
+        energy=None if energy.value is None else float(energy.value),
+        forces=forces.value,
+        stress=stress.value,
+        energy_key=energy.key,
+        forces_key=forces.key,
+        stress_key=stress.key,
+        not_finite=tuple(sorted({*energy.not_finite, *forces.not_finite, *stress.not_finite})),
+        present=label_keys(atoms),
+    )
+
+
+def labels_of_frames(
+    frames: Iterable[Atoms],
+    energy_key: str | None = None,
+    forces_key: str | None = None,
+    stress_key: str | None = None,
+) -> list[Labels]:
+    """Take the labels from F frames; see `labels_of`.
+
+    Raises
+    ------
+    DataError
+        What `labels_of` raises, with the frame's index; or a given key is in no frame at all (`require_keys`).
+    """
+    labels = []
+    for index, atoms in enumerate(frames):
+        try:
+            labels.append(labels_of(atoms, energy_key, forces_key, stress_key))
+        except CurateError as error:
+            error.frame = index
+            raise
+    require_keys(labels, energy_key, forces_key, stress_key)
+    return labels
+
+
+def require_keys(
+    labels: Sequence[Labels],
+    energy_key: str | None = None,
+    forces_key: str | None = None,
+    stress_key: str | None = None,
+) -> None:
+    """Refuse a key that no frame has: a misspelt key must not train on less than the user thinks.
+
+    Parameters
+    ----------
+    labels
+        Of all frames of all inputs, taken with these same keys.
+
+    Raises
+    ------
+    DataError
+        Names the key, the option it came from, and the label-like names that are there.
+    """
+    given = {"energy": energy_key, "forces": forces_key, "stress": stress_key}
+    for kind, key in given.items():
+        if key is None or any(getattr(item, f"{kind}_key") == key or key in item.not_finite for item in labels):
+            continue
+        names = sorted({name for item in labels for name in item.present})
+        if key in names:
+            raise DataError(f"no frame has a {kind} label that can be used under this name (--{kind}-key)", key=key)
+        there = f"what is there: {', '.join(names)}" if names else "the frames have nothing that looks like a label"
+        raise DataError(f"--{kind}-key names a key that none of the {len(labels)} frames has; {there}", key=key)
+
+
+def count_labels(labels: Iterable[Labels]) -> LabelCounts:
+    """Count the frames that have each label, and those whose labels hold NaN or infinity."""
+    items = list(labels)
+    return LabelCounts(
+        frames=len(items),
+        energy=sum(item.energy is not None for item in items),
+        forces=sum(item.forces is not None for item in items),
+        stress=sum(item.stress is not None for item in items),
+        not_finite=sum(bool(item.not_finite) for item in items),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """One kind of label of one frame."""
+
+    value: np.ndarray | None = None
+    key: str | None = None
+    not_finite: tuple[str, ...] = ()
+
+
+def _values(atoms: Atoms) -> list[tuple[str, object]]:
+    """Every named value of a frame; a name may stand in more than one place."""
+    places = (calculator_results(atoms), atoms.info, atoms.arrays)
+    return [(str(key), value) for place in places for key, value in place.items() if value is not None]
+
+
+def _find(
+    found: list[tuple[str, object]],
+    key: str | None,
+    names: tuple[tuple[str, ...], ...],
+    convert: Callable[[np.ndarray, str], np.ndarray | None],
+    kind: str,
+) -> _Found:
+    """Convert the candidates for a label; those of a later tuple of names count only where the earlier have none."""
+    tiers = [{key}] if key is not None else [{p + name for p in PREFIXES for name in tier} for tier in names]
+    not_finite: list[str] = []
+    for tier in tiers:
+        candidates: list[tuple[str, np.ndarray]] = []
+        for name, raw in found:
+            if (name if key is not None else name.lower().replace("-", "_")) not in tier:
+                continue
+            value = convert(_as_numbers(raw, name), name)
+            if value is None:
+                continue
+            if np.isfinite(value).all():
+                candidates.append((name, value))
+            else:
+                not_finite.append(name)
+        if candidates:
+            candidates.sort(key=lambda item: (len(item[0]), item[0]))  # the plain name first
+            _require_agreement(candidates, kind)
+            return _Found(candidates[0][1], candidates[0][0], tuple(not_finite))
+    return _Found(not_finite=tuple(not_finite))
+
+
+def _require_agreement(candidates: list[tuple[str, np.ndarray]], kind: str) -> None:
+    first = candidates[0][1]
+    if all(np.allclose(value, first, rtol=_SAME_RATIO, atol=_SAME_VALUE) for _, value in candidates[1:]):
+        return
+    shown = ", ".join(
+        f"{name} ({float(value):.10g} eV)" if value.ndim == 0 else name for name, value in sorted(candidates)
+    )
+    raise DataError(f"several labels could be the {kind} and differ: {shown}; choose one with --{kind}-key")
+
+
+def _as_numbers(raw: object, key: str) -> np.ndarray:
+    try:
+        return np.asarray(raw, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise DataError(f"is not numeric: {str(raw)[:40]!r}", key=key) from None
+
+
+def _as_energy(value: np.ndarray, key: str) -> np.ndarray:
+    if value.size != 1:
+        raise DataError(f"an energy is one number per frame, got shape {value.shape}", key=key)
+    return value.reshape(())
+
+
+def _as_forces(value: np.ndarray, key: str, n: int) -> np.ndarray:
+    if value.shape != (n, 3):
+        raise DataError(f"forces have shape (atoms, 3) = ({n}, 3), got {value.shape}", key=key)
+    return value
+
+
+def _as_stress(value: np.ndarray, key: str, volume: float) -> np.ndarray | None:
+    if value.shape == (9,):
+        value = value.reshape(3, 3)
+    if value.shape == (3, 3):
+        # a stress is symmetric; what is not is the rounding of the code that printed it
+        value = (0.5 * (value + value.T))[(0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1)]
+    if value.shape != (6,):
+        raise DataError(f"a stress has shape (6,) or (3, 3), got {value.shape}", key=key)
+    if "virial" not in key.lower():
+        return value
+    return -value / volume if volume > 0 else None  # a frame without a cell has a virial, but no stress
+
+
+def _volume(atoms: Atoms) -> float:
+    """Volume of the cell in Angstrom^3, zero where a cell vector is missing."""
+    return abs(float(np.linalg.det(atoms.cell.array)))

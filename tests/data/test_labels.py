@@ -1,0 +1,183 @@
+"""Labels are found under the names people use, and what is missing or ambiguous is never made up."""
+
+import io
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import read, write
+from ase.stress import voigt_6_to_full_3x3_stress
+
+from mlff_curate.data.labels import count_labels, labels_of, labels_of_frames
+from mlff_curate.errors import DataError
+
+FORCES = np.array([[0.1, -0.2, 0.3], [-0.1, 0.2, -0.3]])
+STRESS = np.array([0.01, 0.02, 0.03, 0.004, 0.005, 0.006])
+
+
+def dimer(info=None, arrays=None, **results) -> Atoms:
+    atoms = Atoms("Ta2", [[0, 0, 0], [0, 0, 2.8]], cell=[4.0, 5.0, 6.0], pbc=True, info=info)
+    for key, value in (arrays or {}).items():
+        atoms.arrays[key] = np.asarray(value)
+    if results:
+        atoms.calc = SinglePointCalculator(atoms, **results)
+    return atoms
+
+
+@pytest.mark.parametrize("prefix", ["", "REF_", "ref_", "dft_", "DFT_", "vasp_", "target_"])
+def test_usual_names_are_found_in_info_and_arrays(prefix):
+    atoms = dimer({f"{prefix}energy": -23.5, f"{prefix}stress": STRESS}, {f"{prefix}forces": FORCES})
+    labels = labels_of(atoms)
+    assert labels.energy == -23.5
+    assert np.array_equal(labels.forces, FORCES)
+    assert np.array_equal(labels.stress, STRESS)
+    assert (labels.energy_key, labels.forces_key, labels.stress_key) == (
+        f"{prefix}energy",
+        f"{prefix}forces",
+        f"{prefix}stress",
+    )
+
+
+def test_calculator_results_are_labels():
+    labels = labels_of(dimer(energy=-23.5, forces=FORCES, stress=STRESS))
+    assert labels.energy == -23.5
+    assert np.array_equal(labels.forces, FORCES)
+    assert np.array_equal(labels.stress, STRESS)
+
+
+def test_what_ase_reads_back_from_extxyz_has_the_same_labels():
+    text = io.StringIO()
+    write(text, dimer({"REF_energy": -23.5, "REF_stress": STRESS}, {"REF_forces": FORCES}), format="extxyz")
+    labels = labels_of(read(io.StringIO(text.getvalue()), format="extxyz"))
+    assert labels.energy == -23.5
+    assert np.allclose(labels.forces, FORCES)
+    assert np.allclose(labels.stress, STRESS)
+
+
+def test_missing_labels_are_none_not_zero():
+    labels = labels_of(dimer())
+    assert labels.energy is None
+    assert labels.forces is None
+    assert labels.stress is None
+
+
+def test_a_zero_label_is_a_label():
+    labels = labels_of(dimer(energy=0.0, forces=np.zeros((2, 3))))
+    assert labels.energy == 0.0
+    assert labels.forces is not None
+
+
+def test_predictions_of_other_models_are_not_labels():
+    assert labels_of(dimer({"MACE_energy": -1.0}, {"MACE_forces": FORCES})).energy is None
+
+
+class TestSeveralEnergies:
+    def test_different_values_ask_for_the_key_and_name_the_candidates(self):
+        with pytest.raises(DataError, match=r"REF_energy \(-23 eV\), energy \(-23\.5 eV\).*--energy-key"):
+            labels_of(dimer({"REF_energy": -23.0}, energy=-23.5))
+
+    def test_the_key_settles_it(self):
+        assert labels_of(dimer({"REF_energy": -23.0}, energy=-23.5), energy_key="REF_energy").energy == -23.0
+
+    def test_equal_values_are_no_conflict_and_the_plain_name_is_used(self):
+        labels = labels_of(dimer({"REF_energy": -23.5}, energy=-23.5))
+        assert (labels.energy, labels.energy_key) == (-23.5, "energy")
+
+    def test_the_free_energy_beside_the_energy_is_no_conflict(self):
+        assert labels_of(dimer(energy=-23.5, free_energy=-23.6)).energy == -23.5
+
+    def test_the_free_energy_alone_is_the_energy(self):
+        assert labels_of(dimer(free_energy=-23.6)).energy_key == "free_energy"
+
+    def test_different_forces_ask_for_the_key(self):
+        atoms = dimer(arrays={"REF_forces": FORCES, "dft_forces": -FORCES})
+        with pytest.raises(DataError, match=r"REF_forces, dft_forces.*--forces-key"):
+            labels_of(atoms)
+
+
+class TestGivenKey:
+    def test_a_frame_without_it_has_no_label_even_if_another_name_is_there(self):
+        labels = labels_of_frames([dimer({"my_energy": -1.0}), dimer({"energy": -2.0})], energy_key="my_energy")
+        assert [item.energy for item in labels] == [-1.0, None]
+
+    def test_no_frame_has_it_is_an_error_that_lists_what_is_there(self):
+        frames = [dimer({"REF_energy": -1.0}), dimer(arrays={"REF_forces": FORCES})]
+        with pytest.raises(DataError, match=r"dft_forces: --forces-key.*none of the 2 frames.*REF_energy, REF_forces"):
+            labels_of_frames(frames, forces_key="dft_forces")
+
+    def test_no_labels_at_all_is_said(self):
+        with pytest.raises(DataError, match="nothing that looks like a label"):
+            labels_of_frames([dimer()], stress_key="stress")
+
+    def test_a_key_that_holds_only_nan_is_there(self):
+        (labels,) = labels_of_frames([dimer({"dft_energy": np.nan})], energy_key="dft_energy")
+        assert labels.energy is None
+
+
+class TestNotFinite:
+    def test_nan_energy_is_missing_and_counted(self):
+        labels = labels_of_frames([dimer(energy=np.nan, forces=FORCES), dimer(energy=-1.0, forces=FORCES)])
+        assert labels[0].energy is None
+        assert labels[0].not_finite == ("energy",)
+        counts = count_labels(labels)
+        assert (counts.frames, counts.energy, counts.forces, counts.stress, counts.not_finite) == (2, 1, 2, 0, 1)
+
+    def test_one_nan_component_takes_the_forces_of_the_frame(self):
+        forces = FORCES.copy()
+        forces[1, 2] = np.nan
+        labels = labels_of(dimer(forces=forces))
+        assert labels.forces is None
+        assert labels.not_finite == ("forces",)
+
+    def test_a_finite_label_under_another_name_is_used(self):
+        labels = labels_of(dimer({"energy": np.nan, "REF_energy": -1.0}))
+        assert (labels.energy, labels.not_finite) == (-1.0, ("energy",))
+
+
+@pytest.mark.parametrize(
+    ("info", "arrays", "message"),
+    [
+        ({"energy": [1.0, 2.0]}, {}, r"^energy: an energy is one number per frame, got shape \(2,\)"),
+        ({"REF_energy": "low"}, {}, r"^REF_energy: is not numeric: 'low'"),
+        ({}, {"forces": np.zeros(2)}, r"^forces: forces have shape \(atoms, 3\) = \(2, 3\), got \(2,\)"),
+        ({"dft_forces": np.zeros((3, 3))}, {}, r"^dft_forces: .*got \(3, 3\)"),
+        ({"stress": np.zeros(5)}, {}, r"^stress: a stress has shape \(6,\) or \(3, 3\), got \(5,\)"),
+    ],
+)
+def test_a_wrong_shape_names_the_key(info, arrays, message):
+    with pytest.raises(DataError, match=message):
+        labels_of(dimer(info, arrays))
+
+
+def test_errors_over_many_frames_carry_the_index():
+    with pytest.raises(DataError, match=r"^frame 1: energy: "):
+        labels_of_frames([dimer(energy=-1.0), dimer({"energy": [1.0, 2.0]})])
+
+
+class TestStress:
+    def test_a_matrix_becomes_ases_voigt_order(self):
+        matrix = voigt_6_to_full_3x3_stress(STRESS)
+        assert np.allclose(labels_of(dimer({"stress": matrix})).stress, STRESS)
+        assert np.allclose(labels_of(dimer({"stress": matrix.ravel()})).stress, STRESS)
+
+    def test_a_virial_is_a_stress_times_minus_the_volume(self):
+        virial = -120.0 * voigt_6_to_full_3x3_stress(STRESS)  # the cell is 4 x 5 x 6
+        labels = labels_of(dimer({"REF_virial": virial}))
+        assert np.allclose(labels.stress, STRESS)
+        assert labels.stress_key == "REF_virial"
+
+    def test_a_stress_goes_before_a_virial(self):
+        assert labels_of(dimer({"virial": np.eye(3), "stress": STRESS})).stress_key == "stress"
+
+    def test_a_virial_without_a_cell_gives_no_stress(self):
+        assert labels_of(Atoms("Ta", info={"virial": np.eye(3)})).stress is None
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["ta_jcp2014", "nb_mvl2020", "fe_npj2021"])
+def test_every_frame_of_the_real_sets_has_all_three(real_data, name):
+    frames = read(real_data / f"{name}.extxyz", "::50")
+    counts = count_labels(labels_of_frames(frames))
+    assert counts.energy == counts.forces == counts.stress == counts.frames == len(frames)
+    assert counts.not_finite == 0
