@@ -45,7 +45,7 @@ class Scaling:
         variance, axes = np.linalg.eigh(covariance)
         variance, axes = np.maximum(variance[::-1], 0.0), axes[:, ::-1]
         share = np.cumsum(variance) / max(float(variance.sum()), np.finfo(float).tiny)
-        count = int(min(np.searchsorted(share, _KEPT_VARIANCE) + 1, _MOST_AXES, len(variance)))
+        count = min(int(np.searchsorted(share, _KEPT_VARIANCE)) + 1, _MOST_AXES, len(variance))
         axes = axes[:, :count]
         # An axis has no sign of its own: fix it, so that equal data give equal bytes on any LAPACK.
         axes = axes * np.where(axes[np.abs(axes).argmax(axis=0), np.arange(count)] < 0, -1.0, 1.0)

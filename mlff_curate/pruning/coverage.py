@@ -97,7 +97,8 @@ class Coverage:
     def start(self) -> np.ndarray:
         """Return (M,) what each demand costs with the given frames alone."""
         given = self.pool.given
-        return self.cost[given].min(axis=0) if given.any() else self.worst.copy()
+        cost: np.ndarray = self.cost[given].min(axis=0) if given.any() else self.worst.copy()
+        return cost
 
     def share(self, cost: np.ndarray) -> float:
         """Return the coverage in [0, 1]: 0 for the best single frame, 1 when everything is kept."""

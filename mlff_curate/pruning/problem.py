@@ -58,6 +58,14 @@ class Pool:
             deviation[a:b] = np.sqrt(np.add.reduceat(off * off, self.first[a:b] - self.first[a], axis=0) / n[a:b])
         return np.concatenate([mean, deviation], axis=1).astype(np.float32)
 
+    def part(self, frames: np.ndarray) -> Pool:
+        """Return the pool of these frames alone, (T,) ascending, all of them eligible and none given."""
+        rows = np.isin(self.owner, frames)
+        first = np.concatenate([[0], np.cumsum(np.diff(self.first)[frames])])
+        group = np.unique(self.group[frames], return_inverse=True)[1]
+        everything = np.ones(len(frames), bool)
+        return Pool(self.X[rows], first, group, self.cluster[rows], ~everything, everything)
+
 
 @dataclass(frozen=True)
 class Selection:

@@ -76,7 +76,12 @@ class PruneDone:
             *(f"note: {note}" for note in result.notes),
         ]
         if self.proof is not None:
-            lines += self.proof.lines()
+            lines += [
+                f"{row.method:9s} {row.frames:6d} frames: energy {row.energy_mae:.2f} +- "
+                f"{row.energy_std:.2f} meV/atom, forces {row.force_mae:.4f} +- {row.force_std:.4f} eV/A"
+                for row in self.proof.rows
+            ]
+            lines += [f"proof: {note}" for note in self.proof.notes]
         return [*lines, f"why each frame stayed or went: {self.outputs.manifest}, {self.outputs.report}"]
 
 
