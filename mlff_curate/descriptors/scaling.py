@@ -8,53 +8,78 @@ import numpy as np
 
 _KEPT_VARIANCE = 0.9999
 _MOST_AXES = 64
+_EXTREME = 3.0
+"""Environments this many times farther from the mean than the median one are extremes: no phase of a real set is, but
+crushed and exploded cells are."""
+_TRIMS = 3
+_LEAST_SPREAD = 0.02
+"""Spread of a column among the ordinary environments over that of all, at least: where nearly all are one perfect
+crystal, what differs from it must stay visible."""
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """Standardise the columns of a descriptor, then turn to its principal axes.
+    """Standardise the columns of a descriptor, draw in the extremes, turn to principal axes.
 
-    Distances between scaled descriptors are those of the standardised columns but for the variance that the axes
-    left out hold, at most 0.01 % unless 64 axes do not suffice.
+    Columns are standardised by the mean and standard deviation of the ordinary environments, those within three times
+    the median distance from the mean. A vector z longer than that, ``|z| > r``, is shortened to the length
+    ``r (1 + log(|z| / r))``: a few crushed cells would else set the scale in which all others look alike. Distances between ordinary environments are those
+    of the standardised columns but for the variance that the axes left out hold, at most 0.01 % unless 64 axes do not
+    suffice.
 
     Attributes
     ----------
     mean
         (D,) column means.
+    inverse
+        (D,) one over the columns' standard deviation; 0 for columns that do not vary.
+    radius
+        r, the length beyond which vectors are shortened.
     axes
-        (D, d) principal axes of the standardised columns, each row divided by its column's standard deviation.
-    variance
-        (d,) variance along each axis, descending; the D standardised columns have 1 each.
+        (D, d) principal axes of the standardised, shortened vectors.
     """
 
     mean: np.ndarray
+    inverse: np.ndarray
+    radius: float
     axes: np.ndarray
-    variance: np.ndarray
 
     @classmethod
     def fit(cls, X: np.ndarray) -> Scaling:
         """Take the constants from descriptors (N, D); columns that do not vary are left out."""
-        mean = X.mean(axis=0, dtype=np.float64)
-        centred = X - mean
-        deviation = np.sqrt(np.mean(centred**2, axis=0))
-        noise = 1e-6 * float(np.abs(X).max(initial=0.0))  # float32 rounding of a column that should be constant
-        varies = deviation > noise
-        inverse = np.zeros_like(deviation)
-        inverse[varies] = 1.0 / deviation[varies]
-        covariance = (centred * inverse).T @ (centred * inverse) / max(len(X), 1)
-        variance, axes = np.linalg.eigh(covariance)
+        X = X.astype(np.float64)
+        spread = X.std(axis=0)
+        varies = spread > 1e-6 * np.abs(X).max(initial=0.0)  # float32 rounding of a column that should be constant
+        ordinary = np.ones(len(X), bool)
+        for _ in range(_TRIMS):
+            mean = X[ordinary].mean(axis=0)
+            deviation = np.maximum(X[ordinary].std(axis=0), _LEAST_SPREAD * spread)
+            inverse = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies)
+            length = np.linalg.norm((X - mean) * inverse, axis=1)
+            radius = _EXTREME * float(np.median(length))
+            ordinary = length <= radius
+        plain = cls(mean, inverse, radius, np.eye(X.shape[1]))
+        standard = plain._standardise(X)
+        variance, axes = np.linalg.eigh(standard.T @ standard / len(X))
         variance, axes = np.maximum(variance[::-1], 0.0), axes[:, ::-1]
         share = np.cumsum(variance) / max(float(variance.sum()), np.finfo(float).tiny)
         count = min(int(np.searchsorted(share, _KEPT_VARIANCE)) + 1, _MOST_AXES, len(variance))
         axes = axes[:, :count]
         # An axis has no sign of its own: fix it, so that equal data give equal bytes on any LAPACK.
         axes = axes * np.where(axes[np.abs(axes).argmax(axis=0), np.arange(count)] < 0, -1.0, 1.0)
-        return cls(mean, axes * inverse[:, None], variance[:count])
+        return cls(mean, inverse, radius, axes)
+
+    def _standardise(self, X: np.ndarray) -> np.ndarray:
+        standard: np.ndarray = (X - self.mean) * self.inverse
+        if self.radius > 0:
+            ratio = np.maximum(np.linalg.norm(standard, axis=1, keepdims=True) / self.radius, 1.0)
+            standard *= (1.0 + np.log(ratio)) / ratio
+        return standard
 
     def transform(self, X: np.ndarray) -> np.ndarray:
         """Return (N, d) float32 scaled descriptors."""
         out = np.empty((len(X), self.axes.shape[1]), np.float32)
         for first in range(0, len(X), 65536):  # a float64 copy of everything would double the memory
             part = slice(first, first + 65536)
-            out[part] = (X[part] - self.mean) @ self.axes
+            out[part] = self._standardise(X[part]) @ self.axes
         return out

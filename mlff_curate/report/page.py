@@ -124,8 +124,25 @@ def _map_text(report: PruneReport) -> str:
     )
     return (
         f"{shown} Each point is one atom with its neighbours; points close to each other are similar. "
-        "Filled: in a kept frame; open: in a frame that was not kept. The axes have no unit."
+        f"Filled: in a kept frame; open: in a frame that was not kept. The axes have no unit.{_outside_text(report)}"
     )
+
+
+def _outside_text(report: PruneReport) -> str:
+    (left, right), (bottom, top) = (_window(report.map_xy[:, k]) for k in (0, 1))
+    x, y = report.map_xy.T
+    outside = int(np.count_nonzero((x < left) | (x > right) | (y < bottom) | (y > top)))
+    if outside == 0:
+        return ""
+    verb = "lies" if outside == 1 else "lie"
+    return f" {_count(outside, 'point')} far from the rest {verb} outside this view; double-click it to see all."
+
+
+def _window(values: np.ndarray) -> tuple[float, float]:
+    """Return the range to begin with: all values, but for those far outside where nearly all of them are."""
+    low, high = np.quantile(values, [0.01, 0.99])
+    margin = 0.5 * (high - low) or 1.0
+    return float(max(low - margin, values.min() - 0.1 * margin)), float(min(high + margin, values.max() + 0.1 * margin))
 
 
 def _cluster_text(report: PruneReport) -> str:
@@ -368,7 +385,9 @@ def _map_figure(report: PruneReport) -> dict[str, Any]:
             "group": _group_view(group, kept),
         },
         "layout": _layout(
-            560, xaxis=_axis(_plot_text(report.map_axes[0])), yaxis=_axis(_plot_text(report.map_axes[1]))
+            560,
+            xaxis=_axis(_plot_text(report.map_axes[0]), range=_window(report.map_xy[:, 0])),
+            yaxis=_axis(_plot_text(report.map_axes[1]), range=_window(report.map_xy[:, 1])),
         ),
     }
 

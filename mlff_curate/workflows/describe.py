@@ -46,7 +46,6 @@ class Environments:
 
 def describe(
     frames: Sequence[Atoms],
-    group: np.ndarray,
     descriptor: Descriptor,
     *,
     seed: int = 0,
@@ -56,15 +55,12 @@ def describe(
 ) -> Environments:
     """Compute the descriptors of all environments and scale them.
 
-    The scaling is taken from a seeded sample of frames in which the configuration groups take turns, so that it is
-    not the most numerous group's alone; raw descriptors of all frames are never held at once.
+    The scaling is taken from a seeded sample of frames; raw descriptors of all frames are never held at once.
 
     Parameters
     ----------
     frames
         F frames.
-    group
-        (F,) group of each frame.
     descriptor
         What to compute.
     seed
@@ -76,7 +72,7 @@ def describe(
     """
     counts = np.array([len(atoms) for atoms in frames])
     first = np.concatenate([[0], np.cumsum(counts)])
-    sample = _sample(counts, group, np.random.default_rng([seed, 1]))
+    sample = _sample(counts, np.random.default_rng([seed, 1]))
     raw = np.concatenate(list(map_ordered(descriptor.compute, _tasks([frames[i] for i in sample]))))
     scaling = Scaling.fit(raw)
     X = np.empty((first[-1], scaling.axes.shape[1]), np.float32)
@@ -107,13 +103,8 @@ def _tasks(frames: Sequence[Atoms]) -> Iterator[list[Atoms]]:
         yield task
 
 
-def _sample(counts: np.ndarray, group: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return frames, groups taking turns, until there are enough environments; ascending."""
+def _sample(counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return frames at random until there are enough environments, ascending."""
     order = rng.permutation(len(counts))
-    turn = np.zeros(len(counts), np.int64)
-    for g in np.unique(group):
-        members = group[order] == g
-        turn[members] = np.arange(members.sum())
-    order = order[np.argsort(turn, kind="stable")]
     enough = int(np.searchsorted(np.cumsum(counts[order]), _ENVIRONMENTS_TO_SCALE)) + 1
     return np.sort(order[:enough])

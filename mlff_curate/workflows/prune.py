@@ -220,7 +220,6 @@ def prune(
         maker = make_descriptor(o.descriptor, species)
         environments = describe(
             collection.geometries,
-            group,
             maker,
             seed=o.seed,
             workers=o.workers,
