@@ -9,8 +9,8 @@ import numpy as np
 _KEPT_VARIANCE = 0.9999
 _MOST_AXES = 64
 _EXTREME = 3.0
-"""Environments this many times farther from the mean than the median one are extremes: no phase of a real set is, but
-crushed and exploded cells are."""
+"""Environments this many times farther from the mean than the median one are extremes: no phase of a real set is,
+but crushed and exploded cells are."""
 _TRIMS = 3
 _LEAST_SPREAD = 0.02
 """Spread of a column among the ordinary environments over that of all, at least: where nearly all are one perfect
@@ -23,9 +23,9 @@ class Scaling:
 
     Columns are standardised by the mean and standard deviation of the ordinary environments, those within three times
     the median distance from the mean. A vector z longer than that, ``|z| > r``, is shortened to the length
-    ``r (1 + log(|z| / r))``: a few crushed cells would else set the scale in which all others look alike. Distances between ordinary environments are those
-    of the standardised columns but for the variance that the axes left out hold, at most 0.01 % unless 64 axes do not
-    suffice.
+    ``r (1 + log(|z| / r))``: a few crushed cells would else set the scale in which all others look alike. Distances
+    between ordinary environments are those of the standardised columns but for the variance that the axes left out
+    hold, at most 0.01 % unless 64 axes do not suffice.
 
     Attributes
     ----------

@@ -78,22 +78,27 @@ def neighbour_list(frames: Sequence[Atoms], cutoff: float) -> Neighbours:
 def _with_full_cell(atoms: Atoms, cutoff: float) -> Atoms:
     """Give open directions a cell vector that holds all atoms, since matscipy sorts atoms into cells.
 
-    Open directions get an orthogonal vector as long as the atoms reach, whatever vector the file had there:
-    atoms of an open direction may lie outside the file's cell.
+    Open directions get a vector orthogonal to all others, whatever vector the file had there: atoms may lie outside
+    the file's cell. Gaps wider than the cutoff are narrowed to just above it, which changes no neighbour; an atom that
+    has flown far away would else ask for a cell, and memory, as large as its distance.
     """
     if atoms.pbc.all():
         return atoms
     copy: Atoms = atoms.copy()
     copy.calc = None
-    periodic = copy.cell.array * atoms.pbc[:, None]
-    basis = copy.cell.new(periodic).complete().array
-    reach = np.linalg.norm(np.ptp(copy.positions, axis=0)) + 2.0 * cutoff
+    basis = copy.cell.new(copy.cell.array * atoms.pbc[:, None]).complete().array
+    positions = copy.positions.copy()
     for k in np.flatnonzero(~atoms.pbc):
-        basis[k] *= reach / np.linalg.norm(basis[k])
-    fractions = np.linalg.solve(basis.T, copy.positions.T).T
-    lowest = np.where(atoms.pbc, 0.0, fractions.min(axis=0) - 0.5 * cutoff / reach)
+        axis = basis[k] / np.linalg.norm(basis[k])
+        place = positions @ axis
+        order = np.argsort(place, kind="stable")
+        excess = np.maximum(np.diff(place[order], prepend=place[order[:1]]) - 1.01 * cutoff, 0.0)
+        shift = np.empty_like(place)
+        shift[order] = np.cumsum(excess) + place.min() - 0.5 * cutoff
+        positions -= shift[:, None] * axis
+        basis[k] = axis * ((positions @ axis).max() + 0.5 * cutoff)
     copy.cell = basis
-    copy.positions = copy.positions - lowest @ basis
+    copy.positions = positions
     return copy
 
 

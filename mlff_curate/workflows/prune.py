@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Progress = Callable[[str, int, int | None, str], None]
 
 EMBEDDINGS = ("descriptor", "meagraph")
-_SMALL: dict[str, Any] = {"channels": (32, 16), "neighbours": 16, "anchors": 512, "epochs": 40}
+SMALL: dict[str, Any] = {"channels": (32, 16), "neighbours": 16, "anchors": 512, "epochs": 40}
 """MEAGraph inside prune: a second or two, enough to tell phases apart (docs/benchmarks.md)."""
 
 
@@ -227,7 +227,7 @@ def prune(
             progress=lambda done, total: tell("describe", done, total, "environments"),
         )
     with clock("embed"):
-        model = MEAGraph(**_SMALL, seed=o.seed, device=o.device).fit(
+        model = MEAGraph(**SMALL, seed=o.seed, device=o.device).fit(
             environments.X, environments.species, lambda done, total, words: tell("train MEAGraph", done, total, words)
         )
         embedded = model.embed(
