@@ -15,6 +15,8 @@ _Result = TypeVar("_Result")
 
 _AHEAD = 4
 """Tasks handed out per worker before the first result is taken: bounds memory and keeps workers busy."""
+_DASK_PATIENCE = 30
+"""Seconds to wait for a Dask scheduler, and for its first worker."""
 
 
 def map_ordered(
@@ -105,10 +107,14 @@ def _map_dask(function: Callable[[_Task], _Result], tasks: Iterable[_Task], addr
     except ImportError:
         raise MissingDependencyError("Dask is not installed: pip install 'mlff-curate[dask]'", key="--dask") from None
     try:
-        client: Any = connect(address, timeout="30s")
+        client: Any = connect(address, timeout=_DASK_PATIENCE)
     except (OSError, ValueError) as error:
         raise MissingDependencyError(f"no Dask scheduler answers at {address} ({error})", key="--dask") from None
     with client:
+        try:
+            client.wait_for_workers(1, timeout=_DASK_PATIENCE)
+        except TimeoutError:
+            raise MissingDependencyError(f"the Dask scheduler at {address} has no workers", key="--dask") from None
         ahead = max(1, sum(client.nthreads().values())) * _AHEAD
         waiting: deque[object] = deque()
         for task in tasks:

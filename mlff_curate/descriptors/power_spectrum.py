@@ -66,7 +66,16 @@ class PowerSpectrum:
         -------
         numpy.ndarray
             (N, D) float32, ordered by frame and atom. An atom without neighbours has the zero vector.
+
+        Raises
+        ------
+        ValueError
+            A frame has an element that the descriptor was not made for.
         """
+        strange = {int(z) for atoms in frames for z in np.unique(atoms.numbers)} - set(self.species)
+        if strange:
+            message = f"elements {sorted(strange)} are not among the descriptor's {list(self.species)}"
+            raise ValueError(message)
         neighbours = neighbour_list(frames, self.cutoff)
         out = np.zeros((len(neighbours.count), self.size), np.float32)
         ends = np.cumsum(neighbours.count)

@@ -18,6 +18,7 @@ CUTOFF_IN_NEIGHBOUR_DISTANCES = 1.75
 
 _SHORTEST_CUTOFF = 4.0
 _LONGEST_CUTOFF = 9.0
+_MOST_BINS = 1e6
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,15 @@ def neighbour_list(frames: Sequence[Atoms], cutoff: float) -> Neighbours:
     Neighbours
         Centres are numbered in the order of frames and atoms.
     """
+    from ase.neighborlist import neighbor_list as ase_list
     from matscipy.neighbours import neighbour_list as matscipy_list
 
     centres, vectors, numbers, start = [], [], [], 0
     for atoms in frames:
-        i, j, vector = matscipy_list("ijD", _with_full_cell(atoms, cutoff), float(cutoff))
+        whole = _with_full_cell(atoms, cutoff)
+        # matscipy makes one bin per cutoff cubed however empty the cell is; ASE's list bounds the number of bins.
+        search = matscipy_list if whole.cell.volume < _MOST_BINS * cutoff**3 else ase_list
+        i, j, vector = search("ijD", whole, float(cutoff))
         centres.append(i.astype(np.int64) + start)
         vectors.append(vector)
         numbers.append(atoms.numbers[j])

@@ -46,6 +46,10 @@ def nearest_anchors(
     """
     import faiss
 
+    # Large batches would go through |x|^2 + |a|^2 - 2 x.a, which cancels: an anchor were no longer its own neighbour,
+    # and an environment's neighbours would depend on the size of the batch.
+    faiss.cvar.distance_compute_blas_threshold = 2**31 - 1
+
     index = np.zeros((len(X), k), np.int64)
     distance = np.full((len(X), k), np.inf, np.float32)
     for z in np.unique(species):
@@ -54,12 +58,10 @@ def nearest_anchors(
             message = f"no anchor for element {int(z)}"
             raise ValueError(message)
         base = np.ascontiguousarray(anchors[columns], dtype=np.float32)
-        # Shifting the origin into the data keeps |x|^2 + |a|^2 - 2 x.a from cancelling in float32.
-        origin = base.mean(axis=0)
         search = faiss.IndexFlatL2(base.shape[1])
-        search.add(base - origin)
+        search.add(base)
         width = min(k, len(columns))
-        squared, found = search.search(np.ascontiguousarray(X[rows], dtype=np.float32) - origin, width)
+        squared, found = search.search(np.ascontiguousarray(X[rows], dtype=np.float32), width)
         index[rows, :width] = columns[found]
         index[rows, width:] = columns[found[:, :1]]
         distance[rows, :width] = np.sqrt(np.maximum(squared, 0.0))
@@ -90,8 +92,9 @@ def importance_sample(
     """Draw rows so that weighted sums of squared distances over the sample estimate those over all rows.
 
     Half of the probability goes to each row's weight, half to its weighted squared distance from the mean, so that
-    rare, far rows are not missed: the lightweight coreset of Bachem, Lucic, Krause (KDD 2018), algorithm 1, drawn
-    without replacement.
+    rare, far rows are not missed: the lightweight coreset of Bachem, Lucic, Krause (KDD 2018), algorithm 1. Rows are
+    drawn without replacement by systematic sampling in random order, with inclusion probabilities in proportion (at
+    most 1) and weights one over them (Horvitz and Thompson, J. Am. Stat. Assoc. 47, 663 (1952)): unbiased.
 
     Parameters
     ----------
@@ -117,5 +120,16 @@ def importance_sample(
     squared = np.einsum("nd,nd->n", X - centre, X - centre, dtype=np.float64) * weight
     total = squared.sum()
     probability = share if total == 0 else 0.5 * share + 0.5 * squared / total
-    rows = np.sort(rng.choice(len(X), size, replace=False, p=probability / probability.sum()))
-    return rows, weight[rows] / (size * probability[rows])
+    inclusion = np.zeros(len(X))
+    certain = np.zeros(len(X), bool)
+    while True:  # a row that would be drawn more than once is drawn for certain, the others share what is left
+        left = np.where(certain, 0.0, probability)
+        inclusion = np.where(certain, 1.0, (size - certain.sum()) * left / left.sum())
+        if not (inclusion > 1.0).any():
+            break
+        certain |= inclusion > 1.0
+    order = rng.permutation(len(X))
+    ends = np.cumsum(inclusion[order])
+    ends *= size / ends[-1]
+    rows = np.sort(order[np.searchsorted(ends, np.arange(size) + rng.random(), side="right")])
+    return rows, weight[rows] / inclusion[rows]

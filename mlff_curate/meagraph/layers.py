@@ -15,7 +15,6 @@ from torch import nn
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_TINY = 1e-12
 _SOFT = 1e-6
 """Added to squared lengths, whose rounding is of this size, so that the gradient stays finite at length zero."""
 
@@ -80,10 +79,10 @@ class AttentionKernel(nn.Module):
         # (docs/benchmarks.md); what is learned from is still the k edges alone.
         squared = u.pow(2).sum(dim=1, keepdim=True) + anchor_u.pow(2).sum(dim=1) - 2.0 * u @ anchor_u.T
         length = (squared.gather(1, edges.index).clamp_min(0.0) + _SOFT).sqrt()
-        attention = torch.exp(-self.beta * length / self.edge_scale) * edges.mask
-        weights = torch.zeros_like(squared).scatter_add(1, edges.index, attention)  # (N, A)
-        total = attention.sum(dim=1, keepdim=True).clamp_min(_TINY)
-        return h, (weights @ anchor_u) / total * self.column_scale, attention
+        logit = -self.beta * length / self.edge_scale
+        share = torch.softmax(logit.masked_fill(~edges.mask, -torch.inf), dim=1)
+        weights = torch.zeros_like(squared).scatter_add(1, edges.index, share)  # (N, A)
+        return h, (weights @ anchor_u) * self.column_scale, torch.exp(logit) * edges.mask
 
 
 class MultiKernelLayer(nn.Module):

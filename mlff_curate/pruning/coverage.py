@@ -44,9 +44,10 @@ class Coverage:
     def __init__(self, pool: Pool, rng: np.random.Generator) -> None:
         self.pool = pool
         sizes = np.diff(pool.first)
-        demanding = ~pool.given | pool.eligible  # a curated set is there to serve, not to be served
+        usable = pool.given | pool.eligible
+        demanding = pool.eligible & ~pool.given  # a curated set is there to serve, not to be served
         frames = np.flatnonzero(demanding)
-        frame_weight = 1.0 / np.bincount(pool.group[frames], minlength=pool.group.max() + 1)[pool.group]
+        frame_weight = 1.0 / np.maximum(np.bincount(pool.group[frames], minlength=pool.group.max() + 1), 1)[pool.group]
         environments = np.flatnonzero(demanding[pool.owner])
         per_group = np.bincount(pool.group[frames], weights=sizes[frames], minlength=pool.group.max() + 1)
         environment_weight = 1.0 / np.maximum(per_group, 1)[pool.group[pool.owner[environments]]]
@@ -58,9 +59,9 @@ class Coverage:
         by_frame = self._to_frames(vectors[frames[some]], vectors, np.arange(pool.frames + 1))
         # (F, M): one frame's costs lie together, since a gain reads one frame and all demands
         self.cost = np.concatenate(
-            [self._normalised(by_environment, weights), self._normalised(by_frame, frame_weights)], axis=1
+            [self._normalised(by_environment, weights, usable), self._normalised(by_frame, frame_weights, usable)],
+            axis=1,
         )
-        usable = pool.given | pool.eligible
         self.worst = self.cost[usable].max(axis=0)
         self.reference = (
             float(self.cost[pool.eligible].sum(axis=1, dtype=np.float64).min()) if pool.eligible.any() else 0.0
@@ -89,8 +90,8 @@ class Coverage:
         return out
 
     @staticmethod
-    def _normalised(cost: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        scale = float(cost.mean(axis=0, dtype=np.float64) @ weights)
+    def _normalised(cost: np.ndarray, weights: np.ndarray, usable: np.ndarray) -> np.ndarray:
+        scale = float(cost[usable].mean(axis=0, dtype=np.float64) @ weights)
         cost *= (weights / (2.0 * scale) if scale > 0 else weights * 0.0).astype(np.float32)
         return cost
 
@@ -164,10 +165,8 @@ class Coverage:
     def after(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return gains (K,) and coverage (K + 1,) of frames chosen in this order."""
         current = self.start()
-        scale = self.reference if self.reference > 0 else 1.0
-        gains, shares = [], [self.share(current)]
+        shares = [self.share(current)]
         for frame in chosen:
-            gains.append(self._gain(frame, current) / scale)
             np.minimum(current, self.cost[frame], out=current)
             shares.append(self.share(current))
-        return np.array(gains), np.array(shares)
+        return np.diff(shares), np.array(shares)

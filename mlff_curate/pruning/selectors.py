@@ -60,7 +60,7 @@ def coverage(
         greedy, gains = objective.greedy(limit, knee, progress)
         if count is None and pool.given.any() and len(gains) and gains[0] < knee:
             greedy = greedy[:0]
-        free, fill = _with_floor(pool, floor, greedy, limit)
+        free, fill = _with_floor(pool, floor, greedy, limit, needed)
     chosen = np.concatenate([free, fill])
     if len(chosen) < limit and count is not None:
         chosen = np.concatenate([chosen, _rest(pool, chosen, limit)])
@@ -70,7 +70,9 @@ def coverage(
     return Selection(chosen, gain, share, len(needed), for_floor)
 
 
-def _with_floor(pool: Pool, floor: Floor, greedy: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
+def _with_floor(
+    pool: Pool, floor: Floor, greedy: np.ndarray, limit: int, needed: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return as many greedy choices as leave room for the floor, and the frames that the floor then needs."""
     rank = np.full(pool.frames, pool.frames)
     rank[greedy] = np.arange(len(greedy))
@@ -90,7 +92,8 @@ def _with_floor(pool: Pool, floor: Floor, greedy: np.ndarray, limit: int) -> tup
             low = middle
         else:
             high = middle
-    return greedy[:low], fill_after(low)
+    fill = fill_after(low)
+    return greedy[:low], fill if low + len(fill) <= limit else needed  # ties taken otherwise may need more
 
 
 def _rest(pool: Pool, chosen: np.ndarray, limit: int) -> np.ndarray:

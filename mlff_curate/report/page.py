@@ -140,6 +140,9 @@ def _outside_text(report: PruneReport) -> str:
 
 def _window(values: np.ndarray) -> tuple[float, float]:
     """Return the range to begin with: all values, but for those far outside where nearly all of them are."""
+    values = values[np.isfinite(values)]
+    if len(values) == 0:
+        return -1.0, 1.0
     low, high = np.quantile(values, [0.01, 0.99])
     margin = 0.5 * (high - low) or 1.0
     return float(max(low - margin, values.min() - 0.1 * margin)), float(min(high + margin, values.max() + 0.1 * margin))

@@ -336,11 +336,12 @@ def _decide(collection: Collection, pool: Pool, selection: Selection) -> tuple[D
 def _kept(record: FrameRecord, selection: Selection, k: int, *, everything: bool) -> Decision:
     gain = selection.gain[k]
     detail = f"choice {k + 1}" + (f", {100 * gain:.4g} % of the coverage" if gain > 0 else "")
+    best_alone = k == 0 and not np.isnan(selection.coverage).any()
     if len(selection.for_floor) > k and selection.for_floor[k]:
         return Decision(record, "kept", "represents a cluster or group", detail)
     if everything:
         return Decision(record, "kept", "all frames are kept", detail)
-    return Decision(record, "kept", "adds to the coverage" if gain > 0 else "chosen", detail)
+    return Decision(record, "kept", "adds to the coverage" if gain > 0 or best_alone else "chosen", detail)
 
 
 def _notes(

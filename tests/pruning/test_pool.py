@@ -1,0 +1,44 @@
+"""A pool's derived arrays are what plain loops say."""
+
+import numpy as np
+import pytest
+
+from mlff_curate.pruning.problem import Selection
+
+
+@pytest.mark.parametrize("frames", [1, 2, 30, 1024, 1025, 2500])
+def test_frame_vectors_are_mean_and_deviation_of_each_frame(make_pool, frames):
+    pool = make_pool(frames, seed=frames)
+    wanted = []
+    for f in range(frames):
+        rows = pool.X[pool.first[f] : pool.first[f + 1]].astype(np.float64)
+        wanted.append([*rows.mean(axis=0), *rows.std(axis=0)])
+    assert pool.frame_vectors.shape == (frames, 8)
+    assert pool.frame_vectors.dtype == np.float32
+    np.testing.assert_allclose(pool.frame_vectors, wanted, rtol=1e-6, atol=1e-7)
+
+
+def test_a_frame_of_one_environment_has_no_deviation(make_pool):
+    pool = make_pool(20, atoms=1)
+    np.testing.assert_array_equal(pool.frame_vectors[:, :4], pool.X)
+    assert not pool.frame_vectors[:, 4:].any()
+
+
+def test_a_frame_and_its_supercell_are_the_same_frame(make_pool):
+    pool = make_pool(1, atoms=4, seed=3)
+    twice = type(pool)(np.tile(pool.X, (5, 1)), pool.first * 5, pool.group, np.tile(pool.cluster, 5), *[pool.given] * 2)
+    np.testing.assert_allclose(twice.frame_vectors, pool.frame_vectors, atol=1e-6)
+
+
+def test_every_environment_has_its_owner(make_pool):
+    pool = make_pool(40)
+    assert pool.frames == 40
+    for f in range(40):
+        assert set(pool.owner[pool.first[f] : pool.first[f + 1]]) == {f}
+    assert len(pool.owner) == len(pool.X)
+
+
+def test_a_selection_says_nothing_of_the_floor_unless_told():
+    selection = Selection(np.arange(2), np.zeros(2), np.zeros(3))
+    assert selection.floor == 0
+    assert len(selection.for_floor) == 0
