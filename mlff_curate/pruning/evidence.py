@@ -55,18 +55,3 @@ def represent(pool: Pool, kept: np.ndarray) -> Representation:
         exact = ((block - supply[nearest]) ** 2).sum(axis=1)
         distance[first : first + len(block)] = np.sqrt(exact)
     return Representation(frame, distance)
-
-
-def species_columns(X: np.ndarray, species: np.ndarray) -> np.ndarray:
-    """Append columns that set environments of different central elements apart, (N, D + S) for S > 1 elements.
-
-    Two elements are as far apart as two random environments (``E |x - y|^2 = 2 E |x|^2`` about the mean): an
-    environment then never stands for one of another element as well as one of its own would, and frames of different
-    composition differ.
-    """
-    elements = np.unique(species)
-    if len(elements) == 1:
-        return X
-    centred = X - X.mean(axis=0)
-    size = float(np.sqrt(np.einsum("nd,nd->", centred, centred, dtype=np.float64) / len(X))) or 1.0
-    return np.concatenate([X, size * (species[:, None] == elements).astype(np.float32)], axis=1, dtype=np.float32)

@@ -13,8 +13,8 @@ from mlff_curate.descriptors.registry import make_descriptor
 from mlff_curate.errors import UsageError
 from mlff_curate.meagraph.model import MEAGraph
 from mlff_curate.pruning.budget import Budget
-from mlff_curate.pruning.evidence import represent, species_columns
-from mlff_curate.pruning.problem import Pool, Selection
+from mlff_curate.pruning.evidence import represent
+from mlff_curate.pruning.problem import Pool, Selection, species_columns
 from mlff_curate.pruning.selectors import SELECTORS
 from mlff_curate.workflows.collect import Collection, FrameRecord, collect
 from mlff_curate.workflows.describe import Environments, describe

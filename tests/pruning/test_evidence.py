@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from mlff_curate.pruning.evidence import represent, species_columns
+from mlff_curate.pruning.evidence import represent
+from mlff_curate.pruning.problem import species_columns
 
 
 @pytest.mark.parametrize("frames", [1, 7, 200, 2500])
