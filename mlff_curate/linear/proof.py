@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlff_curate.errors import CurateError, DataError, UsageError
+from mlff_curate.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,8 +52,8 @@ _FIRST_OF_GROUP = 10  # a sample takes up to this many frames of every group bef
 
 
 @dataclass(frozen=True)
-class MethodErrors:
-    """Held-out errors of one way to choose frames, as means over groups; the fields of `report.model.ProofRow`.
+class ProofRow:
+    """Held-out errors of one way to choose frames, as means over groups.
 
     Attributes
     ----------
@@ -86,7 +87,7 @@ class Proof:
         What was done and what was left out, one sentence or two each.
     """
 
-    rows: tuple[MethodErrors, ...]
+    rows: tuple[ProofRow, ...]
     notes: tuple[str, ...]
 
 
@@ -178,7 +179,7 @@ def prove(
         raise
     sound = design.sound
     if not sound.all():
-        count = _count(int(np.count_nonzero(~sound)), "frame")
+        count = counted(int(np.count_nonzero(~sound)), "frame")
         sample_notes.append(f"{count} with atoms nearly on top of each other set aside.")
     _require_enough(int(sound.sum()), notes + sample_notes)
 
@@ -194,7 +195,7 @@ def prove(
     setup = (
         f"Linear SNAP (twojmax {model.twojmax}, cutoff {model.cutoff:g} \u00c5, ZBL reference) fitted to energies and "
         f"forces; mean absolute errors on held-out frames, mean over groups, mean and standard deviation over "
-        f"{_count(seeds, 'random split')}."
+        f"{counted(seeds, 'random split')}."
     )
     return Proof(rows, (setup, *_split_notes(splits, group[used], sound), *_verdict(table), *notes, *sample_notes))
 
@@ -212,9 +213,9 @@ def _usable(frames: Sequence[Atoms], labels: Sequence[Labels]) -> tuple[np.ndarr
     )
     notes = []
     if len(labelled) < len(frames):
-        notes.append(f"{_count(len(frames) - len(labelled), 'frame')} without energy and forces not used.")
+        notes.append(f"{counted(len(frames) - len(labelled), 'frame')} without energy and forces not used.")
     incomplete = [
-        f"{_count(count, 'frame')} with {has} but without {lacks}"
+        f"{counted(count, 'frame')} with {has} but without {lacks}"
         for has, lacks, count in (
             ("energy", "forces", sum(labels[i].forces is None for i in labelled)),
             ("forces", "energy", sum(labels[i].energy is None for i in labelled)),
@@ -226,7 +227,7 @@ def _usable(frames: Sequence[Atoms], labels: Sequence[Labels]) -> tuple[np.ndarr
     extreme = _extreme(frames, labels, labelled)
     if extreme.any():
         notes.append(
-            f"{_count(int(extreme.sum()), 'extreme frame')} set aside (more than {HIGHEST_ENERGY:g} eV/atom above the "
+            f"{counted(int(extreme.sum()), 'extreme frame')} set aside (more than {HIGHEST_ENERGY:g} eV/atom above the "
             f"lowest of the same composition, or a force above {LARGEST_FORCE:g} eV/\u00c5)."
         )
     usable = labelled[~extreme]
@@ -277,7 +278,7 @@ def _sample(n_atoms: list[int], group: np.ndarray, K: int, seed: int) -> tuple[n
     kept = np.sort(order[np.cumsum(np.array(n_atoms)[order]) <= most])
     held = sum(n_atoms[i] for i in kept)
     note = (
-        f"{_count(len(kept), 'frame')} with {held} environments, drawn at random from every group, stand for the "
+        f"{counted(len(kept), 'frame')} with {held} environments, drawn at random from every group, stand for the "
         f"{len(n_atoms)} usable frames with {total}: fits are limited to {most} environments."
     )
     return kept, [note]
@@ -303,7 +304,7 @@ def _split(usable: np.ndarray, group: np.ndarray, same: np.ndarray, rng: np.rand
     training = rest[~copy]
     if len(training) < FEWEST_TRAINED:
         raise DataError(
-            f"only {_count(len(training), 'frame')} to train on, so no proof is possible: "
+            f"only {counted(len(training), 'frame')} to train on, so no proof is possible: "
             f"{int(copy.sum())} of the {len(usable)} are near copies of held-out frames"
         )
     return _Split(held, training, int(copy.sum()))
@@ -333,11 +334,11 @@ def _errors_of_split(
     return table
 
 
-def _row(method: str, table: np.ndarray) -> MethodErrors:
+def _row(method: str, table: np.ndarray) -> ProofRow:
     """Mean and standard deviation over the splits of (seeds, 3); one split has no standard deviation."""
     mean = table.mean(axis=0)
     std = table.std(axis=0, ddof=1) if len(table) > 1 else np.full(3, np.nan)
-    return MethodErrors(method, round(float(mean[0])), float(mean[1]), float(std[1]), float(mean[2]), float(std[2]))
+    return ProofRow(method, round(float(mean[0])), float(mean[1]), float(std[1]), float(mean[2]), float(std[2]))
 
 
 def _split_notes(splits: list[_Split], group: np.ndarray, sound: np.ndarray) -> list[str]:
@@ -347,14 +348,14 @@ def _split_notes(splits: list[_Split], group: np.ndarray, sound: np.ndarray) -> 
     notes = []
     if small.all():
         notes.append(
-            f"Each split holds out {_count(len(held), 'frame')}, 20 % of all: every group has fewer than "
+            f"Each split holds out {counted(len(held), 'frame')}, 20 % of all: every group has fewer than "
             f"{FEWEST_IN_GROUP} frames."
         )
     else:
-        notes.append(f"Each split holds out {_count(len(held), 'frame')}, 20 % of each group.")
+        notes.append(f"Each split holds out {counted(len(held), 'frame')}, 20 % of each group.")
         if small.any():
             notes.append(
-                f"{_count(int(counts[small].sum()), 'frame')} of {_count(int(small.sum()), 'group')} with fewer than "
+                f"{counted(int(counts[small].sum()), 'frame')} of {counted(int(small.sum()), 'group')} with fewer than "
                 f"{FEWEST_IN_GROUP} frames trained on, never held out."
             )
     if max(copies):
@@ -363,7 +364,7 @@ def _split_notes(splits: list[_Split], group: np.ndarray, sound: np.ndarray) -> 
     lost = set(numbers[~small]) - set.intersection(*(set(group[split.training]) for split in splits))
     if lost:
         notes.append(
-            f"{_count(len(lost), 'group')} held out in a split that trains on no frame of it, because all "
+            f"{counted(len(lost), 'group')} held out in a split that trains on no frame of it, because all "
             "its others are near copies."
         )
     return notes
@@ -377,7 +378,3 @@ def _verdict(table: np.ndarray) -> list[str]:
         if np.isfinite(ours).all() and np.isfinite(random).all():
             wins.append(f"{name} in {int((ours < random).sum())} of {len(table)} splits")
     return [f"Ours is better than random at equal size for {' and for '.join(wins)}."] if wins else []
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from mlff_curate.linear.proof import ProofRow
+
 
 @dataclass(frozen=True)
 class GroupCounts:
@@ -55,31 +57,6 @@ class ReasonCount:
     decision: str
     reason: str
     frames: int
-
-
-@dataclass(frozen=True)
-class ProofRow:
-    """Held-out errors of the force field fitted to one choice of frames.
-
-    Attributes
-    ----------
-    method
-        How the frames were chosen. A name that begins with "ours" is this tool's choice and one that
-        begins with "random" a random choice (upper or lower case): these two are compared in words.
-    frames
-        Frames in the fit.
-    energy_mae, energy_std
-        Mean absolute error of the energy and its standard deviation over repeats, meV/atom; nan: not known.
-    force_mae, force_std
-        The same of the force components, eV/A; nan: not known.
-    """
-
-    method: str
-    frames: int
-    energy_mae: float
-    energy_std: float
-    force_mae: float
-    force_std: float
 
 
 # eq=False: the generated comparison would ask arrays for one truth value.

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlff_curate.report.model import GroupCounts
+from mlff_curate.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from mlff_curate.report.model import ProofRow, PruneReport, ReasonCount
+    from mlff_curate.linear.proof import ProofRow
+    from mlff_curate.report.model import PruneReport, ReasonCount
 
 # Okabe & Ito's palette (https://jfly.uni-koeln.de/color/) without its yellow, which vanishes on white paper.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
@@ -85,10 +87,6 @@ def render(report: PruneReport) -> str:
 # --- words and numbers -------------------------------------------------------------------------------------------
 
 
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
-
-
 def _percent(part: int, whole: int) -> str:
     return f"{100 * part / whole:.1f}\N{NO-BREAK SPACE}%" if whole else "no share"
 
@@ -101,24 +99,24 @@ def _headline(report: PruneReport) -> str:
     total = _sum_groups("all", report.groups)
     share = f" ({_percent(total.kept, total.frames)})" if total.frames else ""
     return (
-        f"{total.kept} of {_count(total.frames, 'frame')} kept{share}, {total.dropped} dropped, "
-        f"{total.rejected} rejected; {_count(report.environments, 'environment')} in "
-        f"{_count(len(report.cluster_sizes), 'cluster')}, {_count(report.outliers, 'outlier')}"
+        f"{total.kept} of {counted(total.frames, 'frame')} kept{share}, {total.dropped} dropped, "
+        f"{total.rejected} rejected; {counted(report.environments, 'environment')} in "
+        f"{counted(len(report.cluster_sizes), 'cluster')}, {counted(report.outliers, 'outlier')}"
     )
 
 
 def _labels_text(labels: Mapping[str, int]) -> str:
     if not labels:
         return "The frames carry no labels."
-    return "Labels: " + ", ".join(f"{key} on {_count(n, 'frame')}" for key, n in labels.items()) + "."
+    return "Labels: " + ", ".join(f"{key} on {counted(n, 'frame')}" for key, n in labels.items()) + "."
 
 
 def _map_text(report: PruneReport) -> str:
     P, N = len(report.map_xy), report.environments
     shown = (
-        f"A sample of {P} of the {_count(N, 'environment')}."
+        f"A sample of {P} of the {counted(N, 'environment')}."
         if P < N
-        else f"All {_count(N, 'environment')}."
+        else f"All {counted(N, 'environment')}."
         if N != 1
         else "The one environment."
     )
@@ -135,7 +133,7 @@ def _outside_text(report: PruneReport) -> str:
     if outside == 0:
         return ""
     verb = "lies" if outside == 1 else "lie"
-    return f" {_count(outside, 'point')} far from the rest {verb} outside this view; double-click it to see all."
+    return f" {counted(outside, 'point')} far from the rest {verb} outside this view; double-click it to see all."
 
 
 def _window(values: np.ndarray) -> tuple[float, float]:
@@ -155,24 +153,24 @@ def _cluster_text(report: PruneReport) -> str:
     unseen = int(np.count_nonzero(np.asarray(report.cluster_kept) == 0))
     if unseen == 0:
         seen = "It has" if C == 1 else "Each has"
-        return f"{_count(C, 'cluster')}. {seen} at least one environment in a kept frame."
+        return f"{counted(C, 'cluster')}. {seen} at least one environment in a kept frame."
     if unseen == C:
         none = "It has no" if C == 1 else "None has an"
-        return f"{_count(C, 'cluster')}. {none} environment in a kept frame."
+        return f"{counted(C, 'cluster')}. {none} environment in a kept frame."
     verb = "has" if unseen == 1 else "have"
-    return f"{_count(C, 'cluster')}, of which {unseen} {verb} no environment in a kept frame."
+    return f"{counted(C, 'cluster')}, of which {unseen} {verb} no environment in a kept frame."
 
 
 def _coverage_text(report: PruneReport) -> str:
     needed = "is" if report.floor == 1 else "are"
     kept = "is" if report.chosen == 1 else "are"
     fewer = ", which is fewer" if report.chosen < report.floor else ""
-    needs = f"{_count(report.floor, 'frame')} {needed} needed to represent every cluster"
-    parts = [f"{needs}; {_count(report.chosen, 'frame')} {kept} kept{fewer}."]
+    needs = f"{counted(report.floor, 'frame')} {needed} needed to represent every cluster"
+    parts = [f"{needs}; {counted(report.chosen, 'frame')} {kept} kept{fewer}."]
     at = _coverage_at(report, report.chosen)
     if at is not None:
         about = "" if np.any(np.asarray(report.curve_frames) == report.chosen) else "about "
-        parts.append(f"Coverage at {_count(report.chosen, 'kept frame')}: {about}{at:.3f}.")
+        parts.append(f"Coverage at {counted(report.chosen, 'kept frame')}: {about}{at:.3f}.")
     if not len(report.curve_frames):
         parts.append("No coverage curve was computed.")
     parts.append("Energies and forces play no part in the coverage.")
@@ -229,7 +227,7 @@ def _group_table(groups: Sequence[GroupCounts]) -> _Table:
     ordered = sorted(groups, key=lambda g: (-g.frames, g.group))
     rows, note = [_bar(g) for g in ordered[:MAX_ROWS]], ""
     if rest := ordered[MAX_ROWS:]:
-        rows.append(_bar(_sum_groups(f"({_count(len(rest), 'other group')})", rest)))
+        rows.append(_bar(_sum_groups(f"({counted(len(rest), 'other group')})", rest)))
         note = f"The {MAX_ROWS} groups with most frames, of {len(ordered)}; the manifest has every frame's group."
     return _Table(tuple(rows), _bar(_sum_groups("All", ordered)) if len(ordered) > 1 else None, note)
 
@@ -241,9 +239,8 @@ def _reason_table(reasons: Sequence[ReasonCount]) -> _Table:
     rows = tuple((r, _percent(r.frames, total)) for r in ordered[:MAX_ROWS])
     note = ""
     if rest := ordered[MAX_ROWS:]:
-        note = (
-            f"{_count(len(rest), 'more reason')} for {_count(sum(r.frames for r in rest), 'frame')}: see the manifest."
-        )
+        frames = counted(sum(r.frames for r in rest), "frame")
+        note = f"{counted(len(rest), 'more reason')} for {frames}: see the manifest."
     return _Table(rows, None, note)
 
 
@@ -429,7 +426,7 @@ def _group_view(group: np.ndarray, kept: np.ndarray) -> list[dict[str, Any]]:
         for g, color in zip(first, PALETTE, strict=False)
     ]
     other = np.isin(index, rest)
-    return _split([*shown, (f"{_count(len(rest), 'other group')} ({np.count_nonzero(other)})", GREY, other)], kept)
+    return _split([*shown, (f"{counted(len(rest), 'other group')} ({np.count_nonzero(other)})", GREY, other)], kept)
 
 
 def _split(shown: Iterable[tuple[str | None, str, np.ndarray]], kept: np.ndarray) -> list[dict[str, Any]]:

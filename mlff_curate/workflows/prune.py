@@ -13,9 +13,11 @@ from mlff_curate.descriptors.registry import make_descriptor
 from mlff_curate.errors import UsageError
 from mlff_curate.meagraph.model import MEAGraph
 from mlff_curate.pruning.budget import Budget
+from mlff_curate.pruning.copies import near_copies
 from mlff_curate.pruning.evidence import represent
 from mlff_curate.pruning.problem import Pool, Selection, species_columns
 from mlff_curate.pruning.selectors import SELECTORS
+from mlff_curate.wording import counted
 from mlff_curate.workflows.collect import Collection, FrameRecord, collect
 from mlff_curate.workflows.describe import Environments, describe
 
@@ -212,8 +214,8 @@ def prune(
         group_names, group = np.unique([r.group for r in records], return_inverse=True)
         curated = np.array([r.curated for r in records])
         excluded = np.array([r.excluded for r in records])
-        # a frame that the user excludes is rejected, were it an isolated atom
-        mandatory = np.array([(r.isolated or r.must_keep) and not r.excluded and not r.curated for r in records])
+        mandatory = _mandatory(collection)
+        # refused here, before the work, unless copies of curated frames lower what is available further down
         count = budget.frames(collection.new, int(mandatory.sum()), int((~curated & ~excluded).sum()))
     with clock("describe"):
         species = sorted({int(z) for atoms in collection.geometries for z in np.unique(atoms.numbers)})
@@ -244,6 +246,10 @@ def prune(
             given=curated | mandatory,
             eligible=~curated & ~excluded & ~mandatory,
         )
+        if curated.any():
+            copies = near_copies(pool)
+            pool = replace(pool, eligible=pool.eligible & ~np.isin(copies, copies[curated]))
+            count = budget.frames(collection.new, int(mandatory.sum()), int((mandatory | pool.eligible).sum()))
         selection = SELECTORS[o.selector](
             pool,
             None if count is None else count - int(mandatory.sum()),
@@ -266,6 +272,21 @@ def prune(
         training=f"{model.training_.epochs} epochs on {len(model.anchors_)} environments, held-out loss "
         f"{model.training_.held_out_loss[0]:.3f} to {model.training_.best:.3f} of the variance",
         seconds=clock.seconds,
+    )
+
+
+def _mandatory(collection: Collection) -> np.ndarray:
+    """Return (F,) bool, input frames that are kept in any case.
+
+    Not those that the user excludes, were they isolated atoms; nor an isolated atom that the curated set has already.
+    """
+    atoms = [tuple(a.numbers) for a in collection.geometries]
+    there = {z for z, r in zip(atoms, collection.records, strict=True) if r.curated and r.isolated}
+    return np.array(
+        [
+            not r.curated and not r.excluded and (r.must_keep or (r.isolated and z not in there))
+            for z, r in zip(atoms, collection.records, strict=True)
+        ]
     )
 
 
@@ -314,22 +335,21 @@ def _decide(collection: Collection, pool: Pool, selection: Selection) -> tuple[D
             continue
         if record.excluded:
             decisions.append(Decision(record, "rejected", "excluded by the user"))
-        elif record.isolated:
-            decisions.append(Decision(record, "kept", "isolated atom"))
-        elif record.must_keep:
-            decisions.append(Decision(record, "kept", "named by --must-keep"))
+        elif pool.given[i]:
+            decisions.append(Decision(record, "kept", "isolated atom" if record.isolated else "named by --must-keep"))
         elif i in place:
             decisions.append(_kept(record, selection, place[i], everything=everything))
         else:
             by = texts.get(record.sha256, int(nearest.frame[i]))
             name = f"{collection.records[by].source}#{collection.records[by].index}" if by >= 0 else ""
+            kind = "curated" if by >= 0 and collection.records[by].curated else "kept"
             if record.sha256 in texts:
-                decisions.append(Decision(record, "dropped", "exact copy of a kept frame", "", name))
+                decisions.append(Decision(record, "dropped", f"exact copy of a {kind} frame", "", name))
             elif by < 0:
                 decisions.append(Decision(record, "dropped", "nothing is kept"))
             else:
                 detail = f"distance {nearest.distance[i]:.4g}"
-                decisions.append(Decision(record, "dropped", "represented by kept frames", detail, name))
+                decisions.append(Decision(record, "dropped", f"represented by {kind} frames", detail, name))
     return tuple(decisions)
 
 
@@ -355,12 +375,12 @@ def _notes(
     isolated = sum(d.reason == "isolated atom" for d in decisions)
     kept = sum(d.decision == "kept" for d in decisions)
     if isolated:
-        notes.append(f"{_number(isolated, 'isolated atom')} always kept: they fix the zero of energy")
+        notes.append(f"{counted(isolated, 'isolated atom')} always kept: they fix the zero of energy")
     if kept == len(decisions):
-        notes.append(f"--keep {budget.text}: all {_number(kept, 'frame')} kept")
+        notes.append(f"--keep {budget.text}: " + (f"all {kept} frames kept" if kept > 1 else "the one frame is kept"))
     curated = len(collection.records) - collection.new
     if curated:
-        notes.append(f"{_number(curated, 'curated frame')} counted as kept already and not written again")
+        notes.append(f"{counted(curated, 'curated frame')} counted as kept already and not written again")
         if kept == 0:
             notes.append("nothing new: the curated frames cover the inputs, OUT holds no frame")
     if selection.floor > len(selection.chosen):
@@ -368,19 +388,15 @@ def _notes(
             f"the budget is too small to represent every cluster and group: that takes {selection.floor} frames, "
             f"{len(selection.chosen)} were to be chosen"
         )
-    if budget.text == "auto":
+    elif budget.text == "auto" and 0 < kept < len(decisions):
         fill = int(selection.for_floor.sum())
         extra = f"; {fill} of them represent clusters or groups that the rest did not" if fill else ""
         notes.append(
-            f"--keep auto stopped at {_number(kept, 'frame')}: the next would have brought less coverage than the "
+            f"--keep auto stopped at {counted(kept, 'frame')}: the next would have brought less coverage than the "
             f"average frame{extra}"
         )
     if collection.group_key is not None:
         without = sum(r.group == "none" for r in collection.records if not r.curated)
         if without and groups > 1:
-            notes.append(f"{_number(without, 'frame')} without {collection.group_key}: group 'none'")
+            notes.append(f"{counted(without, 'frame')} without {collection.group_key}: group 'none'")
     return tuple(notes)
-
-
-def _number(count: int, word: str) -> str:
-    return f"{count} {word}" + ("" if count == 1 else "s")

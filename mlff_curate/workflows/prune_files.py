@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mlff_curate.data.conversion import require_format
 from mlff_curate.data.outputs import require_free
+from mlff_curate.wording import counted
 from mlff_curate.workflows.prune import PruneOptions, PruneResult, prune
 from mlff_curate.workflows.prune_outputs import Outputs, peak_memory_mb, report_of, write_outputs
 
@@ -63,15 +64,15 @@ class PruneDone:
         result = self.result
         frames, kept = len(result.decisions), result.count("kept")
         groups = len({d.record.group for d in result.decisions})
-        by = f"{groups} groups by {result.group_key}" if result.group_key else "no groups"
+        by = f"{counted(groups, 'group')} by {result.group_key}" if result.group_key else "no groups"
         lines = [
             (
-                f"{self.outputs.frames}: {kept} of {frames} frames kept ({100 * kept / frames:.1f} %), "
+                f"{self.outputs.frames}: {kept} of {counted(frames, 'frame')} kept ({100 * kept / frames:.1f} %), "
                 f"{result.count('dropped')} dropped, {result.count('rejected')} rejected"
             ),
             (
-                f"{result.environments.first[frames]} environments in {len(result.cluster_sizes)} clusters, "
-                f"{result.outliers} outliers; {by}"
+                f"{counted(int(result.environments.first[frames]), 'environment')} in "
+                f"{counted(len(result.cluster_sizes), 'cluster')}, {counted(result.outliers, 'outlier')}; {by}"
             ),
             *(f"note: {note}" for note in result.notes),
         ]

@@ -19,7 +19,7 @@ from mlff_curate.data.conversion import convert_texts
 from mlff_curate.data.outputs import whole_files
 from mlff_curate.data.reading import read_texts
 from mlff_curate.errors import DataError
-from mlff_curate.report import GroupCounts, ProofRow, PruneReport, ReasonCount, render
+from mlff_curate.report import GroupCounts, PruneReport, ReasonCount, render
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -190,7 +190,7 @@ def report_of(
         curve_coverage=result.selection.coverage if measured else np.zeros(0),
         chosen=int(kept_frame.sum()),
         floor=mandatory + result.selection.floor,
-        proof=tuple(ProofRow(**vars(row)) for row in proof.rows) if proof is not None else (),
+        proof=proof.rows if proof is not None else (),
         proof_notes=proof.notes if proof is not None else (),
     )
 

@@ -14,7 +14,6 @@ from mlff_curate.data.labels import Labels, labels_of_frames
 from mlff_curate.errors import DataError, UsageError
 from mlff_curate.linear import proof
 from mlff_curate.linear.proof import METHODS, Proof, prove
-from mlff_curate.report.model import ProofRow
 
 pytestmark = pytest.mark.lammps
 
@@ -155,8 +154,8 @@ class TestErrors:
     def test_one_split_has_no_standard_deviation(self):
         assert all(np.isnan(row.energy_std) for row in run(seeds=1).rows)
 
-    def test_rows_fit_the_report(self):
-        assert [ProofRow(**dataclasses.asdict(row)).method for row in run().rows] == list(METHODS)
+    def test_there_is_a_row_for_each_method(self):
+        assert [row.method for row in run().rows] == list(METHODS)
 
 
 class TestWhatIsLeftOut:

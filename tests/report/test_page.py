@@ -12,7 +12,8 @@ import numpy as np
 import plotly.offline
 import pytest
 
-from mlff_curate.report import GroupCounts, ProofRow, PruneReport, ReasonCount, render
+from mlff_curate.linear.proof import ProofRow
+from mlff_curate.report import GroupCounts, PruneReport, ReasonCount, render
 
 EVIL = '</script><script>alert("x")</script><img src=x onerror=alert(1)>&amp;{{ 7*7 }}'
 NAN = float("nan")
