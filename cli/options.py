@@ -24,7 +24,13 @@ def _stack(*options: Callable[[_F], _F]) -> Callable[[_F], _F]:
 def run_options(function: _F) -> _F:
     """Add how to run: seed, overwrite, and what to print."""
     return _stack(
-        click.option("--seed", default=0, show_default=True, help="Of every random choice: equal seeds, equal bytes."),
+        click.option(
+            "--seed",
+            type=click.IntRange(0, 2**32 - 1),
+            default=0,
+            show_default=True,
+            help="Of every random choice: equal seeds, equal bytes.",
+        ),
         click.option("--overwrite", is_flag=True, help="Replace existing outputs."),
         click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, all else on stderr."),
         click.option("-q", "--quiet", is_flag=True, help="Print errors only."),

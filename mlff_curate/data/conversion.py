@@ -6,14 +6,20 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mlff_curate.data.extxyz import parse_frame
-from mlff_curate.data.frames import label_keys
+from mlff_curate.data.frames import calculator_results, label_keys
 from mlff_curate.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ase import Atoms
+
+_NO_FILE = {"bundletrajectory", "mysql", "postgresql"}
+_ROUNDING = 1e-5
+"""Angstrom, eV and so on: formats with few digits are fit for looking at."""
 
 
 def require_format(to: str) -> str:
@@ -29,7 +35,9 @@ def require_format(to: str) -> str:
     from ase.io.formats import ioformats
 
     fit = sorted(
-        name for name, f in ioformats.items() if (f.can_write and not f.single and not f.isbinary) or name == "traj"
+        name
+        for name, f in ioformats.items()
+        if f.can_read and f.can_write and not f.single and name not in _NO_FILE and (not f.isbinary or name == "traj")
     )
     if to not in fit:
         raise UsageError(f"{to!r} cannot hold several frames or is unknown; available: {', '.join(fit)}", key="--to")
@@ -40,7 +48,8 @@ def require_format(to: str) -> str:
 def convert_texts(texts: Iterable[bytes], to: str) -> Iterator[bytes]:
     """Turn extxyz texts into a file of another format, in pieces; extxyz passes through bit for bit.
 
-    The file is read back and compared: a format that loses a frame, or a key that looks like a label, is refused.
+    The file is read back and compared: a format that loses a frame, its cell, or a key that looks like a label, is
+    refused.
 
     Raises
     ------
@@ -54,7 +63,7 @@ def convert_texts(texts: Iterable[bytes], to: str) -> Iterator[bytes]:
 
     frames = [parse_frame(text, "kept frames", i) for i, text in enumerate(texts)]
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "frames")
+        path = Path(folder, f"frames.{to}")  # db and json go by the suffix
         try:
             write(str(path), frames, format=to)
             back = list(iread(str(path), index=":", format=to))
@@ -68,10 +77,30 @@ def _require_same(frames: list[Atoms], back: list[Atoms], to: str) -> None:
     if len(back) != len(frames):
         raise DataError(f"{to} holds {len(back)} of {len(frames)} frames", key="--to")
     for index, (before, after) in enumerate(zip(frames, back, strict=True)):
-        lost = sorted(set(label_keys(before)) - set(label_keys(after)))
+        same = {
+            "elements": np.array_equal(before.numbers, after.numbers),
+            "positions": np.allclose(before.positions, after.positions, rtol=0, atol=_ROUNDING),
+            "cell": np.allclose(before.cell.array, after.cell.array, rtol=0, atol=_ROUNDING),
+            "pbc": np.array_equal(before.pbc, after.pbc),
+        }
+        told, kept = _labels(before), _labels(after)
+        same |= {key: key in kept and _close(value, kept[key]) for key, value in told.items()}
+        lost = [key for key, fine in same.items() if not fine]
         if lost:
             raise DataError(
-                f"{to} cannot hold the labels {', '.join(lost)}: nothing is dropped in silence, use extxyz or traj",
+                f"{to} cannot hold {', '.join(lost)}: nothing is dropped in silence, use extxyz or traj",
                 frame=index,
                 key="--to",
             )
+
+
+def _labels(atoms: Atoms) -> dict[str, object]:
+    values = {**atoms.info, **atoms.arrays, **calculator_results(atoms)}
+    return {key: values[key] for key in label_keys(atoms)}
+
+
+def _close(one: object, other: object) -> bool:
+    a, b = np.asarray(one), np.asarray(other)
+    if a.dtype.kind not in "fiub" or b.dtype.kind not in "fiub":
+        return str(one) == str(other)
+    return a.shape == b.shape and np.allclose(a, b, rtol=0, atol=_ROUNDING, equal_nan=True)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from mlff_curate.data.frames import calculator_results
 from mlff_curate.errors import DataError
 
 if TYPE_CHECKING:
@@ -21,9 +20,11 @@ if TYPE_CHECKING:
 
     from ase import Atoms
 
-_PROPERTIES = re.compile(rb"""Properties\s*=\s*("[^"]*"|'[^']*'|\S+)""", re.IGNORECASE)
-_PLAIN_COLUMNS = 4  # species and position, where the comment line declares nothing
+_COLUMNS = "species:S:1:pos:R:3"
+"""Where the comment line declares nothing; further columns are then nobody's."""
+_LONGEST_COUNT = 18  # digits: more is no number of atoms, and Python refuses to read thousands of them
 _LONGEST_QUOTE = 60  # characters of a bad line that an error message repeats
+_LINES_TO_TELL = 4  # atoms whose lines have one length: the file has fixed columns
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,8 @@ def split_frames(stream: BinaryIO, file: str) -> Iterator[FrameText]:
                 file=file,
                 frame=index,
             )
-        _check_columns(lines, file, index, number)
         if not lines[-1].endswith(b"\n"):
+            _require_whole_line(lines[2:], file, index, number + count + 1)
             lines.append(b"\n")
         yield FrameText(index, number, b"".join(lines))
         number += count + 1
@@ -87,57 +88,63 @@ def _next_lines(stream: BinaryIO, count: int) -> list[bytes]:
 
 def _atom_count(line: bytes, file: str, index: int, number: int) -> int:
     word = line.strip()
-    if word.isdigit():
+    if word.isdigit() and len(word) <= _LONGEST_COUNT:
         return int(word)
     quoted = word[:_LONGEST_QUOTE].decode("utf-8", "replace")
-    if index == 0:
-        raise DataError(f"line {number} should be the number of atoms, found {quoted!r}: not an extxyz file", file=file)
+    found = repr(quoted) if quoted.isprintable() and "\ufffd" not in quoted else "bytes that are no text"
+    why = "not an extxyz file" if index == 0 else f"the atom count of frame {index - 1} is wrong"
     raise DataError(
-        f"line {number} should be the number of atoms, found {quoted!r}: the atom count of frame {index - 1} is wrong",
+        f"line {number} should be the number of atoms, found {found}: {why}",
         file=file,
-        frame=index,
+        frame=index or None,
     )
 
 
-def _check_columns(lines: list[bytes], file: str, index: int, number: int) -> None:
-    declared = _PROPERTIES.search(lines[1])
-    if declared:
-        fields = declared.group(1).strip(b"\"'").split(b":")
-        try:
-            expected = sum(map(int, fields[2::3]))
-        except ValueError:
-            raise DataError(
-                f"{declared.group(1).decode('utf-8', 'replace')} is not name:type:count triples",
-                file=file,
-                frame=index,
-                key="Properties",
-            ) from None
-    else:
-        expected = None
-    for offset, line in enumerate(lines[2:], 2):
-        found = len(line.split())
-        if found != expected and (expected is not None or found < _PLAIN_COLUMNS):
-            raise DataError(
-                f"line {number + offset} has {found} columns instead of {expected or _PLAIN_COLUMNS}: "
-                "truncated, or the atom count is wrong",
-                file=file,
-                frame=index,
-            )
+def _require_whole_line(atoms: list[bytes], file: str, index: int, number: int) -> None:
+    """Refuse a last line without an end that is shorter than all others: digits of its last number are missing.
+
+    Without fixed columns nothing tells such a number from a whole one.
+    """
+    *others, last = [line.rstrip() for line in atoms]
+    lengths = {len(line) for line in others}
+    if len(others) < _LINES_TO_TELL or len(lengths) > 1 or len(last) >= lengths.pop():
+        return
+    if all(b"." in line.split()[-1] for line in others):
+        raise DataError(f"line {number}, the last, is cut off: the file is truncated", file=file, frame=index)
 
 
-def parse_frame(text: bytes, file: str, index: int) -> Atoms:
+def parse_frame(text: bytes, file: str, index: int, line: int = 1) -> Atoms:
     """Read one frame's text with ASE.
+
+    Parameters
+    ----------
+    text
+        As :class:`FrameText` has it.
+    file, index, line
+        Where it stands, for messages.
 
     Raises
     ------
     DataError
-        What ASE cannot read, with its reason.
+        Columns that are not as declared, and what ASE cannot read, with its reason.
     """
-    from ase.io.extxyz import read_xyz
+    from ase.io.extxyz import key_val_str_to_dict, read_xyz
+
+    def parse_comment(comment: str) -> dict[str, Any]:
+        info: dict[str, Any] = key_val_str_to_dict(comment)
+        _require_seen(comment, info, file, index)
+        _check_columns(text, info.get("Properties"), file, index, line)
+        return info
 
     try:
-        frames: Iterator[Atoms] = iter(read_xyz(io.StringIO(text.decode("utf-8")), index=slice(0, 1)))
+        content = text.decode("utf-8")
+        if not content.split("\n", 2)[1].strip():  # ASE parses no empty comment
+            _check_columns(text, None, file, index, line)
+        stream = io.StringIO(content)
+        frames: Iterator[Atoms] = iter(read_xyz(stream, index=slice(0, 1), properties_parser=parse_comment))
         return next(frames)
+    except DataError:
+        raise
     except KeyError as error:
         raise DataError(f"unknown element {error.args[0]!r}", file=file, frame=index, key="species") from None
     except UnicodeDecodeError:
@@ -146,46 +153,35 @@ def parse_frame(text: bytes, file: str, index: int) -> Atoms:
         raise DataError(f"ASE cannot read it ({type(error).__name__}: {error})", file=file, frame=index) from None
 
 
-def format_frame(atoms: Atoms) -> bytes:
-    """Write a frame of another format as extxyz with all digits (ASE's own writer rounds to eight decimals).
-
-    Results of an attached calculator become info and array keys of the same names.
-
-    Raises
-    ------
-    DataError
-        A result has the name of an info or array key with another value.
-    """
-    from ase.io.extxyz import output_column_format
-    from ase.stress import voigt_6_to_full_3x3_stress
-
-    atoms = _with_results_as_keys(atoms)
-    stress = atoms.info.get("stress")
-    if stress is not None and np.shape(stress) == (6,):
-        atoms.info["stress"] = voigt_6_to_full_3x3_stress(stress)
-    arrays: dict[str, Any] = {"symbols": np.array(atoms.get_chemical_symbols()), "positions": atoms.positions}
-    arrays.update({key: value for key, value in atoms.arrays.items() if key not in ("numbers", "positions")})
-    comment, widths, dtype, form = output_column_format(atoms, list(arrays), arrays, write_info=True)
-    form = form.replace("%16.8f", "%.17g")
-    rows = np.zeros(len(atoms), dtype)
-    for (name, values), width in zip(arrays.items(), widths, strict=True):
-        if width == 1:
-            rows[name] = np.squeeze(values)
-        else:
-            for column in range(width):
-                rows[f"{name}{column}"] = values[:, column]
-    body = "".join(form % tuple(row) for row in rows)
-    return f"{len(atoms)}\n{comment}\n{body}".encode()
+def _require_seen(comment: str, info: dict[str, Any], file: str, index: int) -> None:
+    """Refuse a comment line whose cell or columns ASE would overlook: it would read another frame."""
+    for key in ("Lattice", "Properties"):
+        if key in info:
+            continue
+        if re.search(rf"(?<!\S){key}\s*=", comment):
+            raise DataError("ASE cannot see it: a quote before it is not closed", file=file, frame=index, key=key)
+        for other, value in info.items():
+            meant = np.shape(value) == (9,) if key == "Lattice" else ":" in str(value)
+            if other.lower() == key.lower() and meant:
+                raise DataError(f"the key is spelled {key}", file=file, frame=index, key=other)
 
 
-def _with_results_as_keys(atoms: Atoms) -> Atoms:
-    results = calculator_results(atoms)
-    atoms = atoms.copy()
-    for key, value in results.items():
-        array = np.asarray(value)
-        per_atom = array.ndim > 0 and array.shape[0] == len(atoms) and key not in ("stress", "dipole", "magmom")
-        target: dict[str, Any] = atoms.arrays if per_atom else atoms.info
-        if key in target and not np.array_equal(target[key], array):
-            raise DataError("the frame has two different values of this name", key=key)
-        target[key] = array if per_atom or array.ndim else value
-    return atoms
+def _check_columns(text: bytes, declared: object, file: str, index: int, number: int) -> None:
+    """Hold the atoms' lines to the declared columns: ASE passes over too many, and over a lack of positions."""
+    fields = str(declared or _COLUMNS).split(":")
+    names, counts = fields[::3], fields[2::3]
+    if len(fields) % 3 or not all(count.isdigit() for count in counts):
+        raise DataError(f"{declared} is not name:type:count triples", file=file, frame=index, key="Properties")
+    expected = sum(map(int, counts))
+    for what, known in (("positions", {"pos", "positions"}), ("species", {"species", "symbols", "Z", "numbers"})):
+        if not known & set(names):
+            raise DataError(f"no column holds the {what}: {', '.join(names)}", file=file, frame=index, key="Properties")
+    for offset, line in enumerate(text.removesuffix(b"\n").split(b"\n")[2:], 2):
+        found = len(line.split())
+        if found < expected or (declared and found > expected):
+            raise DataError(
+                f"line {number + offset} has {found} columns instead of {expected}: "
+                "truncated, or the atom count is wrong",
+                file=file,
+                frame=index,
+            )

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from contextlib import contextmanager
-from pathlib import Path
+import secrets
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 from mlff_curate.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
 
 def require_free(outputs: Sequence[Path], inputs: Sequence[Path], *, overwrite: bool) -> None:
@@ -46,29 +46,33 @@ def require_free(outputs: Sequence[Path], inputs: Sequence[Path], *, overwrite: 
 def whole_files(*paths: Path) -> Iterator[list[BinaryIO]]:
     """Open files for writing that appear under their names together, once all are complete.
 
-    They are written under temporary names in the same folders. On any exception, Ctrl-C included, nothing is left.
+    They are written under temporary names in the same folders. On any exception, Ctrl-C included, nothing is left; what
+    was there before stays.
     """
+    places = [path.resolve() for path in paths]  # an output that is a link stays one
     temporary: list[Path] = []
+    placed: list[Path] = []
     streams: list[BinaryIO] = []
     try:
-        for path in paths:
-            handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.resolve().parent)
-            temporary.append(Path(name))
-            streams.append(os.fdopen(handle, "wb"))
+        for place in places:
+            # named before it is made, so that no signal comes between
+            temporary.append(place.with_name(f".mlff-curate-{secrets.token_hex(8)}.part"))
+            streams.append(temporary[-1].open("xb"))
         yield streams
-        umask = os.umask(0)
-        os.umask(umask)
-        for stream, part in zip(streams, temporary, strict=True):
+        for stream in streams:
             stream.flush()
             os.fsync(stream.fileno())
             stream.close()
-            part.chmod(0o666 & ~umask)  # mkstemp makes private files; an output is as public as any other
-        for part, path in zip(temporary, paths, strict=True):
-            part.replace(path)
+        for part, place in zip(temporary, places, strict=True):
+            if not place.exists():
+                placed.append(place)
+            part.replace(place)
+        placed.clear()
     except OSError as error:
         raise OutputError(f"cannot be written ({error.strerror or error})", file=str(paths[0])) from error
     finally:
         for stream in streams:
-            stream.close()
-        for part in temporary:
+            with suppress(OSError):  # a full disk is full again when the rest of the buffer goes out
+                stream.close()
+        for part in (*temporary, *placed):
             part.unlink(missing_ok=True)

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
+import stat
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from mlff_curate.data.extxyz import format_frame, parse_frame, split_frames
+from mlff_curate.data.extxyz import parse_frame, split_frames
+from mlff_curate.data.foreign import dump_options, require_configurations, require_symbols, with_mapped_types
+from mlff_curate.data.formatting import format_frame
 from mlff_curate.data.frames import Frame, content_digest
 from mlff_curate.data.soundness import require_sound
-from mlff_curate.errors import DataError, UsageError
+from mlff_curate.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from ase import Atoms
 
-_REFUSED = {"bundletrajectory"}
-"""Formats of ASE whose files may hold pickled Python objects: reading one could run code."""
+    from mlff_curate.data.extxyz import FrameText
+
+_REFUSED = {"bundletrajectory", "mysql", "postgresql"}
+"""Formats of ASE that are no file: a folder, or a server's address."""
+_DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)
+"""What reading gzipped data raises if they are truncated or altered."""
 
 
 def read_frames(paths: str | Path | Iterable[str | Path], type_map: Sequence[str] = ()) -> Iterator[Frame]:
@@ -41,6 +50,7 @@ def read_frames(paths: str | Path | Iterable[str | Path], type_map: Sequence[str
     DataError
         A file is missing, empty or unreadable, or holds a frame that is no frame; see :mod:`mlff_curate.data`.
     """
+    require_symbols(type_map)
     for path in [paths] if isinstance(paths, (str, Path)) else paths:
         yield from _read_file(Path(path), tuple(type_map))
 
@@ -51,8 +61,8 @@ def _read_file(path: Path, type_map: Sequence[str]) -> Iterator[Frame]:
     with open_binary(path) as stream:
         kind = _kind(stream, path)
         if kind == "extxyz":
-            for part in split_frames(stream, name):
-                atoms = parse_frame(part.text, name, part.index)
+            for part in _split(stream, path):
+                atoms = parse_frame(part.text, name, part.index, part.line)
                 require_sound(atoms, name, part.index)
                 yield Frame(atoms, name, part.index, hashlib.sha256(part.text).hexdigest(), part.text)
                 count += 1
@@ -71,7 +81,7 @@ def open_binary(path: Path) -> BinaryIO:
     Raises
     ------
     DataError
-        No such file, a folder, or not readable.
+        No such file, a folder, a pipe, or not readable.
     """
     try:
         stream = path.open("rb")
@@ -81,16 +91,30 @@ def open_binary(path: Path) -> BinaryIO:
         raise DataError("is a folder, not a file", file=str(path)) from None
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})", file=str(path)) from None
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        stream.close()
+        raise DataError("is no regular file: files are read twice, which a pipe cannot be", file=str(path))
     magic = stream.peek(2)[:2]
     return cast("BinaryIO", gzip.open(stream)) if magic == b"\x1f\x8b" else stream
+
+
+def _split(stream: BinaryIO, path: Path) -> Iterator[FrameText]:
+    try:
+        yield from split_frames(stream, str(path))
+    except _DAMAGED as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(f"the gzip data are damaged or truncated ({error})", file=str(path))
 
 
 def _kind(stream: BinaryIO, path: Path) -> str:
     """Tell the format: by the first line where that is telling, else by what ASE makes of the name."""
     try:
         head = stream.peek(4096)[:4096]  # type: ignore[attr-defined]
-    except (EOFError, gzip.BadGzipFile) as error:
-        raise DataError(f"the gzip data are damaged ({error})", file=str(path)) from None
+    except _DAMAGED as error:
+        raise _damaged(path, error) from None
     first = head.lstrip().split(b"\n", 1)[0].strip()
     if not head.strip():
         raise DataError("the file is empty", file=str(path))
@@ -102,11 +126,11 @@ def _kind(stream: BinaryIO, path: Path) -> str:
     from ase.io.formats import UnknownFileTypeError, filetype
 
     try:
-        kind = str(filetype(str(path), read=True))
+        kind = str(filetype(str(path.absolute()), read=True))  # absolute: never taken for a server's address
     except UnknownFileTypeError:
         raise DataError("the format is not recognised; ASE does not know it either", file=str(path)) from None
     if kind in _REFUSED:
-        raise DataError(f"files of ASE's format {kind} can hold code and are not read", file=str(path))
+        raise DataError(f"ASE's format {kind} is not read", file=str(path))
     return kind
 
 
@@ -115,38 +139,24 @@ def _read_with_ase(path: Path, kind: str, type_map: Sequence[str]) -> Iterator[A
 
     options: dict[str, Any] = {}
     if kind == "lammps-dump-text":
-        options = _dump_options(path, type_map)
-    frames = iread(str(path), index=":", format=kind, **options)
+        with open_binary(path) as stream:
+            options = dump_options(stream, type_map, str(path))
+    frames = iread(str(path.absolute()), index=":", format=kind, do_not_split_by_at_sign=True, **options)
     index = 0
     while True:
         try:
             atoms = next(frames)
         except StopIteration:
-            return
+            break
         except Exception as error:  # noqa: BLE001 - ASE raises many kinds for bad files; each is the data's fault
             raise DataError(
                 f"ASE cannot read it as {kind} ({type(error).__name__}: {error})", file=str(path), frame=index
             ) from None
-        yield atoms
+        yield with_mapped_types(atoms, options.get("specorder", ())) if kind == "lammps-dump-text" else atoms
         index += 1
-
-
-def _dump_options(path: Path, type_map: Sequence[str]) -> dict[str, Any]:
-    """Take elements from the dump or from the user, never from the type numbers (1 is not hydrogen)."""
-    from ase.data import atomic_numbers
-
-    for symbol in type_map:
-        if symbol not in atomic_numbers or symbol == "X":
-            raise UsageError(f"{symbol!r} is no chemical symbol", key="--type-map")
-    with open_binary(path) as stream:
-        columns = next((line.split()[2:] for line in stream if line.startswith(b"ITEM: ATOMS")), [])
-    if b"element" in columns:
-        return {}
-    if not type_map:
-        raise DataError(
-            "the dump has types but no element column: say --type-map, such as --type-map Ta,W", file=str(path)
-        )
-    return {"specorder": list(type_map)}
+    if kind == "vasp-xdatcar":
+        with open_binary(path) as stream:
+            require_configurations(stream, index, str(path))
 
 
 def read_texts(
@@ -173,10 +183,15 @@ def read_texts(
     with open_binary(path) as stream:
         kind = _kind(stream, path)
         if kind == "extxyz":
-            for part in split_frames(stream, str(path)):
+            for part in _split(stream, path):
                 if part.index in wanted:
                     yield part.index, hashlib.sha256(part.text).hexdigest(), part.text
             return
     for index, atoms in enumerate(_read_with_ase(path, kind, type_map)):
         if index in wanted:
-            yield index, content_digest(atoms), format_frame(atoms)
+            try:
+                text = format_frame(atoms)
+            except DataError as error:
+                error.file, error.frame = str(path), index
+                raise
+            yield index, content_digest(atoms), text

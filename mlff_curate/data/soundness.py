@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 _FLAT = 1e-6
 """Periodic vectors that span less than this share of the product of their lengths are flat."""
 _LAST_ELEMENT = 118
+_FARTHEST = 1e8
+"""Angstrom. Farther from the origin float64 does not resolve a bond's strain, and squares overflow in the end."""
+_DENSEST = 0.01
+"""Angstrom^3 per atom. Hundreds of times denser than any solid: a unit is wrong, and neighbours are without number."""
+_THINNEST = 0.01
+"""Angstrom. A shorter periodic vector is as good as none."""
 
 
 def require_sound(atoms: Atoms, file: str, index: int) -> None:
@@ -40,15 +46,33 @@ def require_sound(atoms: Atoms, file: str, index: int) -> None:
         )
     if not np.isfinite(atoms.cell.array).all():
         raise DataError("the cell holds a value that is not a number", file=file, frame=index, key="cell")
-    periodic = atoms.cell.array[atoms.pbc]
-    if len(periodic):
-        lengths = np.linalg.norm(periodic, axis=1)
-        span = float(np.sqrt(max(np.linalg.det(periodic @ periodic.T), 0.0)))
-        if lengths.min() == 0 or span < _FLAT * float(lengths.prod()):
+    for key, values in (("positions", atoms.positions), ("cell", atoms.cell.array)):
+        if np.abs(values).max() > _FARTHEST:
             raise DataError(
-                f"pbc is {' '.join('FT'[b] for b in atoms.pbc)} but the cell has no volume there: "
-                "set the cell or switch pbc off",
-                file=file,
-                frame=index,
-                key="cell",
+                f"holds {np.abs(values).max():.3g} Angstrom: is the unit right?", file=file, frame=index, key=key
             )
+    _require_volume(atoms, file, index)
+
+
+def _require_volume(atoms: Atoms, file: str, index: int) -> None:
+    periodic = atoms.cell.array[atoms.pbc]
+    if len(periodic) == 0:
+        return
+    lengths = np.linalg.norm(periodic, axis=1)
+    unit = periodic / np.where(lengths > 0, lengths, 1.0)[:, None]
+    span = float(np.sqrt(max(np.linalg.det(unit @ unit.T), 0.0)))
+    if lengths.min() < _THINNEST or span < _FLAT:
+        raise DataError(
+            f"pbc is {' '.join('FT'[int(b)] for b in atoms.pbc)} but the cell has no volume there: "
+            "set the cell or switch pbc off",
+            file=file,
+            frame=index,
+            key="cell",
+        )
+    if len(periodic) == 3 and span * lengths.prod() < _DENSEST * len(atoms):
+        raise DataError(
+            f"{span * lengths.prod() / len(atoms):.3g} Angstrom^3 per atom: is the unit right?",
+            file=file,
+            frame=index,
+            key="cell",
+        )

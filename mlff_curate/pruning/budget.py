@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from mlff_curate.errors import BudgetError, UsageError
 
-_COUNT = re.compile(r"\+?\d+")
-_FRACTION = re.compile(r"\+?(\d+\.\d*|\.\d+)")
+_COUNT = re.compile(r"\+?[0-9]{1,18}")
+_FRACTION = re.compile(r"\+?([0-9]+\.[0-9]*|\.[0-9]+)")
 
 
 @dataclass(frozen=True)
@@ -71,17 +71,17 @@ class Budget:
         if self.count is None and self.fraction is None:
             return None
         wanted = self.count
+        least = max(mandatory, min(1, available))
         if wanted is None:
             assert self.fraction is not None
             wanted = int(self.fraction * total + 0.5)
-            if wanted == total:
-                wanted = available  # everything: rejected frames never count
             if wanted == 0:
                 raise BudgetError(
-                    f"{self.text} of {total} frames is less than one frame: possible is {max(mandatory, 1)} to "
-                    f"{available} frames",
+                    f"{self.text} of {total} frames is less than one frame: possible is {least} to {available} frames",
                     key="--keep",
                 )
+            if wanted == total:
+                wanted = available  # everything: rejected frames never count
         if wanted < mandatory:
             raise BudgetError(
                 f"{self.text} means {_frames(wanted)}, but {_frames(mandatory)} must be kept (isolated atoms and "
@@ -91,7 +91,7 @@ class Budget:
         if wanted > available:
             raise BudgetError(
                 f"{self.text} means {_frames(wanted)}, but only {available} of {total} can be kept: possible is "
-                f"{max(mandatory, 1 if available else 0)} to {available}",
+                f"{least} to {available}",
                 key="--keep",
             )
         return wanted

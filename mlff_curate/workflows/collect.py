@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mlff_curate.data.frames import geometry, is_isolated_atom
 from mlff_curate.data.frames import label_keys as label_keys_of
 from mlff_curate.data.reading import read_frames
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 GROUP_KEY = "config_type"
 NO_GROUP = "none"
 """Group of frames without the group key, and of all frames where grouping is switched off."""
+
+_LISTED = 20  # names in a message
 
 
 @dataclass(frozen=True)
@@ -107,13 +111,13 @@ class FrameRule:
         self.key, _, value = word.partition("=")
         self.value = value if "=" in word else None
         self.found: set[int] = set()
-        self.has_key = False
+        self.values: set[str] = set()
 
     def _read(self, path: Path) -> set[int]:
         indices = set()
         for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
             text = line.partition("#")[0].strip()
-            if text and not text.isdigit():
+            if text and not (text.isascii() and text.isdigit()):
                 raise DataError(f"line {number} is no frame index: {text[:40]!r}", file=str(path), key=self.option)
             if text:
                 indices.add(int(text))
@@ -124,9 +128,9 @@ class FrameRule:
         if self.indices is not None:
             named = position in self.indices
         elif self.key in frame.atoms.info:
-            self.has_key = True
             given = frame.atoms.info[self.key]
-            named = str(given) == self.value if self.value is not None else bool(given)
+            self.values.add(_in_file(given))
+            named = self.value in (_in_file(given), str(given)) if self.value is not None else bool(np.any(given))
         else:
             named = False
         if named:
@@ -134,7 +138,7 @@ class FrameRule:
         return named
 
     def require_used(self, frames: int, keys: set[str]) -> None:
-        """Refuse a key that no frame has and an index that does not exist.
+        """Refuse a key or value that no frame has, and an index that does not exist.
 
         Raises
         ------
@@ -149,7 +153,11 @@ class FrameRule:
                     file=self.word,
                     key=self.option,
                 )
-        elif not self.has_key:
+        elif self.values and self.value is not None and not self.found:
+            raise DataError(
+                f"no frame has {self.word}; values of {self.key} are {_listing(self.values)}", key=self.option
+            )
+        elif not self.values:
             raise DataError(
                 f"{self.word!r} is no file, and no frame has an info key {self.key!r}; available: {_listing(keys)}",
                 key=self.option,
@@ -258,5 +266,11 @@ def _require_labels(wanted: Mapping[str, str | None], keys: set[str], label_name
             )
 
 
-def _listing(keys: set[str]) -> str:
-    return ", ".join(sorted(keys)) or "no info keys at all"
+def _in_file(value: object) -> str:
+    """Return an info value as extxyz has it: T and F for booleans."""
+    return "FT"[bool(value)] if isinstance(value, (bool, np.bool_)) else str(value)
+
+
+def _listing(words: set[str]) -> str:
+    shown = sorted(words)[:_LISTED]
+    return ", ".join(shown) + (f" and {len(words) - _LISTED} more" if len(words) > _LISTED else "") or "none at all"

@@ -1,0 +1,101 @@
+"""Inputs become records: groups, rules and labels of every frame."""
+
+import pytest
+from ase import Atoms
+
+from mlff_curate.data.formatting import format_frame
+from mlff_curate.errors import CurateError, DataError
+from mlff_curate.workflows.collect import collect
+
+
+@pytest.fixture
+def put(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def write(name, *infos):
+        frames = [Atoms("Fe", cell=[3, 3, 3 + 0.1 * i], pbc=True, info=info) for i, info in enumerate(infos)]
+        (tmp_path / name).write_bytes(b"".join(map(format_frame, frames)))
+        return name
+
+    return write
+
+
+def test_curated_frames_come_last_and_are_not_new(put):
+    collection = collect([put("a", {}, {}), put("b", {})], against=[put("old", {}, {})])
+    assert [(r.source, r.index, r.curated) for r in collection.records] == [
+        ("a", 0, False),
+        ("a", 1, False),
+        ("b", 0, False),
+        ("old", 0, True),
+        ("old", 1, True),
+    ]
+    assert collection.new == 3
+    assert len(collection.geometries) == 5
+    assert not any(atoms.info for atoms in collection.geometries)
+
+
+def test_groups_follow_the_inputs_alone(put):
+    collection = collect([put("a", {"step": 1})], against=[put("old", {"config_type": "x"})])
+    assert collection.group_key is None
+    assert {r.group for r in collection.records} == {"none"}
+
+
+@pytest.mark.parametrize(
+    ("group_by", "key", "groups"),
+    [
+        (None, "config_type", ["x", "none", "y"]),
+        ("config_type", "config_type", ["x", "none", "y"]),
+        ("none", None, ["none"] * 3),
+        ("step", "step", ["1", "2", "none"]),
+    ],
+)
+def test_groups_are_named_as_in_the_file(put, group_by, key, groups):
+    name = put("a", {"config_type": "x", "step": 1}, {"step": 2}, {"config_type": "y"})
+    collection = collect([name], group_by=group_by)
+    assert collection.group_key == key
+    assert [r.group for r in collection.records] == groups
+
+
+def test_rules_are_for_inputs_alone(put):
+    put("a", {"good": True}, {"good": False}, {"step": 5})
+    collection = collect(["a"], against=[put("old", {"good": True})], must_keep=["good"], exclude=["step=5"])
+    assert [r.must_keep for r in collection.records] == [True, False, False, False]
+    assert [r.excluded for r in collection.records] == [False, False, True, False]
+
+
+def test_a_file_wins_over_a_key_of_its_name(put, tmp_path):
+    put("a", {"good": True}, {"good": False})
+    (tmp_path / "good").write_text("1\n")
+    assert [r.must_keep for r in collect(["a"], must_keep=["good"]).records] == [False, True]
+
+
+@pytest.mark.parametrize("line", ["one", "-1", "1.0", "1 2", "²", "0x1"])
+def test_line_that_is_no_index_is_named(put, tmp_path, line):
+    put("a", {})
+    (tmp_path / "list").write_text(f"# indices\n{line}\n")
+    with pytest.raises(DataError, match=rf"^list: --exclude: line 2 is no frame index: '{line}'$"):
+        collect(["a"], exclude=["list"])
+
+
+def test_label_keys_may_stand_in_any_frame(put):
+    collection = collect([put("a", {}, {"REF_energy": 1.0})], label_keys={"energy": "REF_energy", "forces": None})
+    assert [r.labels for r in collection.records] == [(), ("REF_energy",)]
+
+
+def test_label_key_in_the_curated_set_is_none_of_the_inputs_business(put):
+    put("a", {})
+    put("old", {"E": 1.0})
+    with pytest.raises(DataError, match=r"^--energy-key: no frame has a key 'E'"):
+        collect(["a"], against=["old"], label_keys={"energy": "E"})
+
+
+def test_long_lists_of_values_are_cut(put):
+    put("a", *({"step": i} for i in range(30)))
+    with pytest.raises(CurateError, match=r"values of step are 0, 1, 10, .* and 10 more$"):
+        collect(["a"], must_keep=["step=99"])
+
+
+def test_progress_counts_frames(put):
+    seen = []
+    collect([put("a", {}, {})], progress=seen.append)
+    assert seen == [1, 2]
