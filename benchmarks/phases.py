@@ -23,7 +23,7 @@ from mlff_curate.graphs.similarity import components, nearest_anchors
 from mlff_curate.meagraph.model import MEAGraph
 from mlff_curate.workflows.prune import SMALL
 
-REACHES = (6, 8, 10, 15, 20, 25)
+REACHES = (3, 4, 6, 8, 10, 15, 20, 25)
 
 
 def raw_clusters(X: np.ndarray, species: np.ndarray, reach: float) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 
 from mlff_curate.data.extxyz import parse_frame
 from mlff_curate.data.frames import calculator_results, label_keys
-from mlff_curate.errors import DataError, UsageError
+from mlff_curate.errors import DataError, OutputError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -34,15 +34,41 @@ def require_format(to: str) -> str:
         return "extxyz"
     from ase.io.formats import ioformats
 
-    fit = sorted(
-        name
-        for name, f in ioformats.items()
-        if f.can_read and f.can_write and not f.single and name not in _NO_FILE and (not f.isbinary or name == "traj")
-    )
+    fit = _formats_of_several_frames()
     if to not in fit:
         raise UsageError(f"{to!r} cannot hold several frames or is unknown; available: {', '.join(fit)}", key="--to")
     extensions = ioformats[to].extensions
     return str(extensions[0]) if extensions else to
+
+
+def _formats_of_several_frames() -> list[str]:
+    from ase.io.formats import ioformats
+
+    return sorted(
+        name
+        for name, f in ioformats.items()
+        if f.can_read and f.can_write and not f.single and name not in _NO_FILE and (not f.isbinary or name == "traj")
+    )
+
+
+def require_suffix(path: Path, to: str) -> None:
+    """Refuse a file name that says another format than the one to be written: ASE would misread the file.
+
+    Raises
+    ------
+    OutputError
+        The message names the format that the suffix stands for.
+    """
+    from ase.io.formats import UnknownFileTypeError, filetype
+
+    if path.suffix in (".gz", ".bz2", ".xz"):
+        raise OutputError("compressed output is not written: leave the suffix out", file=str(path))
+    try:
+        said = filetype(path.name, read=False, guess=False)
+    except UnknownFileTypeError:
+        return
+    if said != to and {said, to} != {"xyz", "extxyz"} and said in _formats_of_several_frames():
+        raise OutputError(f"the name says {said}, what is to be written is {to}: say --to {said}", file=str(path))
 
 
 def convert_texts(texts: Iterable[bytes], to: str) -> Iterator[bytes]:

@@ -243,6 +243,8 @@ def collect(
     _require_labels(label_keys or {}, keys | arrays, label_names)
     for rule in (*keep_rules, *drop_rules):
         rule.require_used(frames, keys)
+    if all(record.excluded for record in records if not record.curated):
+        raise DataError(f"names all {frames} frames: none is left to keep", key="--exclude")
     if not grouped:
         if group_by not in (None, NO_GROUP):
             raise DataError(f"no frame has this info key; available: {_listing(keys)}", key=f"--group-by {group_by}")

@@ -190,7 +190,7 @@ def prune(
         Data that cannot be read or make no sense, a budget that cannot be met, or an option out of range.
     """
     o = replace(options or PruneOptions(), **changes)
-    budget = Budget.parse(str(o.keep))
+    budget = Budget.parse(_keep_text(o.keep))
     _require(o.selector, SELECTORS, "--selector")
     _require(o.embedding, EMBEDDINGS, "--embedding")
     if o.selector != "coverage" and budget.count is None and budget.fraction is None:
@@ -273,6 +273,11 @@ def prune(
         f"{model.training_.held_out_loss[0]:.3f} to {model.training_.best:.3f} of the variance",
         seconds=clock.seconds,
     )
+
+
+def _keep_text(keep: str | float) -> str:
+    """Return a budget as it would be typed: a float keeps its point, and has no exponent."""
+    return np.format_float_positional(keep, trim="0") if isinstance(keep, float) else str(keep)
 
 
 def _mandatory(collection: Collection) -> np.ndarray:
@@ -376,8 +381,11 @@ def _notes(
     kept = sum(d.decision == "kept" for d in decisions)
     if isolated:
         notes.append(f"{counted(isolated, 'isolated atom')} always kept: they fix the zero of energy")
-    if kept == len(decisions):
-        notes.append(f"--keep {budget.text}: " + (f"all {kept} frames kept" if kept > 1 else "the one frame is kept"))
+    rejected = sum(d.decision == "rejected" for d in decisions)
+    everything = kept + rejected == len(decisions)
+    if everything and kept:
+        but = f" but the {rejected} rejected" if rejected else ""
+        notes.append(f"--keep {budget.text}: all frames are kept{but} ({kept})")
     curated = len(collection.records) - collection.new
     if curated:
         notes.append(f"{counted(curated, 'curated frame')} counted as kept already and not written again")
@@ -385,10 +393,10 @@ def _notes(
             notes.append("nothing new: the curated frames cover the inputs, OUT holds no frame")
     if selection.floor > len(selection.chosen):
         notes.append(
-            f"the budget is too small to represent every cluster and group: that takes {selection.floor} frames, "
-            f"{len(selection.chosen)} were to be chosen"
+            "the budget is too small to represent every cluster and group: that takes "
+            f"{counted(selection.floor, 'frame')}, {len(selection.chosen)} could be chosen"
         )
-    elif budget.text == "auto" and 0 < kept < len(decisions):
+    elif budget.text == "auto" and kept and not everything:
         fill = int(selection.for_floor.sum())
         extra = f"; {fill} of them represent clusters or groups that the rest did not" if fill else ""
         notes.append(

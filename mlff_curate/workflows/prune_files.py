@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlff_curate.data.conversion import require_format
+from mlff_curate.data.conversion import require_format, require_suffix
 from mlff_curate.data.outputs import require_free
 from mlff_curate.wording import counted
 from mlff_curate.workflows.prune import PruneOptions, PruneResult, prune
@@ -125,7 +125,10 @@ def prune_files(
     """
     options = options or PruneOptions()
     outputs = Outputs.beside(output, inputs, require_format(to))
-    require_free(outputs.paths, [Path(p) for p in (*inputs, *options.against)], overwrite=overwrite)
+    require_suffix(outputs.frames, to)
+    rules = [word for word in (*options.must_keep, *options.exclude) if Path(word).is_file()]
+    read = [Path(p) for p in (*inputs, *options.against, *rules)]
+    require_free(outputs.paths, read, overwrite=overwrite)
     result = prune(inputs, options, progress=progress)
     proof = None
     if prove:

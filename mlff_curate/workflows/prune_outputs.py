@@ -18,7 +18,7 @@ from mlff_curate import __version__
 from mlff_curate.data.conversion import convert_texts
 from mlff_curate.data.outputs import whole_files
 from mlff_curate.data.reading import read_texts
-from mlff_curate.errors import DataError
+from mlff_curate.errors import DataError, OutputError
 from mlff_curate.report import GroupCounts, PruneReport, ReasonCount, render
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ class Outputs:
             stem = Path(inputs[0]).name.removesuffix(".gz").rsplit(".", 1)[0]
             out = Path(f"{stem}.pruned.{suffix}")
         frames = Path(out)
+        if not frames.name:
+            raise OutputError("is a folder, not a file", file=str(out) or "-o")
         return cls(
             frames, frames.with_name(f"{frames.stem}.manifest.csv"), frames.with_name(f"{frames.stem}.report.html")
         )
@@ -228,5 +230,6 @@ def write_outputs(
     with whole_files(*outputs.paths) as (frames, manifest, page):
         for part in convert_texts(kept_texts(result, type_map), to):
             frames.write(part)
-        manifest.write(manifest_text(result).encode())
-        page.write(render(report).encode())
+        # a file name need not be UTF-8: the manifest gives back its bytes, the page shows a mark
+        manifest.write(manifest_text(result).encode(errors="surrogateescape"))
+        page.write(render(report).encode(errors="replace"))

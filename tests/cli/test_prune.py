@@ -218,7 +218,7 @@ def test_budget_of_363_frames(prune, put, iron, split, here, keep, count):
     done = prune("md.extxyz", "--keep", keep, "--json")
     assert (done.code, done.json["kept"], done.json["dropped"]) == (0, count, 363 - count)
     assert len(split((here / "md.pruned.extxyz").read_bytes())) == count
-    assert ("note: --keep 1.0: all 363 frames kept" in done.err) == (keep == "1.0")
+    assert ("note: --keep 1.0: all frames are kept (363)" in done.err) == (keep == "1.0")
 
 
 @pytest.mark.parametrize("keep", ["0", "-3", "1.5", "0.0", "abc", "1e-1", "nan", ""])
@@ -319,6 +319,10 @@ def test_frames_by_a_file_of_indices_over_all_inputs(prune, put, iron, rows):
         (
             ["--must-keep", "step=3", "--exclude", "config_type=b"],
             "md.extxyz: frame 3: named by both --must-keep and --exclude",
+        ),
+        (
+            ["--exclude", "config_type=a", "--exclude", "config_type=b"],
+            "--exclude: names all 12 frames: none is left to keep",
         ),
         (["--group-by", "nosuch"], "--group-by nosuch: no frame has this info key; available: config_type, step"),
         (["--energy-key", "E"], "--energy-key: no frame has a key 'E'; keys that look like labels: none"),
