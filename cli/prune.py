@@ -56,7 +56,11 @@ Examples:
     "--descriptor", metavar="NAME", default="power-spectrum", show_default=True, help="power-spectrum or bispectrum."
 )
 @click.option("--to", metavar="FORMAT", default="extxyz", show_default=True, help="Format of OUT.")
-@click.option("--prove", is_flag=True, help="Fit force fields to kept and to random frames and compare (needs labels).")
+@click.option(
+    "--prove",
+    is_flag=True,
+    help="Select anew without held-out frames, fit force fields to these, random and all, compare (needs labels).",
+)
 @label_options
 @machine_options
 @run_options

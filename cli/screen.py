@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -52,4 +53,13 @@ def progress_bars(*, quiet: bool, verbose: bool) -> Iterator[Callable[[str, int,
 
 def print_json(values: Mapping[str, object]) -> None:
     """Print one JSON object on stdout."""
-    click.echo(json.dumps(values))
+    click.echo(json.dumps(_finite(values), allow_nan=False))
+
+
+def _finite(value: object) -> object:
+    """Return a value with null for every number that JSON does not know."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

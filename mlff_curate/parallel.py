@@ -42,8 +42,7 @@ def map_ordered(
     UsageError
         Fewer than one worker.
     """
-    if workers < 1:
-        raise UsageError(f"must be at least 1, got {workers}", key="--workers")
+    require_workers(workers)
     if dask is not None:
         yield from _map_dask(function, tasks, dask)
     elif workers == 1:
@@ -53,6 +52,18 @@ def map_ordered(
             yield result
     else:
         yield from _map_processes(function, tasks, workers)
+
+
+def require_workers(workers: int) -> None:
+    """Refuse fewer than one worker.
+
+    Raises
+    ------
+    UsageError
+        The message has the number.
+    """
+    if workers < 1:
+        raise UsageError(f"must be at least 1, got {workers}", key="--workers")
 
 
 @contextmanager

@@ -55,6 +55,7 @@ def split_frames(stream: BinaryIO, file: str) -> Iterator[FrameText]:
         An atom count that is no count, or more or fewer atoms than it says.
     """
     index, number = 0, 0
+    before: list[bytes] = []
     for first in stream:
         number += 1
         if not first.strip():
@@ -69,9 +70,10 @@ def split_frames(stream: BinaryIO, file: str) -> Iterator[FrameText]:
                 frame=index,
             )
         if not lines[-1].endswith(b"\n"):
-            _require_whole_line(lines[2:], file, index, number + count + 1)
+            _require_whole_line([*before, *lines[2:]], file, index, number + count + 1)
             lines.append(b"\n")
         yield FrameText(index, number, b"".join(lines))
+        before = lines[2:]
         number += count + 1
         index += 1
 
@@ -103,14 +105,19 @@ def _atom_count(line: bytes, file: str, index: int, number: int) -> int:
 def _require_whole_line(atoms: list[bytes], file: str, index: int, number: int) -> None:
     """Refuse a last line without an end that is shorter than all others: digits of its last number are missing.
 
-    Without fixed columns nothing tells such a number from a whole one.
+    The others are those of this frame and of the one before. Without fixed columns nothing tells such a number from a
+    whole one.
     """
     *others, last = [line.rstrip() for line in atoms]
     lengths = {len(line) for line in others}
     if len(others) < _LINES_TO_TELL or len(lengths) > 1 or len(last) >= lengths.pop():
         return
     if all(b"." in line.split()[-1] for line in others):
-        raise DataError(f"line {number}, the last, is cut off: the file is truncated", file=file, frame=index)
+        raise DataError(
+            f"line {number}, the last, is cut off: the file is truncated (if it is whole, end it with a line end)",
+            file=file,
+            frame=index,
+        )
 
 
 def parse_frame(text: bytes, file: str, index: int, line: int = 1) -> Atoms:

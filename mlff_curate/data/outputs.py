@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -63,11 +64,12 @@ def whole_files(*paths: Path) -> Iterator[list[BinaryIO]]:
             stream.flush()
             os.fsync(stream.fileno())
             stream.close()
-        for part, place in zip(temporary, places, strict=True):
-            if not place.exists():
-                placed.append(place)
-            part.replace(place)
-        placed.clear()
+        with _undisturbed():
+            for part, place in zip(temporary, places, strict=True):
+                if not place.exists():
+                    placed.append(place)
+                part.replace(place)
+            placed.clear()
     except OSError as error:
         raise OutputError(f"cannot be written ({error.strerror or error})", file=str(paths[0])) from error
     finally:
@@ -76,3 +78,13 @@ def whole_files(*paths: Path) -> Iterator[list[BinaryIO]]:
                 stream.close()
         for part in (*temporary, *placed):
             part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM wait: between two renames, new and old outputs would stand side by side."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -195,3 +195,13 @@ def read_texts(
                 error.file, error.frame = str(path), index
                 raise
             yield index, content_digest(atoms), text
+
+
+def lacks_last_line_end(path: Path) -> bool:
+    """Tell whether an uncompressed extxyz file ends within a line."""
+    with path.open("rb") as stream:
+        if stream.read(2) == b"\x1f\x8b":  # gzip tells by itself when it is cut off
+            return False
+        stream.seek(-1, os.SEEK_END)
+        last = stream.read(1)
+    return last != b"\n" and [s.lower() for s in path.suffixes[-1:]] in ([".xyz"], [".extxyz"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -44,12 +45,6 @@ def nearest_anchors(
     ValueError
         An element of ``species`` has no anchor.
     """
-    import faiss
-
-    # Large batches would go through |x|^2 + |a|^2 - 2 x.a, which cancels: an anchor were no longer its own neighbour,
-    # and an environment's neighbours would depend on the size of the batch.
-    faiss.cvar.distance_compute_blas_threshold = 2**31 - 1
-
     index = np.zeros((len(X), k), np.int64)
     distance = np.full((len(X), k), np.inf, np.float32)
     for z in np.unique(species):
@@ -58,14 +53,25 @@ def nearest_anchors(
             message = f"no anchor for element {int(z)}"
             raise ValueError(message)
         base = np.ascontiguousarray(anchors[columns], dtype=np.float32)
-        search = faiss.IndexFlatL2(base.shape[1])
-        search.add(base)
+        search = exact_index(base)
         width = min(k, len(columns))
         squared, found = search.search(np.ascontiguousarray(X[rows], dtype=np.float32), width)
         index[rows, :width] = columns[found]
         index[rows, width:] = columns[found[:, :1]]
         distance[rows, :width] = np.sqrt(np.maximum(squared, 0.0))
     return NearestAnchors(index, distance)
+
+
+def exact_index(base: np.ndarray) -> Any:
+    """Return faiss' exact index of vectors (A, D), float32, squared Euclidean distances."""
+    import faiss
+
+    # Large batches would go through |x|^2 + |a|^2 - 2 x.a, which cancels: a vector were no longer its own neighbour,
+    # and the neighbours found would depend on the size of the batch.
+    faiss.cvar.distance_compute_blas_threshold = 2**31 - 1
+    index = faiss.IndexFlatL2(base.shape[1])
+    index.add(np.ascontiguousarray(base, dtype=np.float32))
+    return index
 
 
 def components(edges: np.ndarray, size: int) -> np.ndarray:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from mlff_curate.meagraph.network import TrainingRecord
 
-LINK_IN_NEIGHBOUR_DISTANCES = 15.0
+LINK_IN_NEIGHBOUR_DISTANCES = 6.0
 """Environments this many nearest-neighbour distances apart in the embedding are linked (docs/benchmarks.md)."""
 _BATCH = 8192
 _HELD_OUT = 1024
@@ -46,7 +46,7 @@ class MEAGraph:
         At most so many training steps; training stops when the reconstruction of held-out environments does.
     rate
         Pooling of the last layer's edges, a link survives if ``exp(-d / s) > rate`` with d its length in the
-        embedding and s the median distance between nearest anchors; ``"auto"``: exp(-15).
+        embedding and s the median distance between nearest anchors; ``"auto"``: exp(-6).
     seed
         Anchors, initial weights and pooling rates while training.
     device
@@ -104,7 +104,8 @@ class MEAGraph:
 
         rng = np.random.default_rng([self.seed, 0])
         chosen, held_out = self._choose(X, species, rng)
-        device = _device(self.device)
+        require_device(self.device)
+        device = torch.device(self.device)
         anchors = torch.from_numpy(np.ascontiguousarray(X[chosen], dtype=np.float32)).to(device)
         self.anchor_species_ = np.asarray(species)[chosen]
         generator = torch.Generator().manual_seed(self.seed)
@@ -195,13 +196,20 @@ class MEAGraph:
         self.anchor_cluster_ = components(edges, size)
 
 
-def _device(name: str) -> torch.device:
+def require_device(name: str) -> None:
+    """Refuse a torch device that cannot be used here.
+
+    Raises
+    ------
+    UsageError
+        With torch's reason.
+    """
+    if name == "cpu":
+        return
     import torch
 
     try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
+        torch.zeros(1, device=torch.device(name))
     except (RuntimeError, AssertionError) as error:
         words = str(error).splitlines()[0]
         raise UsageError(f"{name!r} cannot be used ({words})", key="--device") from None
-    return device

@@ -101,6 +101,11 @@ class Missing:
         self._units = units
         self._open = open_units
 
+    @property
+    def count(self) -> int:
+        """Number of units that are missing."""
+        return int(self._open.sum())
+
     def _of(self, frame: int) -> np.ndarray:
         columns: np.ndarray = self._units.indices[self._units.indptr[frame] : self._units.indptr[frame + 1]]
         return columns

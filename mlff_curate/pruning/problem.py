@@ -98,6 +98,8 @@ class Selection:
         Frames needed, besides the given ones, to represent every cluster and group.
     for_floor
         (K,) bool, chosen only to represent a cluster or group.
+    unrepresented
+        Clusters and groups that neither given nor chosen frames represent, though frames could.
     """
 
     chosen: np.ndarray
@@ -105,3 +107,4 @@ class Selection:
     coverage: np.ndarray
     floor: int = 0
     for_floor: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+    unrepresented: int = 0

@@ -48,8 +48,10 @@ def coverage(
     coverage, where its slope falls below that of the straight line from none to all (Satopaa et al., ICDCSW 2011);
     then what the floor lacks.
     """
-    objective, floor = Coverage(pool, rng), Floor(pool)
     candidates = int((pool.eligible & ~pool.given).sum())
+    if candidates == 0:
+        return Selection(np.zeros(0, np.int64), np.zeros(0), np.ones(1))
+    objective, floor = Coverage(pool, rng), Floor(pool)
     limit = candidates if count is None else min(count, candidates)
     knee = 1.0 / max(candidates, 1) if count is None else 0.0
     needed = floor.fill(pool.given)
@@ -67,7 +69,9 @@ def coverage(
     gain, share = objective.after(chosen)
     for_floor = np.zeros(len(chosen), bool)
     for_floor[len(free) : len(free) + len(fill)] = True
-    return Selection(chosen, gain, share, len(needed), for_floor)
+    kept = pool.given.copy()
+    kept[chosen] = True
+    return Selection(chosen, gain, share, len(needed), for_floor, floor.missing(kept).count)
 
 
 def _with_floor(

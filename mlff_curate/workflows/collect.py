@@ -10,7 +10,7 @@ import numpy as np
 
 from mlff_curate.data.frames import geometry, is_isolated_atom
 from mlff_curate.data.frames import label_keys as label_keys_of
-from mlff_curate.data.reading import read_frames
+from mlff_curate.data.reading import lacks_last_line_end, read_frames
 from mlff_curate.errors import DataError
 
 if TYPE_CHECKING:
@@ -73,11 +73,14 @@ class Collection:
         One per frame: elements, positions, cell, pbc.
     group_key
         The info key that made the groups, or None.
+    notes
+        Sentences for the user.
     """
 
     records: tuple[FrameRecord, ...]
     geometries: tuple[Atoms, ...]
     group_key: str | None
+    notes: tuple[str, ...] = ()
 
     @property
     def new(self) -> int:
@@ -250,7 +253,12 @@ def collect(
             raise DataError(f"no frame has this info key; available: {_listing(keys)}", key=f"--group-by {group_by}")
         key = None
         records = [replace(record, group=NO_GROUP) for record in records]
-    return Collection(tuple(records), tuple(geometries), key)
+    open_ended = tuple(
+        f"{path} does not end with a line end: if it was cut off, its last number may lack digits"
+        for path in (*inputs, *against)
+        if lacks_last_line_end(Path(path))
+    )
+    return Collection(tuple(records), tuple(geometries), key, open_ended)
 
 
 def _named(rules: Sequence[FrameRule], frame: Frame, position: int) -> bool:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlff_curate.descriptors.registry import make_descriptor
+from mlff_curate.descriptors.registry import DESCRIPTORS, make_descriptor
 from mlff_curate.errors import UsageError
-from mlff_curate.meagraph.model import MEAGraph
+from mlff_curate.meagraph.model import MEAGraph, require_device
+from mlff_curate.parallel import require_workers
 from mlff_curate.pruning.budget import Budget
 from mlff_curate.pruning.copies import near_copies
 from mlff_curate.pruning.evidence import represent
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
 
 EMBEDDINGS = ("descriptor", "meagraph")
 SMALL: dict[str, Any] = {"channels": (32, 16), "neighbours": 16, "anchors": 512, "epochs": 40}
-"""MEAGraph inside prune: a second or two, enough to tell phases apart (docs/benchmarks.md)."""
+"""MEAGraph inside prune: a second or two (docs/benchmarks.md has what its clusters are worth)."""
+SPECK = 10
+"""Fewer environments than this, or than 1 % of a small set, count as outliers: a melt leaves many such specks, and a
+frame for each would use up the budget (docs/benchmarks.md)."""
 
 
 @dataclass(frozen=True)
@@ -109,12 +113,18 @@ class PruneResult:
     @property
     def cluster_sizes(self) -> np.ndarray:
         """(C,) environments of each cluster of two or more, descending."""
-        return np.sort(np.bincount(self.cluster[self.cluster >= 0]))[::-1]
+        sizes = np.bincount(self._new_cluster[self._new_cluster >= 0])
+        return np.sort(sizes[sizes > 0])[::-1]
 
     @property
     def outliers(self) -> int:
         """Environments that are in no cluster."""
-        return int((self.cluster < 0).sum())
+        return int((self._new_cluster < 0).sum())
+
+    @property
+    def _new_cluster(self) -> np.ndarray:
+        """Cluster of each environment of the inputs; those of the curated frames come after them."""
+        return self.cluster[: self.environments.first[len(self.decisions)]]
 
 
 @dataclass(frozen=True)
@@ -193,6 +203,9 @@ def prune(
     budget = Budget.parse(_keep_text(o.keep))
     _require(o.selector, SELECTORS, "--selector")
     _require(o.embedding, EMBEDDINGS, "--embedding")
+    _require(o.descriptor, DESCRIPTORS, "--descriptor")
+    require_workers(o.workers)
+    require_device(o.device)
     if o.selector != "coverage" and budget.count is None and budget.fraction is None:
         raise UsageError(f"auto needs --selector coverage: {o.selector} cannot tell when it is enough", key="--keep")
     tell = progress or (lambda *_: None)
@@ -215,6 +228,7 @@ def prune(
         curated = np.array([r.curated for r in records])
         excluded = np.array([r.excluded for r in records])
         mandatory = _mandatory(collection)
+        isolated = np.array([r.isolated for r in records])
         # refused here, before the work, unless copies of curated frames lower what is available further down
         count = budget.frames(collection.new, int(mandatory.sum()), int((~curated & ~excluded).sum()))
     with clock("describe"):
@@ -235,7 +249,9 @@ def prune(
         embedded = model.embed(
             environments.X, environments.species, lambda done, total: tell("embed", done, total, "environments")
         )
-        cluster = _by_size(model.clusters(embedded, environments.species))
+        cluster = model.clusters(embedded, environments.species)
+        cluster[isolated[np.repeat(np.arange(len(records)), np.diff(environments.first))]] = -1
+        cluster = _by_size(cluster)
     with clock("select"):
         vectors = species_columns(embedded if o.embedding == "meagraph" else environments.X, environments.species)
         pool = Pool(
@@ -243,7 +259,8 @@ def prune(
             first=environments.first,
             group=group,
             cluster=cluster,
-            given=curated | mandatory,
+            # an isolated atom is kept for its energy: it stands for no other environment
+            given=(curated | mandatory) & ~isolated,
             eligible=~curated & ~excluded & ~mandatory,
         )
         if curated.any():
@@ -256,7 +273,7 @@ def prune(
             np.random.default_rng([o.seed, 2]),
             lambda done, total, words: tell("select", done, total, words),
         )
-        decisions = _decide(collection, pool, selection)
+        decisions = _decide(collection, mandatory, pool, selection)
     notes = _notes(collection, budget, selection, decisions, len(group_names))
     return PruneResult(
         decisions=decisions,
@@ -318,20 +335,22 @@ def _require(value: str, known: Iterable[str], option: str) -> None:
 
 
 def _by_size(cluster: np.ndarray) -> np.ndarray:
-    """Renumber clusters 0, 1, ... from the largest; an environment alone in its cluster is in none (-1)."""
+    """Renumber clusters 0, 1, ... from the largest; specks of a few environments are no cluster (-1)."""
     labels, inverse, sizes = np.unique(cluster, return_inverse=True, return_counts=True)
-    real = (labels >= 0) & (sizes > 1)
+    smallest = min(SPECK, max(2, len(cluster) // 100))
+    real = (labels >= 0) & (sizes >= smallest)
     rank = np.full(len(labels), -1)
     order = np.flatnonzero(real)[np.argsort(-sizes[real], kind="stable")]
     rank[order] = np.arange(len(order))
     return rank[inverse]
 
 
-def _decide(collection: Collection, pool: Pool, selection: Selection) -> tuple[Decision, ...]:
+def _decide(collection: Collection, mandatory: np.ndarray, pool: Pool, selection: Selection) -> tuple[Decision, ...]:
     place = {int(frame): k for k, frame in enumerate(selection.chosen)}
     kept = pool.given.copy()
     kept[selection.chosen] = True
     nearest = represent(pool, kept)
+    kept |= mandatory
     texts = {r.sha256: i for i, r in reversed(list(enumerate(collection.records))) if kept[i]}
     everything = bool(kept[pool.eligible].all())
     decisions = []
@@ -340,7 +359,7 @@ def _decide(collection: Collection, pool: Pool, selection: Selection) -> tuple[D
             continue
         if record.excluded:
             decisions.append(Decision(record, "rejected", "excluded by the user"))
-        elif pool.given[i]:
+        elif mandatory[i]:
             decisions.append(Decision(record, "kept", "isolated atom" if record.isolated else "named by --must-keep"))
         elif i in place:
             decisions.append(_kept(record, selection, place[i], everything=everything))
@@ -376,7 +395,7 @@ def _notes(
     decisions: Sequence[Decision],
     groups: int,
 ) -> tuple[str, ...]:
-    notes = []
+    notes = [*collection.notes]
     isolated = sum(d.reason == "isolated atom" for d in decisions)
     kept = sum(d.decision == "kept" for d in decisions)
     if isolated:
@@ -391,10 +410,10 @@ def _notes(
         notes.append(f"{counted(curated, 'curated frame')} counted as kept already and not written again")
         if kept == 0:
             notes.append("nothing new: the curated frames cover the inputs, OUT holds no frame")
-    if selection.floor > len(selection.chosen):
+    if selection.unrepresented:
         notes.append(
-            "the budget is too small to represent every cluster and group: that takes "
-            f"{counted(selection.floor, 'frame')}, {len(selection.chosen)} could be chosen"
+            f"the budget is too small: {selection.unrepresented} of the clusters and groups are not represented; "
+            f"that takes {counted(selection.floor, 'frame')}, {len(selection.chosen)} could be chosen"
         )
     elif budget.text == "auto" and kept and not everything:
         fill = int(selection.for_floor.sum())

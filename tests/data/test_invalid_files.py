@@ -34,7 +34,10 @@ FAULTS = {
     ),
     "cut-in-header.extxyz": (GOOD + "2\n", f"frame 1: the file ends after 0 of 2 atoms (line 5): {TRUNCATED}"),
     "cut-in-line.extxyz": (GOOD + GOOD[:-5], f"frame 1: line 8 has 3 columns instead of 4: {TRUNCATED}"),
-    "cut-in-number.extxyz": (FIXED[:-4], "frame 0: line 8, the last, is cut off: the file is truncated"),
+    "cut-in-number.extxyz": (
+        FIXED[:-4],
+        "frame 0: line 8, the last, is cut off: the file is truncated (if it is whole, end it with a line end)",
+    ),
     "count-too-small.extxyz": (
         frame("Fe 0 0 0", "Fe 1.5 1.5 1.5", count=1),
         "frame 1: line 4 should be the number of atoms, found 'Fe 1.5 1.5 1.5': the atom count of frame 0 is wrong",

@@ -6,6 +6,8 @@ import pytest
 from ase.io import read, write
 
 from mlff_curate.errors import DataError
+from mlff_curate.pruning.selectors import SELECTORS
+from mlff_curate.workflows import proving
 from mlff_curate.workflows.proving import prove_pruning
 from mlff_curate.workflows.prune import PruneOptions, prune
 from mlff_curate.workflows.prune_files import prune_files
@@ -23,11 +25,20 @@ def test_the_proof_stands_in_the_summary_the_lines_and_the_report(examples, tmp_
     assert "all data" in page
 
 
-def test_held_out_frames_take_no_part_in_the_selection_and_the_result_is_reproducible(examples):
+def test_held_out_frames_take_no_part_in_the_selection_and_the_result_is_reproducible(examples, monkeypatch):
     options = PruneOptions(keep=0.3, seed=5)
     path = examples / "fe_md.extxyz"
     result = prune(path, options)
+    sizes = []
+
+    def spy(pool, count, rng):
+        sizes.append(pool.frames)
+        return SELECTORS["coverage"](pool, count, rng)
+
+    monkeypatch.setattr(proving, "SELECTORS", {"coverage": spy})
     first, second = (prove_pruning([path], result, options) for _ in range(2))
+    assert len(sizes) == 6
+    assert max(sizes) <= 80
     assert first == second
     assert any(re.search("holds out 2. frames", note) for note in first.notes)
 

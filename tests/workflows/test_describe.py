@@ -1,0 +1,31 @@
+"""Descriptors in batches: the same bytes however the work is shared out."""
+
+import numpy as np
+import pytest
+from ase.io import read
+
+from mlff_curate.descriptors.power_spectrum import PowerSpectrum
+from mlff_curate.workflows import describe as module
+
+
+@pytest.fixture
+def many_tasks(monkeypatch):
+    monkeypatch.setattr(module, "_ENVIRONMENTS_PER_TASK", 200)
+
+
+@pytest.mark.usefixtures("many_tasks")
+def test_two_workers_give_the_bytes_of_one(examples):
+    frames = read(examples / "ta_md.extxyz", ":20")
+    assert len(list(module._tasks(frames))) > 3
+    one, two = (module.describe(frames, PowerSpectrum([73]), seed=1, workers=n) for n in (1, 2))
+    assert one.X.tobytes() == two.X.tobytes()
+
+
+@pytest.mark.usefixtures("many_tasks")
+def test_rows_are_ordered_by_frame_and_atom(examples):
+    frames = read(examples / "fe_md.extxyz", "::10")
+    descriptor = PowerSpectrum([26])
+    done = module.describe(frames, descriptor)
+    alone = done.scaling.transform(descriptor.compute(frames[3:4]))
+    np.testing.assert_allclose(done.X[done.first[3] : done.first[4]], alone, atol=1e-4)
+    assert done.species.tolist() == [26] * len(done.X)
