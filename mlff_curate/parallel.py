@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -80,12 +82,22 @@ def one_thread() -> Iterator[None]:
 
 
 def _start_worker() -> None:
-    import signal
-
     import torch
 
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
+
+
+@contextmanager
+def _interrupts_not_inherited() -> Iterator[None]:
+    """Let processes started inside ignore Ctrl-C from their first instruction: the parent ends its workers."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _map_processes(function: Callable[[_Task], _Result], tasks: Iterable[_Task], workers: int) -> Iterator[_Result]:
@@ -98,7 +110,11 @@ def _map_processes(function: Callable[[_Task], _Result], tasks: Iterable[_Task],
     waiting: deque[Future[_Result]] = deque()
     try:
         for task in tasks:
-            waiting.append(pool.submit(function, task))
+            if waiting:
+                waiting.append(pool.submit(function, task))
+            else:  # the first task starts the workers
+                with _interrupts_not_inherited():
+                    waiting.append(pool.submit(function, task))
             if len(waiting) >= workers * _AHEAD:
                 yield waiting.popleft().result()
         while waiting:

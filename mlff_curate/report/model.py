@@ -117,7 +117,7 @@ class PruneReport:
     chosen
         Frames that were kept.
     floor
-        Frames needed to represent every cluster.
+        Frames needed to represent every cluster and group.
     proof
         Held-out errors per choice of frames; empty: no `--prove`.
     proof_notes

@@ -165,7 +165,7 @@ def _coverage_text(report: PruneReport) -> str:
     needed = "is" if report.floor == 1 else "are"
     kept = "is" if report.chosen == 1 else "are"
     fewer = ", which is fewer" if report.chosen < report.floor else ""
-    needs = f"{counted(report.floor, 'frame')} {needed} needed to represent every cluster"
+    needs = f"{counted(report.floor, 'frame')} {needed} needed to represent every cluster and group"
     parts = [f"{needs}; {counted(report.chosen, 'frame')} {kept} kept{fewer}."]
     at = _coverage_at(report, report.chosen)
     if at is not None:
@@ -538,7 +538,7 @@ def _coverage_figure(report: PruneReport) -> dict[str, Any]:
                 "showlegend": False,
             }
         )
-    marks = ((floor, f"every cluster represented: {floor}", REJECTED, "dash", 20),
+    marks = ((floor, f"every cluster and group represented: {floor}", REJECTED, "dash", 20),
              (chosen, f"kept: {chosen}", KEPT, "solid", 2))  # fmt: skip
     shapes, annotations = [], []
     for x, text, color, dash, lift in marks:

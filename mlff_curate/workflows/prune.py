@@ -200,14 +200,7 @@ def prune(
         Data that cannot be read or make no sense, a budget that cannot be met, or an option out of range.
     """
     o = replace(options or PruneOptions(), **changes)
-    budget = Budget.parse(_keep_text(o.keep))
-    _require(o.selector, SELECTORS, "--selector")
-    _require(o.embedding, EMBEDDINGS, "--embedding")
-    _require(o.descriptor, DESCRIPTORS, "--descriptor")
-    require_workers(o.workers)
-    require_device(o.device)
-    if o.selector != "coverage" and budget.count is None and budget.fraction is None:
-        raise UsageError(f"auto needs --selector coverage: {o.selector} cannot tell when it is enough", key="--keep")
+    budget = require_options(o)
     tell = progress or (lambda *_: None)
     clock = _Stages()
 
@@ -310,6 +303,25 @@ def _mandatory(collection: Collection) -> np.ndarray:
             for z, r in zip(atoms, collection.records, strict=True)
         ]
     )
+
+
+def require_options(o: PruneOptions) -> Budget:
+    """Check what can be checked before any file is read, and return the budget.
+
+    Raises
+    ------
+    UsageError
+        An option has a value that no data could make right.
+    """
+    budget = Budget.parse(_keep_text(o.keep))
+    _require(o.selector, SELECTORS, "--selector")
+    _require(o.embedding, EMBEDDINGS, "--embedding")
+    _require(o.descriptor, DESCRIPTORS, "--descriptor")
+    require_workers(o.workers)
+    require_device(o.device)
+    if o.selector != "coverage" and budget.count is None and budget.fraction is None:
+        raise UsageError(f"auto needs --selector coverage: {o.selector} cannot tell when it is enough", key="--keep")
+    return budget
 
 
 class _Stages:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mlff_curate.data.conversion import require_format, require_suffix
 from mlff_curate.data.outputs import require_free
 from mlff_curate.wording import counted
-from mlff_curate.workflows.prune import PruneOptions, PruneResult, prune
+from mlff_curate.workflows.prune import PruneOptions, PruneResult, prune, require_options
 from mlff_curate.workflows.prune_outputs import Outputs, peak_memory_mb, report_of, write_outputs
 
 if TYPE_CHECKING:
@@ -124,6 +124,7 @@ def prune_files(
         As :func:`prune`; also outputs that exist or cannot be written. Nothing is written then.
     """
     options = options or PruneOptions()
+    require_options(options)
     outputs = Outputs.beside(output, inputs, require_format(to))
     require_suffix(outputs.frames, to)
     rules = [word for word in (*options.must_keep, *options.exclude) if Path(word).is_file()]

@@ -129,7 +129,7 @@ class TestContent:
             "2 isolated atoms are always kept.",
             "A sample of 60 of the 4224 environments.",
             "57 clusters. Each has at least one environment in a kept frame.",
-            "57 frames are needed to represent every cluster; 73 frames are kept.",
+            "57 frames are needed to represent every cluster and group; 73 frames are kept.",
             "Coverage at 73 kept frames: 0.201.",
             "keep 0.2",
             "seed 5",
@@ -160,7 +160,7 @@ class TestContent:
 
     def test_fewer_frames_than_clusters_need_is_said(self):
         text = read(chosen=40).text
-        assert "57 frames are needed to represent every cluster; 40 frames are kept, which is fewer." in text
+        assert "57 frames are needed to represent every cluster and group; 40 frames are kept, which is fewer." in text
         assert "Coverage at 40 kept frames: about 0.110." in text
 
     @pytest.mark.parametrize(
@@ -219,7 +219,10 @@ class TestFigures:
     def test_coverage_marks_what_is_kept_and_what_every_cluster_needs(self):
         layout = read(chosen=np.int64(73), floor=np.int64(57)).figures["coverage"]["layout"]
         assert {shape["x0"] for shape in layout["shapes"]} == {73, 57}
-        assert {note["text"] for note in layout["annotations"]} == {"kept: 73", "every cluster represented: 57"}
+        assert {note["text"] for note in layout["annotations"]} == {
+            "kept: 73",
+            "every cluster and group represented: 57",
+        }
 
 
 @pytest.mark.usefixtures("without_plotly")
@@ -377,7 +380,7 @@ class TestEdgeCases:
         )
         assert "1 of 1 frame kept (100.0 %), 0 dropped, 0 rejected; 1 environment in 1 cluster, 1 outlier." in page.text
         assert "1 cluster. It has at least one environment in a kept frame." in page.text
-        assert "1 frame is needed to represent every cluster; 1 frame is kept." in page.text
+        assert "1 frame is needed to represent every cluster and group; 1 frame is kept." in page.text
         assert page.figures["clusters"]["data"][0]["y"] == [1]
 
     @pytest.mark.parametrize(("kept", "dropped"), [(0, 363), (363, 0)])
