@@ -15,8 +15,8 @@ _BLOCK = 256
 NEAR = 5e-4
 """Near copies differ by at most this share of the root-mean-square distance of a frame from the mean of all.
 
-Rotated twins and repeats with rounded numbers are found. Densely spaced strains of an elastic set can be linked into one
-family as well (docs/benchmarks.md): a proof then trains on fewer frames than it might, never on a copy."""
+Rotated twins and repeats with rounded numbers are found. Densely spaced strains of an elastic set can be linked into
+one family as well (docs/benchmarks.md): a proof then trains on fewer frames than it might, never on a copy."""
 
 
 def near_copies(pool: Pool) -> np.ndarray:
