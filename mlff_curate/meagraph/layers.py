@@ -1,6 +1,7 @@
 """Layers of the edge-attention graph autoencoder, on a sparse graph from environments to anchors.
 
-Source: Sun, Vita, Samanta, Lordi, arXiv:2509.12358. Where this version departs from the paper, the docstring says so.
+Source: Sun, Vita, Samanta, Lordi, arXiv:2509.12358; :mod:`mlff_curate.meagraph.published` has the paper's layers to the
+letter. What this version does differently, and why, is in the docstrings and in docs/method.md.
 Shapes: N environments, A anchors, k edges per environment, C channels, K kernels.
 """
 
@@ -15,8 +16,12 @@ from torch import nn
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    Initial = Callable[[int, int], torch.Tensor]
+
 _SOFT = 1e-6
 """Added to squared lengths, whose rounding is of this size, so that the gradient stays finite at length zero."""
+SLOPE = 0.2
+"""Of the leaky ReLU below zero."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +39,18 @@ class Edges:
     index: torch.Tensor
     mask: torch.Tensor
 
+    def rows(self, rows: torch.Tensor) -> Edges:
+        """Return the edges of some environments."""
+        return Edges(self.index[rows], self.mask[rows])
+
 
 class AttentionKernel(nn.Module):
     """One linear map and the attention of its image.
 
-    ``h = X W``, ``u = h`` with unit root-mean-square columns, ``a_ij = exp(-beta |u_i - u_j| / s)``,
-    ``m_i = sum_j a_ij h_j / sum_j a_ij``. The paper divides columns by their norm over all environments of the call;
-    here the column scales and the median edge length s are those of the anchors, so that the attention of an
-    environment does not depend on the company in which it is embedded, and beta = 1 means the same at any size.
+    ``h = X W``, ``a_ij = exp(-beta |h_i - h_j| / s)``, ``m_i = sum_j a_ij h_j / sum_j a_ij``. The paper divides columns
+    of h by their norm over all environments of the call; here the input is in noise units already, and s, the median
+    edge length, is the anchors': the attention of an environment does not depend on the company in which it is
+    embedded, and beta = 1 means the same at any size.
 
     Parameters
     ----------
@@ -49,23 +58,19 @@ class AttentionKernel(nn.Module):
         (C_in, C_out) initial map.
     """
 
-    column_scale: torch.Tensor
     edge_scale: torch.Tensor
 
     def __init__(self, weight: torch.Tensor) -> None:
         super().__init__()
         self.weight = nn.Parameter(weight)
         self.beta = nn.Parameter(torch.ones(()))
-        self.register_buffer("column_scale", torch.ones(weight.shape[1]))
         self.register_buffer("edge_scale", torch.ones(()))
 
     def calibrate(self, anchors: torch.Tensor, edges: Edges) -> None:
-        """Take the column and edge scales from the anchors, (A, C_in), and their edges among themselves."""
+        """Take the edge scale from the anchors, (A, C_in), and their edges among themselves."""
         with torch.no_grad():
             h = anchors @ self.weight
-            self.column_scale.copy_(h.pow(2).mean(dim=0).sqrt().clamp_min(1e-6))
-            u = h / self.column_scale
-            length = (u[edges.index] - u[:, None]).pow(2).sum(dim=-1).sqrt()
+            length = (h[edges.index] - h[:, None]).pow(2).sum(dim=-1).sqrt()
             length = length[edges.mask & (length > 0)]
             self.edge_scale.fill_(float(length.median()) if len(length) else 1.0)
 
@@ -73,22 +78,22 @@ class AttentionKernel(nn.Module):
         self, x: torch.Tensor, anchors: torch.Tensor, edges: Edges
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return h (N, C_out), its attention-weighted neighbour mean (N, C_out) and the attention (N, k)."""
-        h = x @ self.weight
-        u, anchor_u = h / self.column_scale, (anchors @ self.weight) / self.column_scale
+        h, anchor_h = x @ self.weight, anchors @ self.weight
         # The few anchors make one dense product cheaper than gathering (N, k, C_out) rows and adding up their gradients
         # (docs/benchmarks.md); what is learned from is still the k edges alone.
-        squared = u.pow(2).sum(dim=1, keepdim=True) + anchor_u.pow(2).sum(dim=1) - 2.0 * u @ anchor_u.T
+        squared = h.pow(2).sum(dim=1, keepdim=True) + anchor_h.pow(2).sum(dim=1) - 2.0 * h @ anchor_h.T
         length = (squared.gather(1, edges.index).clamp_min(0.0) + _SOFT).sqrt()
         logit = -self.beta * length / self.edge_scale
         share = torch.softmax(logit.masked_fill(~edges.mask, -torch.inf), dim=1)
         weights = torch.zeros_like(squared).scatter_add(1, edges.index, share)  # (N, A)
-        return h, (weights @ anchor_u) * self.column_scale, torch.exp(logit) * edges.mask
+        return h, weights @ anchor_h, torch.exp(logit) * edges.mask
 
 
 class MultiKernelLayer(nn.Module):
-    """Encoder layer: K attention kernels, their mean, one linear map, leaky ReLU, unit columns.
+    """Encoder layer: K attention kernels, their mean, one linear map, leaky ReLU.
 
-    The paper adds the neighbour mean to h; here they are averaged, which is the same but for a factor.
+    The paper adds the neighbour mean to h and divides the columns by their norm; here the two are averaged, and one
+    scale for all columns keeps the total variance that of the layer's input, so that distances stay in noise units.
 
     Parameters
     ----------
@@ -96,37 +101,37 @@ class MultiKernelLayer(nn.Module):
         Channels.
     kernels
         K.
-    initial
+    initial_kernel, initial_mix
         ``initial(rows, columns)`` returns an initial matrix.
     """
 
-    column_scale: torch.Tensor
+    scale: torch.Tensor
 
-    def __init__(self, c_in: int, c_out: int, kernels: int, initial: Callable[[int, int], torch.Tensor]) -> None:
+    def __init__(self, c_in: int, c_out: int, kernels: int, initial_kernel: Initial, initial_mix: Initial) -> None:
         super().__init__()
-        self.kernels = nn.ModuleList(AttentionKernel(initial(c_in, c_out)) for _ in range(kernels))
-        self.mix = nn.Parameter(initial(c_out, c_out))
-        self.register_buffer("column_scale", torch.ones(c_out))
+        self.kernels = nn.ModuleList(AttentionKernel(initial_kernel(c_in, c_out)) for _ in range(kernels))
+        self.mix = nn.Parameter(initial_mix(c_out, c_out))
+        self.register_buffer("scale", torch.ones(()))
 
-    def calibrate(self, anchors: torch.Tensor, edges: Edges) -> None:
-        """Take all scales from the anchors, (A, c_in)."""
+    def calibrate(self, anchors: torch.Tensor, edges: Edges, variance: float) -> None:
+        """Take all scales from the anchors, (A, c_in), whose states shall have this total variance."""
         for kernel in self.kernels:
             cast("AttentionKernel", kernel).calibrate(anchors, edges)
         with torch.no_grad():
-            self.column_scale.fill_(1.0)
+            self.scale.fill_(1.0)
             out, _ = self(anchors, anchors, edges)
-            # One scale for all columns: distances keep their proportions, which unit columns would undo.
-            self.column_scale.fill_(float(out.pow(2).mean().sqrt().clamp_min(1e-6)))
+            own = float(out.var(dim=0, unbiased=False).sum())
+            self.scale.fill_((own / variance) ** 0.5 if own > 0 and variance > 0 else 1.0)
 
     def forward(self, x: torch.Tensor, anchors: torch.Tensor, edges: Edges) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the new state (N, c_out) and the attention averaged over kernels (N, k)."""
         states, attentions = [], []
         for kernel in self.kernels:
             h, mean, attention = kernel(x, anchors, edges)
-            states.append(nn.functional.leaky_relu(0.5 * (h + mean), 0.2))
+            states.append(nn.functional.leaky_relu(0.5 * (h + mean), SLOPE))
             attentions.append(attention)
         state = torch.stack(states).mean(dim=0) @ self.mix
-        return nn.functional.leaky_relu(state, 0.2) / self.column_scale, torch.stack(attentions).mean(dim=0)
+        return nn.functional.leaky_relu(state, SLOPE) / self.scale, torch.stack(attentions).mean(dim=0)
 
 
 class DecoderLayer(nn.Module):
@@ -136,16 +141,16 @@ class DecoderLayer(nn.Module):
     ----------
     c_in, c_out
         Channels.
-    initial
+    initial_kernel, initial_mix
         ``initial(rows, columns)`` returns an initial matrix.
     last
         Linear, so that the reconstruction can have any sign and size.
     """
 
-    def __init__(self, c_in: int, c_out: int, initial: Callable[[int, int], torch.Tensor], *, last: bool) -> None:
+    def __init__(self, c_in: int, c_out: int, initial_kernel: Initial, initial_mix: Initial, *, last: bool) -> None:
         super().__init__()
-        self.kernel = AttentionKernel(initial(c_in, c_out))
-        self.mix = nn.Parameter(initial(c_out, c_out))
+        self.kernel = AttentionKernel(initial_kernel(c_in, c_out))
+        self.mix = nn.Parameter(initial_mix(c_out, c_out))
         self.last = last
 
     def calibrate(self, anchors: torch.Tensor, edges: Edges) -> None:
@@ -156,16 +161,18 @@ class DecoderLayer(nn.Module):
         """Return the new state (N, c_out)."""
         h, mean, _ = self.kernel(x, anchors, edges)
         out = mean @ self.mix + h
-        return out if self.last else nn.functional.leaky_relu(out, 0.2)
+        return out if self.last else nn.functional.leaky_relu(out, SLOPE)
 
 
-def pool_edges(edges: Edges, attention: torch.Tensor, rate: torch.Tensor | float, low: float, high: float) -> Edges:
-    """Drop edges whose attention, scaled from (low, high) to (0, 1), is not above the rate; the nearest edge stays.
+def pool_edges(edges: Edges, attention: torch.Tensor, rate: float) -> Edges:
+    """Drop edges whose attention, min-max scaled over all edges, is not above the rate; the nearest edge stays.
 
-    The paper scales by the smallest and largest attention of the call and re-adds self-loops; here the bounds are
-    handed in, and the first edge, to the nearest anchor, stands for the self-loop.
+    The paper re-adds self-loops; here the first edge, to the nearest anchor, stands for the self-loop.
     """
-    scaled = (attention - low + 1e-5) / (high - low + 1e-5)
-    kept = edges.mask & (scaled > rate)
-    kept[:, 0] = True
+    there = attention[edges.mask]
+    if there.numel() == 0:
+        return edges
+    low, high = there.min(), there.max()
+    kept = edges.mask & ((attention - low + 1e-5) / (high - low + 1e-5) > rate)
+    kept[:, 0] = edges.mask[:, 0]
     return Edges(edges.index, kept)

@@ -2,138 +2,199 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+import inspect
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from mlff_curate.devices import require_device
 from mlff_curate.errors import UsageError
-from mlff_curate.graphs.similarity import components, distinct_rows, importance_sample, nearest_anchors
-from mlff_curate.parallel import one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import torch
+    from mlff_curate.meagraph.assignment import Assignment
+    from mlff_curate.meagraph.inductive import Inductive
+    from mlff_curate.meagraph.published import Published
+    from mlff_curate.meagraph.training import TrainingRecord
 
-    from mlff_curate.meagraph.network import TrainingRecord
-
-LINK_IN_NEIGHBOUR_DISTANCES = 6.0
-"""Environments this many nearest-neighbour distances apart in the embedding are linked (docs/benchmarks.md)."""
-_BATCH = 8192
-_HELD_OUT = 1024
-_CANDIDATES = 20_000
+_CHANNELS = {"inductive": (32, 32, 32), "published": (128, 64, 32)}
+_EPOCHS = {"inductive": 12, "published": 100}
+MODES = tuple(_CHANNELS)
+AUTO, RANDOM = "auto", "random"
 
 
 class MEAGraph:
-    """Multi-kernel edge-attention graph autoencoder (Sun, Vita, Samanta, Lordi, arXiv:2509.12358), made inductive.
+    """Multi-kernel edge-attention graph autoencoder (Sun, Vita, Samanta, Lordi, arXiv:2509.12358).
 
-    The model keeps a bounded, seeded set of anchor environments with their state after each layer. Every environment,
-    the anchors and the training data included, exchanges messages with its nearest anchors of the same element and
-    with nothing else: its embedding is a function of the environment and the model, and N environments cost N times
-    one. Training sees the anchors only, so that its time is bounded, too.
+    In the mode ``"inductive"`` the model keeps a bounded, seeded set of anchor environments with their state after
+    each layer. Every environment, the anchors and the training data included, exchanges messages with its nearest
+    anchors of the same element and with nothing else: its embedding is a function of the environment and the model,
+    and N environments cost N times one. The mode ``"published"`` is the paper's, quadratic in N, blind to elements,
+    and an environment's embedding depends on those that are embedded with it.
 
     Parameters
     ----------
     kernels
         K attention kernels per encoder layer.
     channels
-        Size of the state after each encoder layer; the last is the embedding's.
-    neighbours
-        k, edges per environment.
-    anchors
-        At most so many anchors.
-    epochs
-        At most so many training steps; training stops when the reconstruction of held-out environments does.
+        Size of the state after each encoder layer; the last is the embedding's. None: 32-32-32, or the published
+        128-64-32.
     rate
-        Pooling of the last layer's edges, a link survives if ``exp(-d / s) > rate`` with d its length in the
-        embedding and s the median distance between nearest anchors; ``"auto"``: exp(-6).
+        Pooling of the last layer's edges, which leaves the clusters. Inductive: a link of length d, in noise units,
+        survives if ``exp(-d) > rate``; ``"auto"`` finds the length from the data. Published: an edge survives each
+        layer if its min-max scaled attention is above the rate; there is no automatic one.
+    training_rate
+        Pooling rate while training; ``"random"``, as in the paper, draws one from U(0, 1) for each layer and step;
+        None trains without pooling (inductive only).
+    mode
+        ``"inductive"`` or ``"published"``.
+    epochs
+        At most so many passes over the training data, or steps of the published mode, which sees all data in each; 0
+        leaves the initial weights. None: 12, or 100 published.
+    neighbours
+        k, edges per environment (inductive).
+    anchors
+        At most so many anchors (inductive); clustering them takes time and memory with the square of their number.
     seed
-        Anchors, initial weights and pooling rates while training.
+        Anchors, initial weights, batches and pooling rates.
     device
         Torch device of training and embedding.
 
     Attributes
     ----------
-    anchors_, anchor_species_
-        (A, D) and (A,).
-    states_
-        The anchors after each layer, the input first.
-    anchor_cluster_
-        (A,) connected component of the pooled edges.
-    link_length_
-        Length up to which two embeddings are linked.
+    fitted_
+        The fitted model of the mode: :class:`Inductive` or :class:`Published`.
     training_
         Losses, see :class:`TrainingRecord`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mlff_curate import MEAGraph
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.concatenate([rng.normal(0, 1, (60, 8)), rng.normal(30, 1, (60, 8))]).astype(np.float32)
+    >>> species = np.full(120, 41)
+    >>> model = MEAGraph(epochs=1).fit(X, species)
+    >>> len(set(model.clusters(X, species).tolist()))
+    2
     """
 
     def __init__(
         self,
         kernels: int = 3,
-        channels: Sequence[int] = (64, 32),
+        channels: Sequence[int] | None = None,
+        rate: float | str = AUTO,
+        training_rate: float | str | None = RANDOM,
+        mode: str = "inductive",
+        epochs: int | None = None,
         neighbours: int = 30,
         anchors: int = 2048,
-        epochs: int = 60,
-        rate: float | str = "auto",
         seed: int = 0,
         device: str = "cpu",
     ) -> None:
         self.kernels = kernels
-        self.channels = tuple(channels)
+        self.channels = channels
+        self.rate = rate
+        self.training_rate = training_rate
+        self.mode = mode
+        self.epochs = epochs
         self.neighbours = neighbours
         self.anchors = anchors
-        self.epochs = epochs
-        self.rate = rate
         self.seed = seed
         self.device = device
 
-    def fit(self, X: np.ndarray, species: np.ndarray, progress: Callable[[int, int, str], None] | None = None) -> Self:
-        """Choose anchors, train, and cluster the anchors.
+    @classmethod
+    def _names(cls) -> list[str]:
+        return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002 (scikit-learn's signature)
+        """Return the parameters by name."""
+        return {name: getattr(self, name) for name in self._names()}
+
+    def set_params(self, **parameters: Any) -> Self:
+        """Set parameters by name.
+
+        Raises
+        ------
+        ValueError
+            Unknown name; the message lists those known.
+        """
+        for name, value in parameters.items():
+            if name not in self._names():
+                message = f"unknown parameter {name!r}; available: {', '.join(self._names())}"
+                raise ValueError(message)
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self) -> str:
+        """Return the call that makes this model."""
+        return f"MEAGraph({', '.join(f'{name}={value!r}' for name, value in self.get_params().items())})"
+
+    def fit(
+        self, X: np.ndarray, species: np.ndarray | None = None, progress: Callable[[int, int, str], None] | None = None
+    ) -> Self:
+        """Train on environments, and cluster them.
 
         Parameters
         ----------
         X
             (N, D) scaled descriptors; N at least 1.
         species
-            (N,) atomic number at the centre.
+            (N,) atomic number at the centre; None: all are one.
         progress
-            Called with steps done, steps in all, and the loss in words.
+            Called with epochs done, epochs in all, and the loss in words.
+
+        Raises
+        ------
+        UsageError
+            A parameter out of range.
         """
-        import torch
+        self.require_parameters()
+        X, species = _matched(X, species)
+        channels = _CHANNELS[self.mode] if self.channels is None else self.channels
+        epochs = _EPOCHS[self.mode] if self.epochs is None else self.epochs
+        training_rate = None if self.training_rate in (RANDOM, None) else float(self.training_rate or 0.0)
+        if self.mode == "published":
+            from mlff_curate.meagraph.published import fit_published
 
-        from mlff_curate.meagraph.network import AutoEncoder, calibrate, train
-
-        rng = np.random.default_rng([self.seed, 0])
-        chosen, held_out = self._choose(X, species, rng)
-        require_device(self.device)
-        device = torch.device(self.device)
-        anchors = torch.from_numpy(np.ascontiguousarray(X[chosen], dtype=np.float32)).to(device)
-        self.anchor_species_ = np.asarray(species)[chosen]
-        generator = torch.Generator().manual_seed(self.seed)
-        self.network_ = AutoEncoder((X.shape[1], *self.channels), self.kernels, generator).to(device)
-        # Many small products: more threads would wait for each other, and for whatever else the machine does.
-        with one_thread():
-            self.training_: TrainingRecord = train(
-                self.network_,
-                anchors,
-                self.anchor_species_,
-                torch.from_numpy(np.ascontiguousarray(X[held_out], dtype=np.float32)).to(device),
-                np.asarray(species)[held_out],
-                neighbours=self.neighbours,
-                epochs=self.epochs,
+            self.fitted_: Inductive | Published
+            self.training_: TrainingRecord
+            self.fitted_, self.training_ = fit_published(
+                X,
+                kernels=self.kernels,
+                channels=channels,
+                rate=float(self.rate),
+                training_rate=training_rate,
+                epochs=epochs,
                 seed=self.seed,
+                device=self.device,
                 progress=progress,
             )
-            self.states_: list[torch.Tensor] = calibrate(self.network_, anchors, self.anchor_species_, self.neighbours)[
-                1
-            ]
-        self.anchors_ = anchors.cpu().numpy()
-        self._cluster_anchors()
+            return self
+        from mlff_curate.meagraph.inductive import fit_inductive
+
+        self.fitted_, self.training_ = fit_inductive(
+            X,
+            species,
+            kernels=self.kernels,
+            channels=channels,
+            neighbours=self.neighbours,
+            anchors=self.anchors,
+            epochs=epochs,
+            rate=None if self.rate == AUTO else float(self.rate),
+            training_rate=training_rate,
+            pooling=self.training_rate is not None,
+            seed=self.seed,
+            device=self.device,
+            progress=progress,
+        )
         return self
 
-    def embed(
-        self, X: np.ndarray, species: np.ndarray, progress: Callable[[int, int], None] | None = None
-    ) -> np.ndarray:
-        """Return the embeddings, (N, C) float32, of descriptors (N, D) and central elements (N,).
+    def assign(
+        self, X: np.ndarray, species: np.ndarray | None = None, progress: Callable[[int, int], None] | None = None
+    ) -> Assignment:
+        """Return embeddings, clusters and outlier scores of environments, (N, D) and (N,), in one pass.
 
         ``progress`` is called with environments done and in all.
 
@@ -142,74 +203,58 @@ class MEAGraph:
         ValueError
             A central element was not in the training data.
         """
-        import torch
+        X, species = _matched(X, species)
+        return self.fitted_.assign(X, species, progress)
 
-        from mlff_curate.meagraph.network import search_edges
+    def embed(self, X: np.ndarray, species: np.ndarray | None = None) -> np.ndarray:
+        """Return the embeddings, (N, C) float32, of descriptors (N, D) and central elements (N,)."""
+        return self.assign(X, species).embedding
 
-        species = np.asarray(species)
-        out = np.empty((len(X), self.channels[-1]), np.float32)
-        with torch.no_grad():
-            for first in range(0, len(X), _BATCH):
-                part = slice(first, first + _BATCH)
-                state = torch.from_numpy(np.ascontiguousarray(X[part], dtype=np.float32)).to(self.states_[0].device)
-                for layer, anchors in zip(self.network_.encoder_layers, self.states_, strict=False):
-                    edges = search_edges(state, species[part], anchors, self.anchor_species_, self.neighbours)
-                    state = layer(state, anchors, edges)[0]
-                out[part] = state.cpu().numpy()
-                if progress is not None:
-                    progress(min(first + _BATCH, len(X)), len(X))
-        return out
+    def clusters(self, X: np.ndarray, species: np.ndarray | None = None) -> np.ndarray:
+        """Return the cluster of each environment, (N,): its nearest anchor's, or -1 where no anchor is near."""
+        return self.assign(X, species).cluster
 
-    def clusters(self, embedding: np.ndarray, species: np.ndarray) -> np.ndarray:
-        """Return the cluster of each embedding, (N,): its nearest anchor's component, or -1 if no anchor is linked."""
-        near = nearest_anchors(embedding, np.asarray(species), self.states_[-1].cpu().numpy(), self.anchor_species_, 1)
-        linked = near.distance[:, 0] <= self.link_length_
-        return np.where(linked, self.anchor_cluster_[near.index[:, 0]], -1)
+    def require_parameters(self) -> None:
+        """Check every parameter.
 
-    def _choose(self, X: np.ndarray, species: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Draw anchors and held-out rows: distinct environments, every element present, the rare not missed."""
-        anchors, held_out = [], []
-        elements = np.unique(species)
-        room = max(1, self.anchors // len(elements))
-        for z in elements:
-            rows = np.flatnonzero(species == z)
-            rows = rows[importance_sample(X[rows], _CANDIDATES, rng)[0]]
-            rows = rows[distinct_rows(X[rows])]
-            chosen = importance_sample(X[rows], room, rng)[0]
-            anchors.append(rows[chosen])
-            rest = np.delete(rows, chosen)
-            held_out.append(np.sort(rng.permutation(rest)[: max(1, _HELD_OUT // len(elements))]))
-        return np.concatenate(anchors), np.concatenate(held_out)
-
-    def _cluster_anchors(self) -> None:
-        """Pool the anchors' edges in the embedding and take connected components."""
-        state = self.states_[-1].cpu().numpy()
-        size = len(state)
-        near = nearest_anchors(state, self.anchor_species_, state, self.anchor_species_, self.neighbours + 1)
-        nearest = near.distance[:, 1] if near.distance.shape[1] > 1 else np.zeros(0)
-        nearest = nearest[np.isfinite(nearest) & (nearest > 0)]
-        scale = float(np.median(nearest)) if len(nearest) else 1.0
-        reach = LINK_IN_NEIGHBOUR_DISTANCES if self.rate == "auto" else -float(np.log(max(float(self.rate), 1e-300)))
-        self.link_length_ = reach * scale
-        kept = near.distance <= self.link_length_
-        edges = np.column_stack([np.repeat(np.arange(size), kept.sum(axis=1)), near.index[kept]])
-        self.anchor_cluster_ = components(edges, size)
+        Raises
+        ------
+        UsageError
+            The message names parameter and rule.
+        """
+        if self.mode not in MODES:
+            raise UsageError(f"{self.mode!r} is unknown; available: {', '.join(MODES)}", key="--mode")
+        for name, least in (("kernels", 1), ("epochs", 0), ("neighbours", 1), ("anchors", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UsageError(f"at least {least}, got {value}", key=f"--{name}")
+        if self.channels is not None and (not self.channels or min(self.channels) < 2):
+            raise UsageError(f"sizes of two or more, got {self.channels}", key="--channels")
+        if self.rate == AUTO:
+            if self.mode == "published":
+                raise UsageError("the published mode has no automatic rate: give one, 0 to 1", key="--rate")
+        else:
+            _require_fraction(self.rate, "--rate", zero=self.mode == "published")
+        if self.training_rate not in (RANDOM, None):
+            _require_fraction(self.training_rate, "--training-rate", zero=True)
+        if self.training_rate is None and self.mode == "published":
+            raise UsageError("the published mode pools while training: give a number or random", key="--training-rate")
+        require_device(self.device)
 
 
-def require_device(name: str) -> None:
-    """Refuse a torch device that cannot be used here.
+def _require_fraction(value: object, key: str, *, zero: bool) -> None:
+    words = "a number from 0 to 1" if zero else f"{AUTO}, or a number above 0 and below 1"
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+        raise UsageError(f"{words}, got {value!r}", key=key)
+    number = float(value)
+    if not (0.0 <= number <= 1.0 if zero else 0.0 < number < 1.0):
+        raise UsageError(f"{words}, got {value!r}", key=key)
 
-    Raises
-    ------
-    UsageError
-        With torch's reason.
-    """
-    if name == "cpu":
-        return
-    import torch
 
-    try:
-        torch.zeros(1, device=torch.device(name))
-    except (RuntimeError, AssertionError) as error:
-        words = str(error).splitlines()[0]
-        raise UsageError(f"{name!r} cannot be used ({words})", key="--device") from None
+def _matched(X: np.ndarray, species: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    X = np.asarray(X)
+    species = np.zeros(len(X), np.int64) if species is None else np.asarray(species)
+    if X.ndim != 2 or len(species) != len(X):
+        message = f"X of shape (N, D) and species of shape (N,) are wanted, got {X.shape} and {species.shape}"
+        raise ValueError(message)
+    return X, species

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlff_curate.descriptors.registry import DESCRIPTORS, make_descriptor
+from mlff_curate.devices import require_device
 from mlff_curate.errors import UsageError
-from mlff_curate.meagraph.model import MEAGraph, require_device
+from mlff_curate.meagraph.model import MEAGraph
 from mlff_curate.parallel import require_workers
 from mlff_curate.pruning.budget import Budget
 from mlff_curate.pruning.copies import near_copies
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     Progress = Callable[[str, int, int | None, str], None]
 
 EMBEDDINGS = ("descriptor", "meagraph")
-SMALL: dict[str, Any] = {"channels": (32, 16), "neighbours": 16, "anchors": 512, "epochs": 40}
+SMALL: dict[str, Any] = {"anchors": 512, "epochs": 2}
 """MEAGraph inside prune: a second or two (docs/benchmarks.md has what its clusters are worth)."""
 SPECK = 10
 """Fewer environments than this, or than 1 % of a small set, count as outliers: a melt leaves many such specks, and a
@@ -239,10 +240,10 @@ def prune(
         model = MEAGraph(**SMALL, seed=o.seed, device=o.device).fit(
             environments.X, environments.species, lambda done, total, words: tell("train MEAGraph", done, total, words)
         )
-        embedded = model.embed(
+        assigned = model.assign(
             environments.X, environments.species, lambda done, total: tell("embed", done, total, "environments")
         )
-        cluster = model.clusters(embedded, environments.species)
+        embedded, cluster = assigned.embedding, assigned.cluster
         cluster[isolated[np.repeat(np.arange(len(records)), np.diff(environments.first))]] = -1
         cluster = _by_size(cluster)
     with clock("select"):
@@ -279,8 +280,8 @@ def prune(
         descriptor=maker.name,
         cutoff=maker.cutoff,
         group_key=collection.group_key,
-        training=f"{model.training_.epochs} epochs on {len(model.anchors_)} environments, held-out loss "
-        f"{model.training_.held_out_loss[0]:.3f} to {model.training_.best:.3f} of the variance",
+        training=f"{counted(model.training_.epochs, 'epoch')}, held-out loss {model.training_.held_out_loss[0]:.3f} to "
+        f"{model.training_.best:.3f} (noise alone: 1)",
         seconds=clock.seconds,
     )
 
