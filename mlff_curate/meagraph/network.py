@@ -46,13 +46,15 @@ class AutoEncoder(nn.Module):
         carried = min(channels[0], min(channels[1:]) // 2)
 
         def spark(rows: int, columns: int) -> torch.Tensor:
-            return _SPARK / rows**0.5 * torch.randn(rows, columns, generator=generator)
+            small: torch.Tensor = torch.randn(rows, columns, generator=generator) * (_SPARK / rows**0.5)
+            return small
 
         def read(rows: int, *, paired: bool) -> torch.Tensor:
             """Return (rows, carried), which takes z from rows of z, or of the pair leaky_relu(z), leaky_relu(-z)."""
-            eye = torch.eye(rows)
-            z: torch.Tensor = (eye - eye.roll(carried, dims=0)) / (1.0 + SLOPE) if paired else eye
-            return z[:, :carried]
+            z = torch.eye(rows, carried)
+            if paired:
+                z = (z - torch.eye(rows).roll(carried, dims=0)[:, :carried]) / (1.0 + SLOPE)
+            return z
 
         def write(z: torch.Tensor, columns: int, *, paired: bool) -> torch.Tensor:
             """Return (rows, columns), which gives the pair (z, -z), or z alone."""
