@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 _BATCH = 2048
 _CANDIDATES = 20_000
 _HELD_OUT = 1024
-_LEARNT_FROM = 8192
+_LEARNT_PER_ANCHOR = 4
+"""Environments to learn from per anchor, so that the time of training is bounded as well."""
 
 
 @dataclass(frozen=True)
@@ -76,17 +77,18 @@ class Inductive:
         embedding = np.empty((len(X), states[-1].shape[1]), np.float32)
         cluster = np.empty(len(X), np.int64)
         score = np.empty(len(X), np.float32)
-        for first in range(0, len(X), _BATCH):
-            part = slice(first, first + _BATCH)
-            x, z = self.noise.transform(X[part]), species[part]
-            embedding[part] = self._embed(x, z)
-            before = nearest_anchors(x, z, states[0], self.anchor_species, self.neighbours)
-            after = nearest_anchors(embedding[part], z, states[-1], self.anchor_species, 1)
-            known = (after.distance[:, 0] <= self.link) & (before.distance[:, 0] <= self.reach)
-            cluster[part] = np.where(known, self.anchor_cluster[after.index[:, 0]], -1)
-            score[part] = _farthest(before.distance) / self.ordinary
-            if progress is not None:
-                progress(min(first + _BATCH, len(X)), len(X))
+        with one_thread():  # batches are small: a second thread waits more than it works
+            for first in range(0, len(X), _BATCH):
+                part = slice(first, first + _BATCH)
+                x, z = self.noise.transform(X[part]), species[part]
+                embedding[part] = self._embed(x, z)
+                before = nearest_anchors(x, z, states[0], self.anchor_species, self.neighbours)
+                after = nearest_anchors(embedding[part], z, states[-1], self.anchor_species, 1)
+                known = (after.distance[:, 0] <= self.link) & (before.distance[:, 0] <= self.reach)
+                cluster[part] = np.where(known, self.anchor_cluster[after.index[:, 0]], -1)
+                score[part] = _farthest(before.distance) / self.ordinary
+                if progress is not None:
+                    progress(min(first + _BATCH, len(X)), len(X))
         return Assignment(embedding, cluster, score)
 
     def _embed(self, x: np.ndarray, species: np.ndarray) -> np.ndarray:
@@ -187,7 +189,7 @@ def _choose(
         else:
             picked = np.arange(len(rows))
         chosen.append(rows[picked])
-        others.append(rng.permutation(np.delete(rows, picked))[: _LEARNT_FROM // len(elements)])
+        others.append(rng.permutation(np.delete(rows, picked))[: _LEARNT_PER_ANCHOR * room])
     return np.concatenate(chosen), rng.permutation(np.concatenate(others))
 
 
