@@ -43,14 +43,19 @@ class NoiseUnits:
     ratio: np.ndarray
 
     @classmethod
-    def fit(cls, X: np.ndarray, species: np.ndarray, neighbours: int) -> NoiseUnits:
-        """Measure the noise of descriptors (N, D) with central elements (N,) over so many nearest neighbours."""
+    def fit(cls, X: np.ndarray, species: np.ndarray, neighbours: int, spread: np.ndarray | None = None) -> NoiseUnits:
+        """Measure the noise of descriptors (N, D) with central elements (N,) over so many nearest neighbours.
+
+        C is taken from ``spread``, (M, D), if given: a sample in which the rare is not rare, so that what sets it
+        apart is an axis. The noise must be that of the data as they are: the neighbours of the rare are far.
+        """
         from scipy.linalg import eigh
 
         X = np.asarray(X, dtype=np.float64)
-        mean = X.mean(axis=0)
+        spread = X if spread is None else np.asarray(spread, dtype=np.float64)
+        mean = spread.mean(axis=0)
         centred = X - mean
-        covariance = centred.T @ centred / len(X)
+        covariance = (spread - mean).T @ (spread - mean) / len(spread)
         # Without any spread, as in a perfect crystal, every direction has the same tiny noise.
         floor = 1e-6 * max(float(np.trace(covariance)) / X.shape[1], 1e-12) * np.eye(X.shape[1])
         axes, ratio = np.eye(X.shape[1]), np.ones(X.shape[1])
