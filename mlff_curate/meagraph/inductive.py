@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from mlff_curate.graphs.similarity import distinct_rows, importance_sample, nearest_anchors
+from mlff_curate.graphs.similarity import NearestAnchors, distinct_rows, importance_sample, nearest_anchors
 from mlff_curate.meagraph.assignment import Assignment
 from mlff_curate.meagraph.linking import link_length, linked_clusters
-from mlff_curate.meagraph.network import AutoEncoder, calibrate
+from mlff_curate.meagraph.network import AutoEncoder, calibrate, edges_to
 from mlff_curate.meagraph.noise import NoiseUnits
 from mlff_curate.meagraph.training import TrainingRecord, train
 from mlff_curate.parallel import one_thread
@@ -82,8 +82,8 @@ class Inductive:
             for first in range(0, len(X), _BATCH):
                 part = slice(first, first + _BATCH)
                 x, z = self.noise.transform(X[part]), species[part]
-                embedding[part] = self._embed(x, z)
                 before = nearest_anchors(x, z, states[0], self.anchor_species, self.neighbours)
+                embedding[part] = self._embed(x, z, before)
                 after = nearest_anchors(embedding[part], z, states[-1], self.anchor_species, 1)
                 known = (after.distance[:, 0] <= self.link) & (before.distance[:, 0] <= self.reach)
                 cluster[part] = np.where(known, self.anchor_cluster[after.index[:, 0]], -1)
@@ -92,10 +92,12 @@ class Inductive:
                     progress(min(first + _BATCH, len(X)), len(X))
         return Assignment(embedding, cluster, score)
 
-    def _embed(self, x: np.ndarray, species: np.ndarray) -> np.ndarray:
+    def _embed(self, x: np.ndarray, species: np.ndarray, near: NearestAnchors) -> np.ndarray:
+        where = self.stages[0].device
         with torch.no_grad():
-            state = torch.from_numpy(x).to(self.stages[0].device)
-            embedded = self.network.encode(state, species, self.stages, self.anchor_species, self.neighbours)[0]
+            state = torch.from_numpy(x).to(where)
+            first = edges_to(near, where)
+            embedded = self.network.encode(state, species, self.stages, self.anchor_species, self.neighbours, first)[0]
             out: np.ndarray = embedded.cpu().numpy()
             return out
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 LEAST_LINK, MOST_LINK = 4.5, 8.0
-"""Bounds of the link length in noise units. Below, noise itself splits a phase; above, defects and phases merge that the
-noise of two environments could not bridge (docs/benchmarks.md has how clusters change between them)."""
+"""Bounds of the link length in noise units. Below, noise itself splits a phase; above, defects and phases merge that
+the noise of two environments could not bridge (docs/benchmarks.md has how clusters change between them)."""
 _SIZE = 5
 """Fewer anchors than this are no cluster whose merging with another would mean anything."""
 

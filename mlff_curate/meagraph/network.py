@@ -15,6 +15,8 @@ from mlff_curate.meagraph.layers import SLOPE, DecoderLayer, Edges, MultiKernelL
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mlff_curate.graphs.similarity import NearestAnchors
+
 _SPARK = 0.05
 """Size of the random part of the initial maps: it makes the kernels differ, training does the rest."""
 
@@ -93,15 +95,23 @@ class AutoEncoder(nn.Module):
         return cast("list[DecoderLayer]", list(self.decoder))
 
     def encode(
-        self, x: torch.Tensor, species: np.ndarray, stages: Sequence[torch.Tensor], anchor_species: np.ndarray, k: int
+        self,
+        x: torch.Tensor,
+        species: np.ndarray,
+        stages: Sequence[torch.Tensor],
+        anchor_species: np.ndarray,
+        k: int,
+        first: Edges | None = None,
     ) -> tuple[torch.Tensor, list[Edges]]:
         """Return the embedding (N, C_L) of environments (N, d), and the edges that each layer found.
 
-        ``stages`` are the anchors' states, see :func:`calibrate`.
+        ``stages`` are the anchors' states, see :func:`calibrate`; ``first`` are the first layer's edges, if known.
         """
-        state, layers = x, []
+        state = x
+        layers: list[Edges] = []
         for layer, anchors in zip(self.encoder_layers, stages, strict=False):
-            edges = search_edges(state, species, anchors, anchor_species, k)
+            known = first if not layers else None
+            edges = known or search_edges(state, species, anchors, anchor_species, k)
             layers.append(edges)
             state = layer(state, anchors, edges)[0]
         return state, layers
@@ -136,9 +146,12 @@ def search_edges(
 ) -> Edges:
     """Find the k nearest anchors of each state, (N, C); see :func:`nearest_anchors`."""
     near = nearest_anchors(state.detach().cpu().numpy(), species, anchors.detach().cpu().numpy(), anchor_species, k)
-    return Edges(
-        torch.from_numpy(near.index).to(state.device), torch.from_numpy(np.isfinite(near.distance)).to(state.device)
-    )
+    return edges_to(near, state.device)
+
+
+def edges_to(near: NearestAnchors, device: torch.device) -> Edges:
+    """Return the edges to the anchors found."""
+    return Edges(torch.from_numpy(near.index).to(device), torch.from_numpy(np.isfinite(near.distance)).to(device))
 
 
 def calibrate(network: AutoEncoder, anchors: torch.Tensor, anchor_species: np.ndarray, k: int) -> list[torch.Tensor]:

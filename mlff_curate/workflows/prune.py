@@ -153,6 +153,8 @@ class PruneOptions:
         Where distances are measured: ``"descriptor"`` or ``"meagraph"``. Clusters are MEAGraph's in either case.
     descriptor
         One of ``DESCRIPTORS``.
+    meagraph
+        Parameters of :class:`MEAGraph` in place of those of ``prune``.
     seed
         Of every random choice.
     device
@@ -171,6 +173,7 @@ class PruneOptions:
     selector: str = "coverage"
     embedding: str = "descriptor"
     descriptor: str = "power-spectrum"
+    meagraph: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     device: str = "cpu"
     workers: int = 1
@@ -237,7 +240,7 @@ def prune(
             progress=lambda done, total: tell("describe", done, total, "environments"),
         )
     with clock("embed"):
-        model = MEAGraph(**SMALL, seed=o.seed, device=o.device).fit(
+        model = MEAGraph(**{**SMALL, **o.meagraph}, seed=o.seed, device=o.device).fit(
             environments.X, environments.species, lambda done, total, words: tell("train MEAGraph", done, total, words)
         )
         assigned = model.assign(

@@ -150,7 +150,7 @@ def _shown(options: PruneOptions, result: PruneResult) -> dict[str, str]:
     shown = {"keep": str(options.keep), "seed": str(options.seed)}
     for option in fields(options):
         value = getattr(options, option.name)
-        if option.name not in ("keep", "seed", "label_keys", "workers", "dask") and value not in ((), None):
+        if option.name not in ("keep", "seed", "label_keys", "workers", "dask") and value not in ((), None, {}):
             shown[option.name.replace("_", "-")] = (
                 ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
             )
