@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _BATCH = 2048
 _CANDIDATES = 20_000
 _HELD_OUT = 1024
-_LEARNT_PER_ANCHOR = 4
+_LEARNT_PER_ANCHOR = 2
 _NOISE_PER_ANCHOR = 2
 """Environments to learn from, and to measure the noise on, per anchor: they bound the time of training."""
 
@@ -123,9 +123,13 @@ def fit_inductive(
     Parameters are those of :class:`mlff_curate.meagraph.model.MEAGraph`; ``rate`` None is chosen from the data,
     ``training_rate`` None is drawn at random.
     """
-    chosen, others, plain = _choose(X, species, anchors, neighbours, np.random.default_rng([seed, 0]))
+    rng = np.random.default_rng([seed, 0])
+    plain = np.sort(rng.permutation(len(X))[: _NOISE_PER_ANCHOR * anchors])
+    plain = plain[distinct_rows(X[plain])]
+    noise = NoiseUnits.fit(X[plain], species[plain], neighbours)
+    chosen, others = _choose(X, species, noise, anchors, rng)
+    noise = noise.spread_over(X[chosen])
     rows = np.concatenate([chosen, others])
-    noise = NoiseUnits.fit(X[plain], species[plain], neighbours, X[chosen])
     where = torch.device(device)
     x = torch.from_numpy(noise.transform(X[rows])).to(where)
     z = np.asarray(species)[rows]
@@ -172,32 +176,23 @@ def fit_inductive(
 
 
 def _choose(
-    X: np.ndarray, species: np.ndarray, anchors: int, neighbours: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draw anchors, others to learn from, and a plain sample to measure the noise on.
+    X: np.ndarray, species: np.ndarray, noise: NoiseUnits, anchors: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw anchors, and others to learn from: distinct environments, every element present.
 
-    All are distinct environments, and every element is present. The rare, which is what is far from the mean in noise
-    units, is not missed among the anchors and among the others; the plain sample is as the data are.
+    The rare, which is what is far from the mean in noise units, is not missed.
     """
-    chosen, others, plain = [], [], []
+    chosen, others = [], []
     elements = np.unique(species)
     room = max(1, anchors // len(elements))
     for z in elements:
         rows = np.flatnonzero(species == z)
-        some = np.sort(rng.permutation(rows)[: _NOISE_PER_ANCHOR * room])
-        some = some[distinct_rows(X[some])]
-        plain.append(some)
-        if len(rows) > room:
-            noise = NoiseUnits.fit(X[some], species[some], neighbours)
-            rows = rows[importance_sample(noise.transform(X[rows]), _CANDIDATES, rng)[0]]
-            rows = rows[distinct_rows(X[rows])]
-            picked = importance_sample(noise.transform(X[rows]), room, rng)[0]
-        else:
-            rows = rows[distinct_rows(X[rows])]
-            picked = np.arange(len(rows))
+        rows = rows[importance_sample(noise.transform(X[rows]), _CANDIDATES, rng)[0]]
+        rows = rows[distinct_rows(X[rows])]
+        picked = importance_sample(noise.transform(X[rows]), room, rng)[0]
         chosen.append(rows[picked])
         others.append(rng.permutation(np.delete(rows, picked))[: _LEARNT_PER_ANCHOR * room])
-    return np.concatenate(chosen), rng.permutation(np.concatenate(others)), np.concatenate(plain)
+    return np.concatenate(chosen), rng.permutation(np.concatenate(others))
 
 
 def _farthest(distance: np.ndarray) -> np.ndarray:

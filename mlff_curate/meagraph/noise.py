@@ -36,39 +36,48 @@ class NoiseUnits:
         (D, d) in descending order of their ratio.
     ratio
         (d,) variance over noise.
+    noise
+        S, (D, D).
     """
 
     mean: np.ndarray
     axes: np.ndarray
     ratio: np.ndarray
+    noise: np.ndarray
 
     @classmethod
-    def fit(cls, X: np.ndarray, species: np.ndarray, neighbours: int, spread: np.ndarray | None = None) -> NoiseUnits:
-        """Measure the noise of descriptors (N, D) with central elements (N,) over so many nearest neighbours.
+    def fit(cls, X: np.ndarray, species: np.ndarray, neighbours: int) -> NoiseUnits:
+        """Measure the noise of descriptors (N, D) with central elements (N,) over so many nearest neighbours."""
+        X = np.asarray(X, dtype=np.float64)
+        units = cls(X.mean(axis=0), np.eye(X.shape[1]), np.ones(X.shape[1]), np.eye(X.shape[1]))
+        for _ in range(_ROUNDS):
+            away = _differences(X - units.mean, units.transform(X), species, neighbours)
+            units = cls._solve(X, _shrunk(away.T @ away / max(len(away), 1), len(away)))
+        return units
 
-        C is taken from ``spread``, (M, D), if given: a sample in which the rare is not rare, so that what sets it
-        apart is an axis. The noise must be that of the data as they are: the neighbours of the rare are far.
+    def spread_over(self, X: np.ndarray) -> NoiseUnits:
+        """Return the axes that these (M, D) environments call for: the same noise, but C is theirs.
+
+        The noise must be measured on the data as they are, since the neighbours of the rare are far; but what sets the
+        rare apart is an axis only if C is taken from a sample in which the rare is not rare.
         """
+        return self._solve(np.asarray(X, dtype=np.float64), self.noise)
+
+    @classmethod
+    def _solve(cls, X: np.ndarray, noise: np.ndarray) -> NoiseUnits:
         from scipy.linalg import eigh
 
-        X = np.asarray(X, dtype=np.float64)
-        spread = X if spread is None else np.asarray(spread, dtype=np.float64)
-        mean = spread.mean(axis=0)
-        centred = X - mean
-        covariance = (spread - mean).T @ (spread - mean) / len(spread)
+        mean = X.mean(axis=0)
+        covariance = (X - mean).T @ (X - mean) / len(X)
         # Without any spread, as in a perfect crystal, every direction has the same tiny noise.
         floor = 1e-6 * max(float(np.trace(covariance)) / X.shape[1], 1e-12) * np.eye(X.shape[1])
-        axes, ratio = np.eye(X.shape[1]), np.ones(X.shape[1])
-        for _ in range(_ROUNDS):
-            away = _differences(centred, (centred @ axes).astype(np.float32), species, neighbours)
-            noise = _shrunk(away.T @ away / max(len(away), 1), len(away)) + floor
-            ratio, axes = eigh(covariance, noise)
-            ratio, axes = ratio[::-1], axes[:, ::-1]
-            count = int(np.clip((ratio >= _LEAST).sum(), min(2, X.shape[1]), _MOST))
-            ratio, axes = ratio[:count], axes[:, :count]
+        ratio, axes = eigh(covariance, noise + floor)
+        ratio, axes = ratio[::-1], axes[:, ::-1]
+        count = int(np.clip((ratio >= _LEAST).sum(), min(2, X.shape[1]), _MOST))
+        ratio, axes = ratio[:count], axes[:, :count]
         # An axis has no sign of its own: fix it, so that equal data give equal bytes on any LAPACK.
-        axes = axes * np.where(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])] < 0, -1.0, 1.0)
-        return cls(mean, np.ascontiguousarray(axes), ratio)
+        axes = axes * np.where(axes[np.abs(axes).argmax(axis=0), np.arange(count)] < 0, -1.0, 1.0)
+        return cls(mean, np.ascontiguousarray(axes), ratio, noise)
 
     def transform(self, X: np.ndarray) -> np.ndarray:
         """Return (N, d) float32 descriptors in noise units."""

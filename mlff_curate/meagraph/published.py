@@ -313,7 +313,8 @@ class Published:
         with one_thread(), torch.no_grad():
             x = torch.as_tensor(np.ascontiguousarray(X)).to(weight)
             rates = [self.rate] * len(self.network.encoder)
-            encoded = self.network.encode(x, similarity_graph(x), rates)
+            edges = similarity_graph(torch.as_tensor(np.asarray(X))).to(x.device)
+            encoded = self.network.encode(x, edges, rates)
         cluster = components(encoded.pooled.T.cpu().numpy(), len(X)).astype(np.int64)
         one = np.zeros_like(species)
         k = min(_SCORED, len(X))
@@ -371,7 +372,7 @@ def fit_published(
     losses: list[float] = []
     recorded: list[float] = []
     with one_thread():  # so that sums have the same bits on every machine
-        edges = similarity_graph(x)
+        edges = similarity_graph(torch.as_tensor(np.asarray(X))).to(x.device)
         for epoch in range(epochs + 1):
             if epoch % _RECORDED == 0 or epoch == epochs:
                 with torch.no_grad():
