@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mlff_curate.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from mlff_curate.descriptors.base import Descriptor
 
-DESCRIPTORS = ("power-spectrum", "bispectrum")
+_SETTINGS = {"power-spectrum": ("n_max", "l_max"), "bispectrum": ("twojmax",)}
+"""Settings of each descriptor besides elements and cutoff: whole numbers, attributes of these names."""
+DESCRIPTORS = tuple(_SETTINGS)
+_RANGE = {"n_max": (1, 64), "l_max": (0, 11), "twojmax": (0, 14)}
+"""Of these settings: e3nn has spherical harmonics up to 11."""
+_HEAVIEST = 118
 
 
 def make_descriptor(name: str, species: Sequence[int]) -> Descriptor:
@@ -34,3 +39,56 @@ def make_descriptor(name: str, species: Sequence[int]) -> Descriptor:
 
         return Bispectrum(species, default_cutoff(species))
     raise UsageError(f"{name!r} is unknown; available: {', '.join(DESCRIPTORS)}", key="--descriptor")
+
+
+def descriptor_settings(descriptor: Descriptor) -> dict[str, Any]:
+    """Return what :func:`restore_descriptor` needs to make the same descriptor again, as JSON has it."""
+    others = {name: int(getattr(descriptor, name)) for name in _SETTINGS[descriptor.name]}
+    return {
+        "name": descriptor.name,
+        "species": [int(z) for z in descriptor.species],
+        "cutoff": float(descriptor.cutoff),
+        **others,
+    }
+
+
+def restore_descriptor(settings: Mapping[str, Any]) -> Descriptor:
+    """Return the descriptor that has these settings.
+
+    Raises
+    ------
+    ValueError
+        Settings that no descriptor has; the message names the setting.
+    """
+    name = settings.get("name")
+    others = _SETTINGS.get(str(name), ())
+    for key in sorted({"name", "species", "cutoff", *others} ^ set(settings)):
+        _refuse(key, settings.get(key))
+    species, cutoff = settings["species"], settings["cutoff"]
+    if name not in _SETTINGS:
+        _refuse("name", name)
+    if not _whole(species, 0, _HEAVIEST) or species != sorted(set(species)):
+        _refuse("species", species)
+    if type(cutoff) not in (int, float) or not 0 < cutoff < float("inf"):
+        _refuse("cutoff", cutoff)
+    for key in others:
+        if not _whole([settings[key]], *_RANGE[key]):
+            _refuse(key, settings[key])
+    numbers = {key: settings[key] for key in others}
+    if name == "power-spectrum":
+        from mlff_curate.descriptors.power_spectrum import PowerSpectrum
+
+        return PowerSpectrum(species, cutoff, **numbers)
+    from mlff_curate.descriptors.bispectrum import Bispectrum
+
+    return Bispectrum(species, cutoff, **numbers)
+
+
+def _whole(values: object, least: int, most: int) -> bool:
+    """Tell a list of one or more whole numbers within bounds."""
+    return isinstance(values, list) and bool(values) and all(type(v) is int and least <= v <= most for v in values)
+
+
+def _refuse(key: str, value: object) -> NoReturn:
+    message = f"the descriptor's {key} is {str(value)[:40]!r}"
+    raise ValueError(message)

@@ -67,7 +67,8 @@ class Scaling:
         axes = axes[:, :count]
         # An axis has no sign of its own: fix it, so that equal data give equal bytes on any LAPACK.
         axes = axes * np.where(axes[np.abs(axes).argmax(axis=0), np.arange(count)] < 0, -1.0, 1.0)
-        return cls(mean, inverse, radius, axes)
+        # rows in a row, as a stored model has them: a product has other bits with columns in a row
+        return cls(mean, inverse, radius, np.ascontiguousarray(axes))
 
     def _standardise(self, X: np.ndarray) -> np.ndarray:
         standard: np.ndarray = (X - self.mean) * self.inverse

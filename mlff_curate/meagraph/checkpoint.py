@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mlff_curate.data.checkpoints import Checkpoint
 
 KIND = "meagraph"
+_NOISE: dict[str, tuple[int | str, ...]] = {"mean": ("D",), "axes": ("D", "d"), "ratio": ("d",), "noise": ("D", "D")}
 
 
 def require_savable(mode: str) -> None:
@@ -51,9 +52,7 @@ def pack(model: MEAGraph) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     if not isinstance(fitted, Inductive):
         raise UsageError("the model is not trained: there is nothing to save yet", key="MEAGraph")
     arrays = {
-        "noise.mean": fitted.noise.mean.astype(np.float64),
-        "noise.axes": fitted.noise.axes.astype(np.float64),
-        "noise.ratio": fitted.noise.ratio.astype(np.float64),
+        **{f"noise.{name}": getattr(fitted.noise, name).astype(np.float64) for name in _noise_shapes()},
         "anchor.species": fitted.anchor_species.astype(np.int64),
         "anchor.cluster": fitted.anchor_cluster.astype(np.int64),
         **{f"stage.{i}": stage.detach().cpu().numpy() for i, stage in enumerate(fitted.stages)},
@@ -93,9 +92,7 @@ def unpack(checkpoint: Checkpoint, device: str = "cpu") -> MEAGraph:
     kernels = _whole(checkpoint, model.kernels, "parameters.kernels")
     sizes = {"d": channels[0]}
     wanted: dict[str, tuple[str, tuple[int | str, ...]]] = {
-        "noise.mean": ("float64", ("D",)),
-        "noise.axes": ("float64", ("D", "d")),
-        "noise.ratio": ("float64", ("d",)),
+        **{f"noise.{name}": ("float64", shape) for name, shape in _noise_shapes().items()},
         "anchor.species": ("int64", ("A",)),
         "anchor.cluster": ("int64", ("A",)),
         **{f"stage.{i}": ("float32", ("A", c)) for i, c in enumerate(channels)},
@@ -121,7 +118,7 @@ def unpack(checkpoint: Checkpoint, device: str = "cpu") -> MEAGraph:
     if ordinary <= 0:
         checkpoint.fail(f"the setting ordinary is {ordinary}")
     model.fitted_ = Inductive(
-        noise=NoiseUnits(arrays["noise.mean"], arrays["noise.axes"], arrays["noise.ratio"]),
+        noise=NoiseUnits(**{name: arrays[f"noise.{name}"] for name in _noise_shapes()}),
         network=network.to(where),
         stages=tuple(_tensor(arrays[f"stage.{i}"]).to(where) for i in range(len(channels))),
         anchor_species=arrays["anchor.species"],
@@ -138,6 +135,10 @@ def unpack(checkpoint: Checkpoint, device: str = "cpu") -> MEAGraph:
         best=checkpoint.setting("training.best", float),
     )
     return model
+
+
+def _noise_shapes() -> dict[str, tuple[int | str, ...]]:
+    return {field.name: _NOISE[field.name] for field in fields(NoiseUnits)}
 
 
 def _model(checkpoint: Checkpoint, device: str) -> MEAGraph:

@@ -48,6 +48,7 @@ def describe(
     frames: Sequence[Atoms],
     descriptor: Descriptor,
     *,
+    scaling: Scaling | None = None,
     seed: int = 0,
     workers: int = 1,
     dask: str | None = None,
@@ -55,7 +56,7 @@ def describe(
 ) -> Environments:
     """Compute the descriptors of all environments and scale them.
 
-    The scaling is taken from a seeded sample of frames; raw descriptors of all frames are never held at once.
+    Raw descriptors of all frames are never held at once.
 
     Parameters
     ----------
@@ -63,6 +64,8 @@ def describe(
         F frames.
     descriptor
         What to compute.
+    scaling
+        That of a stored model; None: taken from a seeded sample of the frames.
     seed
         Draws the sample.
     workers, dask
@@ -72,9 +75,10 @@ def describe(
     """
     counts = np.array([len(atoms) for atoms in frames])
     first = np.concatenate([[0], np.cumsum(counts)])
-    sample = _sample(counts, np.random.default_rng([seed, 1]))
-    raw = np.concatenate(list(map_ordered(descriptor.compute, _tasks([frames[i] for i in sample]))))
-    scaling = Scaling.fit(raw)
+    if scaling is None:
+        sample = _sample(counts, np.random.default_rng([seed, 1]))
+        raw = np.concatenate(list(map_ordered(descriptor.compute, _tasks([frames[i] for i in sample]))))
+        scaling = Scaling.fit(raw)
     X = np.empty((first[-1], scaling.axes.shape[1]), np.float32)
     start = 0
     for part in map_ordered(partial(_scaled, descriptor, scaling), _tasks(frames), workers=workers, dask=dask):

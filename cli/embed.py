@@ -1,0 +1,102 @@
+"""`mlff-curate embed`: descriptors, embeddings, clusters and outlier scores of every environment."""
+
+from __future__ import annotations
+
+import time
+
+import click
+from click.core import ParameterSource
+
+from .options import machine_options, run_options
+from .screen import print_json, progress_bars
+
+EPILOG = """\b
+Examples:
+  mlff-curate embed traj.extxyz -o traj.h5 --save-model traj.model
+  mlff-curate embed new.extxyz -o new.h5 --model traj.model
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=click.Path())
+@click.option("-o", "--output", metavar="OUT", type=click.Path(), required=True, help="Where to write, HDF5.")
+@click.option("--save-model", metavar="M", type=click.Path(), help="Keep the trained model in this file.")
+@click.option(
+    "--model", metavar="M", type=click.Path(), help="Embed with a model kept by --save-model; nothing is trained."
+)
+@click.option("--descriptor", metavar="NAME", help="power-spectrum or bispectrum.  [default: power-spectrum]")
+@click.option("--kernels", metavar="K", type=int, help="Attention kernels per layer.  [default: 3]")
+@click.option(
+    "--rate",
+    metavar="R",
+    help="Pooling of edges, which leaves the clusters: above 0 and below 1, more for smaller ones.  [default: auto]",
+)
+@click.option(
+    "--mode",
+    metavar="NAME",
+    help="inductive, or published: the paper's, quadratic in the environments, cannot be saved.  [default: inductive]",
+)
+@click.option("--epochs", metavar="N", type=int, help="At most so many.  [default: 12; published: 100]")
+@click.option("--group-by", metavar="KEY", help="Info key of the groups; none: one group.  [default: config_type]")
+@click.option("--type-map", metavar="A,B,...", help="Elements of the types 1, 2, ... of files that know types only.")
+@machine_options
+@run_options
+@click.pass_context
+def embed(
+    context: click.Context,
+    *,
+    inputs: tuple[str, ...],
+    output: str,
+    save_model: str | None,
+    model: str | None,
+    descriptor: str | None,
+    kernels: int | None,
+    rate: str | None,
+    mode: str | None,
+    epochs: int | None,
+    group_by: str | None,
+    type_map: str | None,
+    device: str,
+    workers: int,
+    dask: str | None,
+    seed: int,
+    overwrite: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Embed every atomic environment: descriptor, embedding, cluster and outlier score, in HDF5.
+
+    A model is trained on the frames, or read from a file: then it embeds new frames as it did the old.
+    """
+    from mlff_curate.workflows.embed import EmbedOptions
+    from mlff_curate.workflows.embed_files import embed_files
+
+    start = time.perf_counter()
+    options = EmbedOptions(
+        model=model,
+        descriptor=descriptor,
+        kernels=kernels,
+        rate=rate,
+        mode=mode,
+        epochs=epochs,
+        # a stored model has a seed already: one that was typed says otherwise, the default says nothing
+        seed=None if context.get_parameter_source("seed") is ParameterSource.DEFAULT else seed,
+        group_by=group_by,
+        type_map=tuple(type_map.split(",")) if type_map else (),
+        device=device,
+        workers=workers,
+        dask=dask,
+    )
+    with progress_bars(quiet=quiet, verbose=verbose) as progress:
+        done = embed_files(inputs, output, options, save_model=save_model, overwrite=overwrite, progress=progress)
+    summary = done.summary(time.perf_counter() - start)
+    if as_json:
+        print_json(summary)
+    if quiet:
+        return
+    for line in done.lines():
+        click.echo(line, err=as_json)
+    if verbose:
+        stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in done.result.seconds.items())
+        click.echo(f"seconds: {stages}; peak memory {summary['peak_memory_mb']} MB", err=True)
