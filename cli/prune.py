@@ -48,9 +48,9 @@ Examples:
 @click.option(
     "--embedding",
     metavar="NAME",
-    default="descriptor",
+    default="meagraph",
     show_default=True,
-    help="Where distances are measured: descriptor or meagraph. Clusters are MEAGraph's in either case.",
+    help="Where distances are measured: meagraph or descriptor. Clusters are MEAGraph's in either case.",
 )
 @click.option(
     "--descriptor", metavar="NAME", default="power-spectrum", show_default=True, help="power-spectrum or bispectrum."

@@ -47,10 +47,14 @@ class Edges:
 class AttentionKernel(nn.Module):
     """One linear map and the attention of its image.
 
-    ``h = X W``, ``a_ij = exp(-beta |h_i - h_j| / s)``, ``m_i = sum_j a_ij h_j / sum_j a_ij``. The paper divides columns
-    of h by their norm over all environments of the call; here the input is in noise units already, and s, the median
-    edge length, is the anchors': the attention of an environment does not depend on the company in which it is
-    embedded, and beta = 1 means the same at any size.
+    ``h = X W``, ``a_ij = exp(-beta |h_i - h_j| / s)``, ``w_i = 1 - max_j a_ij``,
+    ``m_i = (w_i h_i + sum_j a_ij h_j) / (w_i + sum_j a_ij)``.
+
+    w is the self-loop: an anchor finds itself among the anchors, at a = 1, and needs no other; an environment far from
+    all anchors has only itself and stays where it is. The paper divides columns of h by their norm over all
+    environments of the call; here the input is in noise units already, and s, the median edge length, is the anchors':
+    the attention of an environment does not depend on the company in which it is embedded, and beta = 1 means the same
+    at any size.
 
     Parameters
     ----------
@@ -82,9 +86,10 @@ class AttentionKernel(nn.Module):
         # embedding() is indexing whose gradient adds up fast: rows[index] takes three times as long
         neighbours = nn.functional.embedding(edges.index, anchors @ self.weight)  # (N, k, C_out)
         length = ((h[:, None] - neighbours).pow(2).sum(dim=2) + _SOFT).sqrt()
-        logit = -self.beta * length / self.edge_scale
-        share = torch.softmax(logit.masked_fill(~edges.mask, -torch.inf), dim=1)
-        return h, torch.bmm(share[:, None], neighbours)[:, 0], torch.exp(logit) * edges.mask
+        attention = torch.exp(-self.beta * length / self.edge_scale) * edges.mask
+        alone = 1.0 - attention.amax(dim=1, keepdim=True)
+        total = alone + attention.sum(dim=1, keepdim=True)
+        return h, (alone * h + torch.bmm(attention[:, None], neighbours)[:, 0]) / total, attention
 
 
 class MultiKernelLayer(nn.Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-LEAST_LINK, MOST_LINK = 4.5, 8.0
+LEAST_LINK, MOST_LINK = 5.0, 8.0
 """Bounds of the link length in noise units. Below, noise itself splits a phase; above, defects and phases merge that
 the noise of two environments could not bridge (docs/benchmarks.md has how clusters change between them)."""
 _SIZE = 5

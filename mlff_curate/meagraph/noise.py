@@ -10,6 +10,8 @@ from mlff_curate.graphs.similarity import nearest_anchors
 
 _ROUNDS = 3
 """Neighbours are searched in the raw descriptor, then in the units found, ...: after three rounds little changes."""
+_REWEIGHTINGS = 3
+_GROSS = 5.0
 _LEAST = 3.0
 """Axes whose variance over all environments is at least so many times the noise are kept."""
 _MOST = 16
@@ -52,7 +54,7 @@ class NoiseUnits:
         units = cls(X.mean(axis=0), np.eye(X.shape[1]), np.ones(X.shape[1]), np.eye(X.shape[1]))
         for _ in range(_ROUNDS):
             away = _differences(X - units.mean, units.transform(X), species, neighbours)
-            units = cls._solve(X, _shrunk(away.T @ away / max(len(away), 1), len(away)))
+            units = cls._solve(X, _covariance(away))
         return units
 
     def spread_over(self, X: np.ndarray) -> NoiseUnits:
@@ -102,6 +104,22 @@ def _differences(X: np.ndarray, seen: np.ndarray, species: np.ndarray, neighbour
     # the mean of k neighbours has noise of its own: var(x - mean) = (1 + 1 / k) var(x)
     scaled: np.ndarray = (away * np.sqrt(count / (count + 1.0))[:, None])[~alone]
     return scaled
+
+
+def _covariance(away: np.ndarray) -> np.ndarray:
+    """Return the covariance (D, D) of differences (M, D), gross ones counting for no more than a large ordinary one.
+
+    Huber's weights (Robust Statistics, 1981, sect. 8): a difference longer than five times the median one, in units of
+    the covariance itself, is shortened to that. A defect's neighbours are far: they must not pass for noise.
+    """
+    S = _shrunk(away.T @ away / max(len(away), 1), len(away))
+    if len(away) == 0 or not S.any():
+        return S
+    for _ in range(_REWEIGHTINGS):
+        squared = np.einsum("md,md->m", away @ np.linalg.pinv(S, hermitian=True), away)
+        weight = np.minimum(1.0, _GROSS**2 * np.median(squared) / np.maximum(squared, np.finfo(float).tiny))
+        S = _shrunk((away * weight[:, None]).T @ away / len(away), len(away))
+    return S
 
 
 def _shrunk(S: np.ndarray, samples: int) -> np.ndarray:

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     Progress = Callable[[str, int, int | None, str], None]
 
-EMBEDDINGS = ("descriptor", "meagraph")
-SMALL: dict[str, Any] = {"anchors": 512, "epochs": 2}
-"""MEAGraph inside prune: a second or two (docs/benchmarks.md has what its clusters are worth)."""
+EMBEDDINGS = ("meagraph", "descriptor")
+SHORT: dict[str, Any] = {"epochs": 4}
+"""MEAGraph inside prune is trained for a few seconds; what is learned later hardly shows in what is kept."""
 SPECK = 10
 """Fewer environments than this, or than 1 % of a small set, count as outliers: a melt leaves many such specks, and a
 frame for each would use up the budget (docs/benchmarks.md)."""
@@ -150,7 +150,7 @@ class PruneOptions:
     selector
         One of ``SELECTORS``.
     embedding
-        Where distances are measured: ``"descriptor"`` or ``"meagraph"``. Clusters are MEAGraph's in either case.
+        Where distances are measured: ``"meagraph"`` or ``"descriptor"``. Clusters are MEAGraph's in either case.
     descriptor
         One of ``DESCRIPTORS``.
     meagraph
@@ -171,7 +171,7 @@ class PruneOptions:
     type_map: Sequence[str] = ()
     label_keys: Mapping[str, str | None] = field(default_factory=dict)
     selector: str = "coverage"
-    embedding: str = "descriptor"
+    embedding: str = "meagraph"
     descriptor: str = "power-spectrum"
     meagraph: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
@@ -240,7 +240,7 @@ def prune(
             progress=lambda done, total: tell("describe", done, total, "environments"),
         )
     with clock("embed"):
-        model = MEAGraph(**{**SMALL, **o.meagraph}, seed=o.seed, device=o.device).fit(
+        model = MEAGraph(**{**SHORT, **o.meagraph}, seed=o.seed, device=o.device).fit(
             environments.X, environments.species, lambda done, total, words: tell("train MEAGraph", done, total, words)
         )
         assigned = model.assign(

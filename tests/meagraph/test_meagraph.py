@@ -1,273 +1,322 @@
-"""MEAGraph separates what is separate, and embeds an environment as a function of it and the model alone.
-
-"The same embedding" means to 1e-4 of the embedding's root mean square: float32, through two layers.
-"""
+"""MEAGraph as a user meets it: parameters, inputs, reproducibility, and crystals told apart."""
 
 import copy
 import pickle
+import re
 
 import numpy as np
 import pytest
 import torch
+from ase.build import bulk
 
+from mlff_curate.descriptors.power_spectrum import PowerSpectrum
+from mlff_curate.descriptors.scaling import Scaling
 from mlff_curate.errors import UsageError
-from mlff_curate.graphs.similarity import nearest_anchors
 from mlff_curate.meagraph.model import MEAGraph
-from mlff_curate.meagraph.network import AutoEncoder
 
-SMALL = {"channels": (16, 8), "neighbours": 12, "anchors": 160, "epochs": 20}
+SMALL = {"channels": (16, 16), "neighbours": 12, "anchors": 160, "epochs": 2}
 
 
-def blobs(per_blob=150, size=10, distance=12.0, seed=0):
-    """Three phases in two elements: Gaussian clouds, 3 x N environments of element 73, then N of element 74."""
-    rng = np.random.default_rng(seed)
-    centres = np.zeros((4, size))
-    centres[1, 0] = centres[2, 1] = distance
-    X = np.concatenate([rng.normal(size=(per_blob, size)) + centre for centre in centres])
-    X -= X.mean(axis=0)
-    return X.astype(np.float32), np.repeat([73, 73, 73, 74], per_blob), np.repeat([0, 1, 2, 3], per_blob)
+def blobs(per_blob=60):
+    """Three clouds, the last of another element."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(3 * per_blob, 8))
+    X[per_blob : 2 * per_blob, 0] += 40.0
+    return X.astype(np.float32), np.repeat([73, 73, 74], per_blob)
 
 
 @pytest.fixture(scope="module")
 def fitted():
-    X, species, _ = blobs()
-    return MEAGraph(**SMALL).fit(X, species)
+    return MEAGraph(**SMALL).fit(*blobs())
 
 
-def same(a, b):
-    np.testing.assert_allclose(a, b, rtol=0, atol=1e-4 * np.sqrt(np.mean(np.square(b))))
+def bits(model):
+    found = model.assign(*blobs())
+    return found.embedding.tobytes() + found.cluster.tobytes() + found.outlier_score.tobytes()
 
 
-def test_separate_clouds_are_separate_clusters(fitted):
-    X, species, truth = blobs()
-    cluster = fitted.clusters(fitted.embed(X, species), species)
-    assert (cluster >= 0).mean() > 0.99
-    inside = cluster >= 0
-    pairs = {(int(a), int(b)) for a, b in zip(cluster[inside], truth[inside], strict=True)}
-    largest = {b: np.bincount(cluster[inside & (truth == b)]).argmax() for b in range(4)}
-    assert len(set(largest.values())) == 4, "no two clouds share a cluster"
-    assert all((cluster[truth == b] == largest[b]).mean() > 0.98 for b in range(4))
-    assert len({a for a, _ in pairs}) == len(pairs), "no cluster holds parts of two clouds"
+def test_parameters_are_those_of_the_constructor():
+    model = MEAGraph(kernels=2, **SMALL, seed=4)
+    parameters = model.get_params()
+    assert parameters == {
+        "kernels": 2,
+        **SMALL,
+        "rate": "auto",
+        "training_rate": "random",
+        "mode": "inductive",
+        "seed": 4,
+        "device": "cpu",
+    }
+    assert MEAGraph(**parameters).get_params() == parameters
+    assert repr(model) == (
+        "MEAGraph(kernels=2, channels=(16, 16), rate='auto', training_rate='random', mode='inductive', epochs=2, "
+        "neighbours=12, anchors=160, seed=4, device='cpu')"
+    )
+    assert eval(repr(model)).get_params() == parameters
 
 
-def test_new_environments_join_the_clusters_of_the_old(fitted):
-    X, species, truth = blobs()
-    old = fitted.clusters(fitted.embed(X, species), species)
-    new, new_species, new_truth = blobs(seed=99)
-    new -= new[new_truth == 3].mean(axis=0) - X[truth == 3].mean(axis=0)
-    found = fitted.clusters(fitted.embed(new, new_species), new_species)
-    for b in range(4):
-        assert (found[new_truth == b] == np.bincount(old[(truth == b) & (old >= 0)]).argmax()).mean() > 0.95
+def test_parameters_are_set_by_name():
+    model = MEAGraph()
+    assert model.set_params(kernels=1, rate=0.3) is model
+    assert (model.kernels, model.rate) == (1, 0.3)
+    with pytest.raises(ValueError, match="unknown parameter 'kernel'; available: kernels, channels, rate,"):
+        model.set_params(kernel=1)
 
 
-def test_elements_never_share_a_cluster():
-    """Even if their descriptors are the same."""
-    X, _, _ = blobs(per_blob=60)
-    X = np.concatenate([X[:60], X[:60]])
-    species = np.repeat([73, 74], 60)
-    model = MEAGraph(**SMALL).fit(X, species)
-    cluster = model.clusters(model.embed(X, species), species)
-    assert not set(cluster[:60]) & set(cluster[60:]) - {-1}
+def test_scikit_learn_clones_it():
+    base = pytest.importorskip("sklearn.base")
+    model = MEAGraph(**SMALL, seed=7).fit(*blobs(per_blob=10))
+    twin = base.clone(model)
+    assert twin.get_params() == model.get_params()
+    assert not hasattr(twin, "fitted_")
 
 
-def test_an_environment_alone_is_embedded_as_among_many(fitted):
-    X, species, _ = blobs()
-    together = fitted.embed(X, species)
-    alone = np.concatenate([fitted.embed(X[i : i + 1], species[i : i + 1]) for i in range(0, len(X), 7)])
-    same(alone, together[::7])
-    outliers = np.full((50, X.shape[1]), 80.0, np.float32)
-    crowd = fitted.embed(np.concatenate([outliers, X]), np.concatenate([np.full(50, 73), species]))
-    same(crowd[50:], together)
+def test_fitting_returns_the_model_and_leaves_its_parameters():
+    model = MEAGraph(**SMALL)
+    before = copy.deepcopy(model.get_params())
+    assert model.fit(*blobs(per_blob=10)) is model
+    assert model.get_params() == before
+    assert MEAGraph(epochs=0).fit(*blobs(per_blob=10)).channels is None, "a default is not written back"
+    assert {name for name in vars(model) if name not in before} == {"fitted_", "training_"}
 
 
-def test_permuting_environments_permutes_embeddings(fitted):
-    X, species, _ = blobs()
-    order = np.random.default_rng(0).permutation(len(X))
-    same(fitted.embed(X[order], species[order]), fitted.embed(X, species)[order])
+def test_embed_and_clusters_are_parts_of_assign(fitted):
+    found = fitted.assign(*blobs())
+    assert fitted.embed(*blobs()).tobytes() == found.embedding.tobytes()
+    assert fitted.clusters(*blobs()).tobytes() == found.cluster.tobytes()
+    assert (found.embedding.dtype, found.cluster.dtype, found.outlier_score.dtype) == ("f4", "i8", "f4")
 
 
-def test_batches_do_not_show(fitted, monkeypatch):
-    X, species, _ = blobs()
-    whole = fitted.embed(X, species)
-    monkeypatch.setattr("mlff_curate.meagraph.model._BATCH", 37)
-    same(fitted.embed(X, species), whole)
+def test_the_same_seed_gives_the_same_bits(fitted):
+    again, other = (MEAGraph(**SMALL, seed=seed).fit(*blobs()) for seed in (0, 1))
+    assert bits(again) == bits(fitted)
+    assert again.training_ == fitted.training_
+    assert bits(other) != bits(fitted)
 
 
-def test_the_anchors_are_embedded_as_their_states_say(fitted):
-    same(fitted.embed(fitted.anchors_, fitted.anchor_species_), fitted.states_[-1].numpy())
-    own = fitted.clusters(fitted.embed(fitted.anchors_, fitted.anchor_species_), fitted.anchor_species_)
-    np.testing.assert_array_equal(own, fitted.anchor_cluster_)
+def test_fitting_again_forgets_the_first_fit(fitted):
+    model = MEAGraph(**SMALL).fit(np.random.default_rng(1).normal(size=(50, 3)))
+    assert bits(model.fit(*blobs())) == bits(fitted)
 
 
-def test_the_same_seed_gives_the_same_bits():
-    X, species, _ = blobs(per_blob=80)
-    a, b, other = (MEAGraph(**SMALL, seed=seed).fit(X, species) for seed in (3, 3, 4))
-    assert a.embed(X, species).tobytes() == b.embed(X, species).tobytes()
-    np.testing.assert_array_equal(a.anchor_cluster_, b.anchor_cluster_)
-    assert (a.link_length_, a.training_) == (b.link_length_, b.training_)
-    assert a.embed(X, species).tobytes() != other.embed(X, species).tobytes()
+def test_the_callers_random_numbers_are_neither_used_nor_moved(fitted):
+    torch.manual_seed(5)
+    np.random.seed(5)  # noqa: NPY002
+    states = torch.get_rng_state().clone(), np.random.get_state()[1].copy()  # noqa: NPY002
+    model = MEAGraph(**SMALL).fit(*blobs())
+    assert bits(model) == bits(fitted)
+    assert torch.equal(torch.get_rng_state(), states[0])
+    np.testing.assert_array_equal(np.random.get_state()[1], states[1])  # noqa: NPY002
 
 
-def test_the_callers_random_numbers_do_not_matter():
-    X, species, _ = blobs(per_blob=40)
-    results = []
-    for seed in (1, 2):
-        torch.manual_seed(seed)
-        np.random.seed(seed)  # noqa: NPY002
-        results.append(MEAGraph(**SMALL).fit(X, species).embed(X, species).tobytes())
-    assert results[0] == results[1]
-
-
-def test_training_lowers_the_reconstruction_of_held_out_environments(fitted):
-    record = fitted.training_
-    assert record.best < 0.9 * record.held_out_loss[0]
-    assert record.best == min(record.held_out_loss)
-    assert record.epochs == len(record.train_loss) <= SMALL["epochs"]
-    assert record.train_loss[-1] < record.train_loss[0]
-
-
-def test_the_encoder_that_embeds_is_the_trained_one(fitted):
-    """The published reference rebuilds the encoder with fresh weights before it runs."""
-    X, species, _ = blobs()
-    fresh = AutoEncoder((X.shape[1], *SMALL["channels"]), 3, torch.Generator().manual_seed(0))
-    trained = dict(fitted.network_.encoder.named_parameters())
-    for name, initial in fresh.encoder.named_parameters():
-        assert not torch.equal(trained[name], initial), name
-    untrained = MEAGraph(**{**SMALL, "epochs": 0}).fit(X, species)
-    assert untrained.training_.epochs == 0
-    a, b = fitted.embed(X, species), untrained.embed(X, species)
-    assert np.abs(a - b).max() > 0.05
-    weights_matter = copy.deepcopy(fitted)
+def test_the_weights_matter(fitted):
+    other = copy.deepcopy(fitted)
     with torch.no_grad():
-        weights_matter.network_.encoder[0].mix += 0.1
-    assert np.abs(weights_matter.embed(X, species) - a).max() > 0.01
+        other.fitted_.network.encoder[0].mix += 0.1
+    assert np.abs(other.embed(*blobs()) - fitted.embed(*blobs())).max() > 0.01
+    untrained = MEAGraph(**{**SMALL, "epochs": 0}).fit(*blobs())
+    assert untrained.training_.epochs == 0
+    assert np.abs(untrained.embed(*blobs()) - fitted.embed(*blobs())).max() > 0.01
 
 
-def test_no_more_anchors_than_asked_for_and_all_elements_among_them():
-    X, species, _ = blobs()
-    species = species.copy()
-    species[:2] = 41  # a rare element
-    model = MEAGraph(**SMALL).fit(X, species)
-    assert len(model.anchors_) <= SMALL["anchors"]
-    assert set(model.anchor_species_) == {41, 73, 74}
-    assert len(np.unique(model.anchors_, axis=0)) == len(model.anchors_)
-    rows = {(int(z), *row) for z, row in zip(species, X.tolist(), strict=True)}
-    assert all((int(z), *row) in rows for z, row in zip(model.anchor_species_, model.anchors_.tolist(), strict=True))
+def test_inputs_of_any_kind_are_accepted_and_left_alone(fitted):
+    X, species = blobs()
+    wide = np.zeros((len(X), 2 * X.shape[1]), np.float32)
+    wide[:, ::2] = X
+    kinds = (X.astype(np.float64), wide[:, ::2], np.asfortranarray(X), X.tolist())
+    for kind in kinds:
+        before = copy.deepcopy(kind)
+        model = MEAGraph(**SMALL).fit(kind, species.tolist())
+        np.testing.assert_allclose(model.embed(kind, species), fitted.embed(X, species), atol=2e-2)
+        np.testing.assert_array_equal(model.clusters(X, species), fitted.clusters(X, species))
+        np.testing.assert_array_equal(kind, before)
+    assert np.array_equal(species, blobs()[1])
+    X.setflags(write=False)
+    MEAGraph(**SMALL).fit(X, species).assign(X, species)
 
 
-def test_a_far_environment_is_in_no_cluster(fitted):
-    for far in (60.0, 1e3, 1e5):
-        X = np.full((2, 10), far, np.float32)
-        embedding = fitted.embed(X, np.array([73, 74]))
-        assert np.isfinite(embedding).all()
-        np.testing.assert_array_equal(fitted.clusters(embedding, np.array([73, 74])), [-1, -1])
+def test_without_species_all_are_of_one():
+    X, species = blobs()
+    a, b = MEAGraph(**SMALL).fit(X), MEAGraph(**SMALL).fit(X, np.full(len(X), 26))
+    assert a.embed(X).tobytes() == b.embed(X, np.full(len(X), 26)).tobytes()
+    assert a.clusters(X)[0] == a.clusters(X)[-1]
+    assert len(species) == len(X)
 
 
-def test_farther_in_the_descriptor_is_farther_in_the_embedding(fitted):
-    """No far environment comes back near the data, in whatever direction it went."""
-    X, species, _ = blobs()
-    for column in range(10):
-        far = np.repeat(X[:1], 5, axis=0)
-        far[:, column] += [0, 80, 160, 320, 640]
-        embedding = fitted.embed(far, species[:5])
-        states = fitted.states_[-1].numpy()
-        distance = nearest_anchors(embedding, species[:5], states, fitted.anchor_species_, 1).distance[:, 0]
-        assert np.all(np.diff(distance) > 0)
-
-
-def test_an_unknown_element_is_an_error(fitted):
-    with pytest.raises(ValueError, match="no anchor for element 26"):
-        fitted.embed(np.zeros((1, 10), np.float32), np.array([26]))
-
-
-DEGENERATE = {
-    "one": np.ones((1, 5)),
-    "one at the origin": np.zeros((1, 5)),
-    "two": np.array([[0.0, 0, 0, 0, 0], [1, 2, 3, 4, 5]]),
-    "all the same": np.full((60, 5), 0.3),
-    "all zero": np.zeros((60, 5)),
-    "fewer than neighbours": np.random.default_rng(0).normal(size=(7, 5)),
-    "one column": np.random.default_rng(1).normal(size=(40, 1)),
-    "constant columns": np.random.default_rng(2).normal(size=(40, 5)) * [1, 0, 0, 0, 0],
-    "repeated": np.repeat(np.random.default_rng(3).normal(size=(4, 5)), 50, axis=0),
-    "very large": 1e4 * np.random.default_rng(4).normal(size=(50, 5)),
-    "very small": 1e-4 * np.random.default_rng(5).normal(size=(50, 5)),
-}
-
-
-@pytest.mark.parametrize("X", DEGENERATE.values(), ids=DEGENERATE)
-def test_degenerate_data_have_embeddings_and_clusters(X):
-    X, species = X.astype(np.float32), np.full(len(X), 26)
-    model = MEAGraph(channels=(6, 4), neighbours=30, anchors=64, epochs=10).fit(X, species)
-    embedding = model.embed(X, species)
-    assert embedding.shape == (len(X), 4)
-    assert embedding.dtype == np.float32
-    assert np.isfinite(embedding).all()
-    assert np.isfinite(model.training_.held_out_loss).all()
-    cluster = model.clusters(embedding, species)
-    assert cluster.shape == (len(X),)
-    first = {row.tobytes(): c for row, c in zip(X, cluster, strict=True)}
-    assert all(first[row.tobytes()] == c for row, c in zip(X, cluster, strict=True)), "equal rows, equal clusters"
-
-
-@pytest.mark.parametrize("name", ["one", "all the same"])
-def test_what_there_is_only_one_of_is_a_cluster(name):
-    X = DEGENERATE[name].astype(np.float32)
-    species = np.full(len(X), 26)
-    model = MEAGraph(channels=(6, 4), epochs=5).fit(X, species)
-    np.testing.assert_array_equal(model.clusters(model.embed(X, species), species), 0)
-
-
-def test_an_element_with_one_environment_stands_beside_one_with_many():
-    X, species, _ = blobs(per_blob=30)
-    species = species.copy()
-    species[0] = 1
-    model = MEAGraph(**SMALL).fit(X, species)
-    cluster = model.clusters(model.embed(X, species), species)
-    assert cluster[0] not in set(cluster[1:]) - {-1}
-    assert np.isfinite(model.embed(X, species)).all()
-
-
-@pytest.mark.parametrize("rate", [0.01, 0.9])
-def test_a_higher_rate_leaves_fewer_links(rate):
-    X, species, _ = blobs(per_blob=60)
-    model = MEAGraph(**{**SMALL, "epochs": 5}, rate=rate).fit(X, species)
-    states = model.states_[-1].numpy()
-    near = nearest_anchors(states, model.anchor_species_, states, model.anchor_species_, 2).distance[:, 1]
-    # a link of length d survives if exp(-d / s) > rate, s being the median distance between nearest anchors
-    assert model.link_length_ == pytest.approx(-np.log(rate) * np.median(near), rel=1e-3)
-    looser = MEAGraph(**{**SMALL, "epochs": 5}).fit(X, species)
-    assert model.anchor_cluster_.max() >= looser.anchor_cluster_.max()
+@pytest.mark.parametrize(
+    ("X", "species", "shapes"),
+    [
+        (np.zeros(5), None, r"\(5,\) and \(5,\)"),
+        (np.zeros((5, 2)), np.zeros(4), r"\(5, 2\) and \(4,\)"),
+        (np.zeros((5, 2, 2)), np.zeros(5), r"\(5, 2, 2\) and \(5,\)"),
+    ],
+)
+def test_shapes_that_do_not_match_are_an_error(fitted, X, species, shapes):
+    wanted = rf"X of shape \(N, D\) and species of shape \(N,\) are wanted, got {shapes}"
+    for method in (MEAGraph(**SMALL).fit, fitted.assign):
+        with pytest.raises(ValueError, match=wanted):
+            method(X, species)
 
 
 def test_progress_is_told():
-    X, species, _ = blobs(per_blob=30)
+    X, species = blobs()
     trained, embedded = [], []
     model = MEAGraph(**SMALL).fit(X, species, lambda *step: trained.append(step))
-    model.embed(X, species, lambda *step: embedded.append(step))
-    assert [done for done, _, _ in trained] == [0, 10, 20]
-    assert trained[-1][1] == 20
+    model.assign(X, species, lambda *step: embedded.append(step))
+    assert [step[:2] for step in trained] == [(0, 2), (1, 2), (2, 2)]
     assert "held-out loss" in trained[-1][2]
-    assert embedded[-1] == (120, 120)
-
-
-def test_fitting_leaves_the_data_alone():
-    X, species, _ = blobs(per_blob=30)
-    before = X.copy(), species.copy()
-    model = MEAGraph(**SMALL).fit(X, species)
-    model.embed(X, species)
-    np.testing.assert_array_equal(X, before[0])
-    np.testing.assert_array_equal(species, before[1])
+    assert embedded == [(180, 180)]
 
 
 def test_a_fitted_model_pickles(fitted):
-    X, species, _ = blobs()
-    back = pickle.loads(pickle.dumps(fitted))
-    assert back.embed(X, species).tobytes() == fitted.embed(X, species).tobytes()
+    assert bits(pickle.loads(pickle.dumps(fitted))) == bits(fitted)
 
 
-@pytest.mark.parametrize("device", ["no-such-device", "cuda:99"])
-def test_a_device_that_cannot_be_used_is_wrong_usage(device):
-    X, species, _ = blobs(per_blob=10)
-    with pytest.raises(UsageError, match=f"--device: '{device}' cannot be used"):
-        MEAGraph(**SMALL, device=device).fit(X, species)
+NUMBER = "auto, or a number above 0 and below 1, got "
+FRACTION = "a number from 0 to 1, got "
+WRONG = [
+    ({"mode": "other"}, "--mode: 'other' is unknown; available: inductive, published"),
+    ({"kernels": 0}, "--kernels: at least 1, got 0"),
+    ({"epochs": -1}, "--epochs: at least 0, got -1"),
+    ({"neighbours": 0}, "--neighbours: at least 1, got 0"),
+    ({"anchors": 0}, "--anchors: at least 1, got 0"),
+    ({"channels": ()}, "--channels: sizes of two or more, got ()"),
+    ({"channels": (8, 1)}, "--channels: sizes of two or more, got (8, 1)"),
+    ({"rate": 0.0}, f"--rate: {NUMBER}0.0"),
+    ({"rate": 1}, f"--rate: {NUMBER}1"),
+    ({"rate": -0.5}, f"--rate: {NUMBER}-0.5"),
+    ({"rate": float("nan")}, f"--rate: {NUMBER}nan"),
+    ({"rate": "often"}, f"--rate: {NUMBER}'often'"),
+    ({"rate": True}, f"--rate: {NUMBER}True"),
+    ({"rate": None}, f"--rate: {NUMBER}None"),
+    ({"training_rate": 1.5}, f"--training-rate: {FRACTION}1.5"),
+    ({"training_rate": "auto"}, f"--training-rate: {FRACTION}'auto'"),
+    ({"mode": "published"}, "--rate: the published mode has no automatic rate: give one, 0 to 1"),
+    ({"mode": "published", "rate": 1.1}, f"--rate: {FRACTION}1.1"),
+    (
+        {"mode": "published", "rate": 0.5, "training_rate": None},
+        "--training-rate: the published mode pools while training: give a number or random",
+    ),
+    ({"device": "nosuch"}, "--device: 'nosuch' cannot be used ("),
+]
+
+
+@pytest.mark.parametrize(("parameters", "words"), WRONG, ids=[words for _, words in WRONG])
+def test_parameters_out_of_range_are_wrong_usage(parameters, words):
+    with pytest.raises(UsageError, match=f"^{re.escape(words)}") as caught:
+        MEAGraph(**parameters).fit(*blobs(per_blob=5))
+    assert caught.value.exit_status == 2
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"rate": np.float32(0.5)},
+        {"training_rate": None},
+        {"training_rate": 0},
+        {"training_rate": 1},
+        {"mode": "published", "rate": 0},
+        {"mode": "published", "rate": 1, "training_rate": 0.5},
+        {"channels": [2]},
+        {"epochs": 0},
+    ],
+)
+def test_parameters_in_range_are_accepted(parameters):
+    MEAGraph(**parameters).require_parameters()
+
+
+def test_a_training_rate_of_zero_is_not_a_random_one():
+    models = [MEAGraph(**SMALL, training_rate=rate).fit(*blobs()) for rate in (0, "random", None, 0.5)]
+    assert len({bits(model) for model in models}) == 4
+
+
+def rand_index(a, b):
+    """Adjusted Rand index (Hubert and Arabie, J. Classif. 2, 193 (1985))."""
+    table = np.zeros((a.max() + 2, b.max() + 2))
+    np.add.at(table, (a + 1, b + 1), 1)
+
+    def pairs(n):
+        return (n * (n - 1) / 2).sum()
+
+    both, first, second = pairs(table), pairs(table.sum(axis=1)), pairs(table.sum(axis=0))
+    chance = first * second / pairs(np.array([len(a)]))
+    return (both - chance) / ((first + second) / 2 - chance)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "index"),
+    [([0, 0, 1, 1], [1, 1, 0, 0], 1.0), ([0, 0, 1, 1], [0, 1, 0, 1], -0.5), ([0, 0, 1, 2], [0, 0, 1, 1], 4 / 7)],
+)
+def test_the_rand_index_is_right(a, b, index):
+    assert rand_index(np.array(a), np.array(b)) == pytest.approx(index)
+
+
+def displaced(atoms, size, spread, rng):
+    """Thermally displaced supercell."""
+    atoms = atoms * size
+    atoms.positions += rng.normal(0, spread, atoms.positions.shape)
+    return atoms
+
+
+def described(frames):
+    raw = PowerSpectrum(np.unique(np.concatenate([atoms.numbers for atoms in frames]))).compute(frames)
+    return Scaling.fit(raw).transform(raw), np.concatenate([atoms.numbers for atoms in frames])
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(("element", "volume"), [("Cu", 11.76), ("W", 15.78)])
+def test_bcc_and_fcc_are_two_clusters(element, volume, seed):
+    """At one volume per atom, hot."""
+    rng = np.random.default_rng(seed)
+    frames = [
+        displaced(bulk(element, "bcc", a=(2 * volume) ** (1 / 3), cubic=True), (4, 4, 5), 0.1, rng),
+        displaced(bulk(element, "fcc", a=(4 * volume) ** (1 / 3), cubic=True), (3, 3, 4), 0.1, rng),
+    ]
+    X, species = described(frames)
+    cluster = MEAGraph(seed=seed).fit(X, species).clusters(X, species)
+    assert rand_index(cluster, np.repeat([0, 1], [len(atoms) for atoms in frames])) >= 0.98
+    assert (cluster >= 0).mean() > 0.98
+
+
+def test_what_is_of_another_phase_is_new():
+    """Trained on bcc and fcc, then shown a simple cubic crystal."""
+    rng = np.random.default_rng(0)
+    known = [
+        displaced(bulk("W", "bcc", a=3.16, cubic=True), 4, 0.08, rng),
+        displaced(bulk("W", "fcc", a=3.98, cubic=True), 3, 0.08, rng),
+    ]
+    strange = displaced(bulk("W", "sc", a=2.5, cubic=True), 4, 0.08, rng)
+    descriptor = PowerSpectrum([74])
+    raw = descriptor.compute(known)
+    scaling = Scaling.fit(raw)
+    model = MEAGraph().fit(scaling.transform(raw), np.full(len(raw), 74))
+    found = model.assign(scaling.transform(descriptor.compute([strange])), np.full(64, 74))
+    assert (found.cluster == -1).mean() > 0.8
+    assert np.median(found.outlier_score) > 4
+
+
+def test_the_sublattices_of_an_ordered_alloy_are_clusters():
+    """L1_2: the corner has another element; among the faces there is one site only."""
+    rng = np.random.default_rng(0)
+    cell = bulk("Cu", "fcc", a=3.75, cubic=True)
+    cell.symbols[0] = "Au"
+    frames = [displaced(cell, 4, 0.06, rng)]
+    X, species = described(frames)
+    cluster = MEAGraph().fit(X, species).clusters(X, species)
+    assert rand_index(cluster, (species == 79).astype(int)) >= 0.98
+
+
+def test_sites_of_one_element_in_an_ordered_alloy_are_clusters():
+    """Fe3Al-like D0_3 of Cu and W: W has one site, Cu has two, with four and with no W around it among the nearest."""
+    rng = np.random.default_rng(0)
+    cell = bulk("Cu", "bcc", a=3.0, cubic=True) * 2
+    corner = np.round(cell.positions / 3.0 * 2).astype(int)
+    kind = np.where(corner[:, 0] % 2 == 0, 0, 1)  # corners and centres
+    sites = (corner // 2).sum(axis=1) % 2
+    alloyed = (kind == 1) & (sites == 0)
+    cell.numbers[alloyed] = 74
+    truth = np.where(alloyed, 2, kind)
+    X, species = described([displaced(cell, 3, 0.05, rng)])
+    cluster = MEAGraph().fit(X, species).clusters(X, species)
+    assert rand_index(cluster, np.tile(truth, 27)) >= 0.98
