@@ -20,7 +20,13 @@ if TYPE_CHECKING:
     from mlff_curate.data.checkpoints import Checkpoint
 
 KIND = "meagraph"
-_NOISE: dict[str, tuple[int | str, ...]] = {"mean": ("D",), "axes": ("D", "d"), "ratio": ("d",), "noise": ("D", "D")}
+_NOISE: dict[str, tuple[int | str, ...]] = {
+    "mean": ("D",),
+    "axes": ("D", "d"),
+    "rest": ("D", "rest"),
+    "ratio": ("d",),
+    "noise": ("D", "D"),
+}
 
 
 def require_savable(mode: str) -> None:
@@ -65,6 +71,7 @@ def pack(model: MEAGraph) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         "link": float(fitted.link),
         "reach": float(fitted.reach),
         "ordinary": float(fitted.ordinary),
+        "residual": float(fitted.residual),
         "training": asdict(model.training_),
     }
     return arrays, settings
@@ -114,9 +121,10 @@ def unpack(checkpoint: Checkpoint, device: str = "cpu") -> MEAGraph:
     arrays = checkpoint.arrays
     if (arrays["anchor.cluster"] < 0).any():
         checkpoint.fail("the array anchor.cluster holds negative numbers")
-    ordinary = checkpoint.setting("ordinary", float)
-    if ordinary <= 0:
-        checkpoint.fail(f"the setting ordinary is {ordinary}")
+    ordinary, residual = checkpoint.setting("ordinary", float), checkpoint.setting("residual", float)
+    for name, value in (("ordinary", ordinary), ("residual", residual)):
+        if value <= 0:
+            checkpoint.fail(f"the setting {name} is {value}")
     model.fitted_ = Inductive(
         noise=NoiseUnits(**{name: arrays[f"noise.{name}"] for name in _noise_shapes()}),
         network=network.to(where),
@@ -127,6 +135,7 @@ def unpack(checkpoint: Checkpoint, device: str = "cpu") -> MEAGraph:
         link=checkpoint.setting("link", float),
         reach=checkpoint.setting("reach", float),
         ordinary=ordinary,
+        residual=residual,
     )
     model.training_ = TrainingRecord(
         epochs=checkpoint.setting("training.epochs", int),

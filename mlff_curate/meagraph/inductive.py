@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     Progress = Callable[[int, int, str], None]
 
 _BATCH = 2048
+_STRANGE = 2.0
+"""Environments so many times as far off as 99 % of the data are new."""
+_LEAST_PLAIN = 256
 _CANDIDATES = 20_000
 _HELD_OUT = 1024
 _LEARNT_PER_ANCHOR = 2
@@ -51,6 +54,8 @@ class Inductive:
         Distance in noise units, before any averaging, beyond which no anchor is near: the environment is new.
     ordinary
         Median distance of an anchor from its k-th nearest, the unit of the outlier score.
+    residual
+        What 99 % of the data stay below along the axes that were not kept, noise units; twice that is new.
     """
 
     noise: NoiseUnits
@@ -62,6 +67,7 @@ class Inductive:
     link: float
     reach: float
     ordinary: float
+    residual: float
 
     def assign(
         self, X: np.ndarray, species: np.ndarray, progress: Callable[[int, int], None] | None = None
@@ -85,9 +91,11 @@ class Inductive:
                 before = nearest_anchors(x, z, states[0], self.anchor_species, self.neighbours)
                 embedding[part] = self._embed(x, z, before)
                 after = nearest_anchors(embedding[part], z, states[-1], self.anchor_species, 1)
-                known = (after.distance[:, 0] <= self.link) & (before.distance[:, 0] <= self.reach)
+                strange = self.noise.residual(X[part]) / self.residual
+                near = (after.distance[:, 0] <= self.link) & (before.distance[:, 0] <= self.reach)
+                known = near & (strange <= _STRANGE)
                 cluster[part] = np.where(known, self.anchor_cluster[after.index[:, 0]], -1)
-                score[part] = _farthest(before.distance) / self.ordinary
+                score[part] = np.maximum(_farthest(before.distance) / self.ordinary, strange)
                 if progress is not None:
                     progress(min(first + _BATCH, len(X)), len(X))
         return Assignment(embedding, cluster, score)
@@ -124,8 +132,8 @@ def fit_inductive(
     ``training_rate`` None is drawn at random.
     """
     rng = np.random.default_rng([seed, 0])
-    plain = np.sort(rng.permutation(len(X))[: _NOISE_PER_ANCHOR * anchors])
-    plain = plain[distinct_rows(X[plain])]
+    plain = np.sort(rng.permutation(len(X))[: max(_NOISE_PER_ANCHOR * anchors, _LEAST_PLAIN)])
+    plain = np.concatenate([_distinct(X, plain[species[plain] == z]) for z in np.unique(species[plain])])
     noise = NoiseUnits.fit(X[plain], species[plain], neighbours)
     chosen, others = _choose(X, species, noise, anchors, rng)
     noise = noise.spread_over(X[chosen])
@@ -171,6 +179,7 @@ def fit_inductive(
         link=link,
         reach=_reach(among, link),
         ordinary=_ordinary(among[: len(chosen)]),
+        residual=float(np.quantile(noise.residual(X[rows[learnt]]), 0.99)) or 1.0,
     )
     return model, record
 
@@ -188,11 +197,16 @@ def _choose(
     for z in elements:
         rows = np.flatnonzero(species == z)
         rows = rows[importance_sample(noise.transform(X[rows]), _CANDIDATES, rng)[0]]
-        rows = rows[distinct_rows(X[rows])]
+        rows = _distinct(X, rows)
         picked = importance_sample(noise.transform(X[rows]), room, rng)[0]
         chosen.append(rows[picked])
         others.append(rng.permutation(np.delete(rows, picked))[: _LEARNT_PER_ANCHOR * room])
     return np.concatenate(chosen), rng.permutation(np.concatenate(others))
+
+
+def _distinct(X: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    out: np.ndarray = rows[distinct_rows(X[rows])]
+    return out
 
 
 def _farthest(distance: np.ndarray) -> np.ndarray:
@@ -211,4 +225,4 @@ def _reach(distance: np.ndarray, link: float) -> float:
     """Return twice what nearly all the data need to reach an anchor other than themselves, and the link at least."""
     other = np.where(distance[:, 0] > 0, distance[:, 0], distance[:, 1] if distance.shape[1] > 1 else 0.0)
     other = other[np.isfinite(other)]
-    return max(link, 2.0 * float(np.quantile(other, 0.99)) if len(other) else 0.0)
+    return max(link, _STRANGE * float(np.quantile(other, 0.99)) if len(other) else 0.0)

@@ -149,9 +149,14 @@ class MEAGraph:
         ------
         UsageError
             A parameter out of range.
+        ValueError
+            Shapes that do not fit, no environment, or numbers that are not finite.
         """
         self.require_parameters()
         X, species = _matched(X, species)
+        if len(X) == 0:
+            message = "there is no environment to learn from"
+            raise ValueError(message)
         channels = _CHANNELS[self.mode] if self.channels is None else self.channels
         epochs = _EPOCHS[self.mode] if self.epochs is None else self.epochs
         training_rate = None if self.training_rate in (RANDOM, None) else float(self.training_rate or 0.0)
@@ -201,9 +206,12 @@ class MEAGraph:
         Raises
         ------
         ValueError
-            A central element was not in the training data.
+            A central element was not in the training data; numbers that are not finite; or the model is not fitted.
         """
         X, species = _matched(X, species)
+        if not hasattr(self, "fitted_"):
+            message = "this MEAGraph is not fitted yet: call fit first"
+            raise ValueError(message)
         return self.fitted_.assign(X, species, progress)
 
     def embed(self, X: np.ndarray, species: np.ndarray | None = None) -> np.ndarray:
@@ -254,7 +262,11 @@ def _require_fraction(value: object, key: str, *, zero: bool) -> None:
 def _matched(X: np.ndarray, species: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     X = np.asarray(X)
     species = np.zeros(len(X), np.int64) if species is None else np.asarray(species)
-    if X.ndim != 2 or len(species) != len(X):
+    if X.ndim != 2 or X.shape[1] == 0 or species.shape != (len(X),):
         message = f"X of shape (N, D) and species of shape (N,) are wanted, got {X.shape} and {species.shape}"
+        raise ValueError(message)
+    finite = np.isfinite(X).all(axis=1)
+    if not finite.all():
+        message = f"X has numbers that are not finite, the first in row {int(finite.argmin())}"
         raise ValueError(message)
     return X, species

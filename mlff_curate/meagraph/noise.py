@@ -36,6 +36,8 @@ class NoiseUnits:
         (D,) of the environments.
     axes
         (D, d) in descending order of their ratio.
+    rest
+        (D, D - d), the axes that were not kept, in noise units too.
     ratio
         (d,) variance over noise.
     noise
@@ -44,6 +46,7 @@ class NoiseUnits:
 
     mean: np.ndarray
     axes: np.ndarray
+    rest: np.ndarray
     ratio: np.ndarray
     noise: np.ndarray
 
@@ -51,7 +54,8 @@ class NoiseUnits:
     def fit(cls, X: np.ndarray, species: np.ndarray, neighbours: int) -> NoiseUnits:
         """Measure the noise of descriptors (N, D) with central elements (N,) over so many nearest neighbours."""
         X = np.asarray(X, dtype=np.float64)
-        units = cls(X.mean(axis=0), np.eye(X.shape[1]), np.ones(X.shape[1]), np.eye(X.shape[1]))
+        size = X.shape[1]
+        units = cls(X.mean(axis=0), np.eye(size), np.zeros((size, 0)), np.ones(size), np.eye(size))
         for _ in range(_ROUNDS):
             away = _differences(X - units.mean, units.transform(X), species, neighbours)
             units = cls._solve(X, _covariance(away))
@@ -76,14 +80,23 @@ class NoiseUnits:
         ratio, axes = eigh(covariance, noise + floor)
         ratio, axes = ratio[::-1], axes[:, ::-1]
         count = int(np.clip((ratio >= _LEAST).sum(), min(2, X.shape[1]), _MOST))
-        ratio, axes = ratio[:count], axes[:, :count]
         # An axis has no sign of its own: fix it, so that equal data give equal bytes on any LAPACK.
-        axes = axes * np.where(axes[np.abs(axes).argmax(axis=0), np.arange(count)] < 0, -1.0, 1.0)
-        return cls(mean, np.ascontiguousarray(axes), ratio, noise)
+        axes = axes * np.where(axes[np.abs(axes).argmax(axis=0), np.arange(len(ratio))] < 0, -1.0, 1.0)
+        kept, rest = np.ascontiguousarray(axes[:, :count]), np.ascontiguousarray(axes[:, count:])
+        return cls(mean, kept, rest, ratio[:count], noise)
 
     def transform(self, X: np.ndarray) -> np.ndarray:
         """Return (N, d) float32 descriptors in noise units."""
         out: np.ndarray = ((np.asarray(X, dtype=np.float64) - self.mean) @ self.axes).astype(np.float32)
+        return out
+
+    def residual(self, X: np.ndarray) -> np.ndarray:
+        """Return how far environments (N, D) are from the mean along the axes that were not kept, (N,) float32.
+
+        Along these the training data hardly differ by more than noise: who does is a stranger to them.
+        """
+        off = (np.asarray(X, dtype=np.float64) - self.mean) @ self.rest
+        out: np.ndarray = np.sqrt(np.einsum("nd,nd->n", off, off)).astype(np.float32)
         return out
 
 

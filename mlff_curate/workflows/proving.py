@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ from mlff_curate.data.reading import read_frames
 from mlff_curate.errors import CurateError, DataError
 from mlff_curate.linear.proof import Proof, prove
 from mlff_curate.pruning.copies import near_copies
+from mlff_curate.pruning.problem import species_columns
 from mlff_curate.pruning.selectors import SELECTORS
 
 if TYPE_CHECKING:
@@ -50,6 +52,8 @@ def prove_pruning(
         No LAMMPS.
     """
     frames, labels, place = _labelled(inputs, result, options)
+    # copies are told apart by the descriptor: the embedding takes out what is different between them
+    described = species_columns(result.environments.X, result.environments.species)
     fraction = result.count("kept") / len(result.decisions)
     if fraction == 0:
         raise DataError("no frame is kept, so there is nothing to prove", key="--prove")
@@ -70,7 +74,7 @@ def prove_pruning(
         result.pool.group[place],
         choose,
         fraction,
-        near_copies(result.pool)[place],
+        near_copies(replace(result.pool, X=described))[place],
         seed=options.seed,
         progress=told,
     )

@@ -250,9 +250,9 @@ def prune(
         cluster[isolated[np.repeat(np.arange(len(records)), np.diff(environments.first))]] = -1
         cluster = _by_size(cluster)
     with clock("select"):
-        vectors = species_columns(embedded if o.embedding == "meagraph" else environments.X, environments.species)
+        described = species_columns(environments.X, environments.species)
         pool = Pool(
-            X=vectors,
+            X=species_columns(embedded, environments.species) if o.embedding == "meagraph" else described,
             first=environments.first,
             group=group,
             cluster=cluster,
@@ -261,7 +261,7 @@ def prune(
             eligible=~curated & ~excluded & ~mandatory,
         )
         if curated.any():
-            copies = near_copies(pool)
+            copies = near_copies(replace(pool, X=described))  # the embedding takes out what tells copies from kin
             pool = replace(pool, eligible=pool.eligible & ~np.isin(copies, copies[curated]))
             count = budget.frames(collection.new, int(mandatory.sum()), int((mandatory | pool.eligible).sum()))
         selection = SELECTORS[o.selector](

@@ -44,7 +44,7 @@ def test_all_that_a_fitted_model_holds_is_stored():
     """A field added to the model must be added to the file."""
     assert {field.name for field in fields(Inductive)} == {
         *("noise", "network", "stages", "anchor_species", "anchor_cluster"),
-        *("neighbours", "link", "reach", "ordinary"),
+        *("neighbours", "link", "reach", "ordinary", "residual"),
     }
 
 
