@@ -693,7 +693,7 @@ def test_every_selector_keeps_the_budget(prune, trajectory, rows, selector, embe
     ("options", "message"),
     [
         (["--selector", "nosuch"], "--selector: 'nosuch' is unknown; available: coverage, random, stratified, fps"),
-        (["--embedding", "nosuch"], "--embedding: 'nosuch' is unknown; available: descriptor, meagraph"),
+        (["--embedding", "nosuch"], "--embedding: 'nosuch' is unknown; available: meagraph, descriptor"),
         (["--descriptor", "nosuch"], "--descriptor: 'nosuch' is unknown; available: power-spectrum, bispectrum"),
         (["--workers", "0"], "--workers: must be at least 1, got 0"),
         (["--device", "nosuch"], "--device: 'nosuch' cannot be used"),
