@@ -20,12 +20,16 @@ def test_the_first_bash_block_holds_two_commands_and_ci_runs_the_second_word_for
     assert lines[1] in (root / ".ci" / "run").read_text().splitlines()
 
 
-@pytest.mark.parametrize("number", range(1))
+SAID = ["20 frames kept in", "(120, 32) {"]
+"""What each Python block prints."""
+
+
+@pytest.mark.parametrize("number", range(len(SAID)))
 def test_python_blocks_run(root, number):
     code = blocks(root, "python")[number]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "20 frames kept in" in done.stdout
+    assert SAID[number] in done.stdout
 
 
 def test_every_linked_file_exists(root):
@@ -35,4 +39,4 @@ def test_every_linked_file_exists(root):
 
 
 def test_every_python_block_is_tested(root):
-    assert len(blocks(root, "python")) == 1
+    assert len(blocks(root, "python")) == len(SAID)

@@ -322,7 +322,7 @@ def _notes(collection: Collection, model: MEAGraph, cluster: np.ndarray, isolate
         notes.append(f"{counted(int(isolated.sum()), 'isolated atom')}: in no cluster")
     strange = int((cluster[~isolated] < 0).sum())
     if strange:
-        notes.append(f"{counted(strange, 'environment')} unlike all that the model was trained on: in no cluster")
+        notes.append(f"{counted(strange, 'environment')} farther off than almost all it was trained on: in no cluster")
     if model.mode == "published":
         notes.append("published mode: an environment's embedding depends on the others in this run")
     return tuple(notes)
