@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     Progress = Callable[[str, int, int | None, str], None]
 
 EMBEDDINGS = ("meagraph", "descriptor")
-SHORT: dict[str, Any] = {"epochs": 4}
-"""MEAGraph inside prune is trained for a few seconds; what is learned later hardly shows in what is kept."""
+SHORT: dict[str, Any] = {"epochs": 2, "neighbours": 20}
+"""MEAGraph inside prune is trained for a few seconds; what more would bring does not show in what is kept."""
 SPECK = 10
 """Fewer environments than this, or than 1 % of a small set, count as outliers: a melt leaves many such specks, and a
 frame for each would use up the budget (docs/benchmarks.md)."""
