@@ -15,6 +15,8 @@ def require_device(name: str) -> None:
     """
     if name == "cpu":
         return
+    if name.partition(":")[0] != "cuda":
+        raise UsageError(f"{name!r} is not supported; available: cpu, cuda, cuda:0 ...", key="--device")
     import torch
 
     try:

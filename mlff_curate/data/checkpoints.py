@@ -7,6 +7,7 @@ JSON, the numbers. What the arrays mean stands in the header under one key, ``ml
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import math
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ FORMAT = 1
 _KEY = "mlff_curate"
 _MOST_HEADER = 16 * 2**20
 """Bytes. A header of ours has some ten thousand; a length beyond this is no length, and is not read into memory."""
+_MOST_WHOLE = 2**63
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8")}
 _STRANGERS = (
     (b"PK\x03\x04", "a zip archive, as torch.save writes: such a file can run code and is never opened"),
@@ -167,12 +169,21 @@ def checkpoint_bytes(kind: str, arrays: Mapping[str, np.ndarray], settings: Mapp
             raise DataError(f"{name} is not finite: training diverged, the model cannot be saved")
     about = {"kind": kind, "format": FORMAT, "program": __version__, "settings": settings}
     try:
-        text = json.dumps(about, sort_keys=True, allow_nan=False)
+        text = json.dumps({**about, "sha256": _digest(arrays, settings)}, sort_keys=True, allow_nan=False)
     except ValueError:
         raise DataError("a setting is not finite: training diverged, the model cannot be saved") from None
     # One key: safetensors writes several in an order that changes from run to run.
     out: bytes = save({name: _little(array) for name, array in sorted(arrays.items())}, metadata={_KEY: text})
     return out
+
+
+def _digest(arrays: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> str:
+    """Return the sha256 of all that a model is: a flipped bit in a weight would else embed without a word."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, allow_nan=False).encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"\n{name} {array.dtype.name} {array.shape}\n".encode())
+        digest.update(_little(array).tobytes())
+    return digest.hexdigest()
 
 
 def _little(array: np.ndarray) -> np.ndarray:
@@ -205,7 +216,8 @@ def read_checkpoint(path: str | Path, kind: str) -> Checkpoint:
         about = _about(header, kind, name)
         ends = [_end(entry) for key, entry in header.items() if key != "__metadata__"]
         size = len(head) + max([0, *ends])
-        body = stream.read(size - len(head) + 1)
+        # never more than there is: a damaged header may ask for any amount of memory
+        body = stream.read(min(size, Path(path).stat().st_size) - len(head) + 1)
     if len(head) + len(body) != size:
         cut = len(head) + len(body) < size
         raise DataError(
@@ -225,6 +237,8 @@ def read_checkpoint(path: str | Path, kind: str) -> Checkpoint:
         if not np.isfinite(array).all():
             raise DataError(f"the model file is damaged: the array {key[:80]} is not finite", file=name)
         arrays[key] = array
+    if about.get("sha256") != _digest(arrays, about["settings"]):
+        raise DataError("the model file is damaged: its contents do not match its checksum", file=name)
     return Checkpoint(name, arrays, about["settings"])
 
 
@@ -292,6 +306,8 @@ def _require_finite(value: object, name: str) -> None:
             _require_finite(item, name)
     elif isinstance(value, float) and not math.isfinite(value):
         raise DataError("the model file is damaged: a setting is not finite", file=name)
+    elif isinstance(value, int) and abs(value) >= _MOST_WHOLE:
+        raise DataError("the model file is damaged: a setting is a number of no sensible size", file=name)
 
 
 def _end(entry: object) -> int:

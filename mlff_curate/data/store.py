@@ -27,7 +27,7 @@ _COLUMNS = {
     "species": ("atomic number of the central atom", ""),
     "descriptor": ("scaled descriptor", "1"),
     "embedding": ("MEAGraph embedding", "1"),
-    "cluster": ("cluster; -1: new to the model, or an isolated atom", ""),
+    "cluster": ("cluster; -1: far from all that the model was trained on, or an isolated atom", ""),
     "outlier_score": ("how far the environment is from its neighbours: 1 is ordinary, larger is rarer", "1"),
 }
 _FRAMES = {

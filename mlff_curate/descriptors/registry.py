@@ -16,6 +16,8 @@ _SETTINGS = {"power-spectrum": ("n_max", "l_max"), "bispectrum": ("twojmax",)}
 DESCRIPTORS = tuple(_SETTINGS)
 _RANGE = {"n_max": (1, 64), "l_max": (0, 11), "twojmax": (0, 14)}
 """Of these settings: e3nn has spherical harmonics up to 11."""
+_LARGEST_CUTOFF = 50.0
+"""Angstrom; far beyond any descriptor, and small enough that no damaged file makes a neighbour list without end."""
 _HEAVIEST = 118
 
 
@@ -69,7 +71,7 @@ def restore_descriptor(settings: Mapping[str, Any]) -> Descriptor:
         _refuse("name", name)
     if not _whole(species, 0, _HEAVIEST) or species != sorted(set(species)):
         _refuse("species", species)
-    if type(cutoff) not in (int, float) or not 0 < cutoff < float("inf"):
+    if type(cutoff) not in (int, float) or not 0 < cutoff <= _LARGEST_CUTOFF:
         _refuse("cutoff", cutoff)
     for key in others:
         if not _whole([settings[key]], *_RANGE[key]):

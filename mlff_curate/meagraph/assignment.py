@@ -18,7 +18,7 @@ class Assignment:
     embedding
         (N, C) float32.
     cluster
-        (N,) int64; -1: new to the model.
+        (N,) int64; -1: far from all that the model was trained on.
     outlier_score
         (N,) float32: 1 is ordinary, larger is rarer.
     """

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mlff_curate.data.checkpoints import Checkpoint
 
 KIND = "meagraph"
+_MOST_NEIGHBOURS = 65_536
 _NOISE: dict[str, tuple[int | str, ...]] = {
     "mean": ("D",),
     "axes": ("D", "d"),
@@ -122,27 +123,35 @@ def unpack(checkpoint: Checkpoint, device: str = "cpu") -> MEAGraph:
     if (arrays["anchor.cluster"] < 0).any():
         checkpoint.fail("the array anchor.cluster holds negative numbers")
     ordinary, residual = checkpoint.setting("ordinary", float), checkpoint.setting("residual", float)
-    for name, value in (("ordinary", ordinary), ("residual", residual)):
+    link, reach = checkpoint.setting("link", float), checkpoint.setting("reach", float)
+    for name, value in (("ordinary", ordinary), ("residual", residual), ("link", link), ("reach", reach)):
         if value <= 0:
             checkpoint.fail(f"the setting {name} is {value}")
+    neighbours = _whole(checkpoint, checkpoint.setting("neighbours", int), "neighbours")
+    if neighbours != model.neighbours or neighbours > _MOST_NEIGHBOURS:
+        checkpoint.fail(f"the setting neighbours is {neighbours}")
     model.fitted_ = Inductive(
         noise=NoiseUnits(**{name: arrays[f"noise.{name}"] for name in _noise_shapes()}),
         network=network.to(where),
         stages=tuple(_tensor(arrays[f"stage.{i}"]).to(where) for i in range(len(channels))),
         anchor_species=arrays["anchor.species"],
         anchor_cluster=arrays["anchor.cluster"],
-        neighbours=_whole(checkpoint, checkpoint.setting("neighbours", int), "neighbours"),
-        link=checkpoint.setting("link", float),
-        reach=checkpoint.setting("reach", float),
+        neighbours=neighbours,
+        link=link,
+        reach=reach,
         ordinary=ordinary,
         residual=residual,
     )
-    model.training_ = TrainingRecord(
+    record = TrainingRecord(
         epochs=checkpoint.setting("training.epochs", int),
         train_loss=_losses(checkpoint, "training.train_loss"),
         held_out_loss=_losses(checkpoint, "training.held_out_loss"),
         best=checkpoint.setting("training.best", float),
     )
+    if len(record.train_loss) != record.epochs or len(record.held_out_loss) != record.epochs + 1:
+        checkpoint.fail("the setting training holds other than one loss per epoch")
+    model.training_ = record
+    model.size_ = len(arrays["noise.mean"])
     return model
 
 

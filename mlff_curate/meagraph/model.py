@@ -65,6 +65,8 @@ class MEAGraph:
     ----------
     fitted_
         The fitted model of the mode: :class:`Inductive` or :class:`Published`.
+    size_
+        D, the numbers per environment that it was fitted to.
     training_
         Losses, see :class:`TrainingRecord`.
 
@@ -157,6 +159,7 @@ class MEAGraph:
         if len(X) == 0:
             message = "there is no environment to learn from"
             raise ValueError(message)
+        self.size_ = X.shape[1]
         channels = _CHANNELS[self.mode] if self.channels is None else self.channels
         epochs = _EPOCHS[self.mode] if self.epochs is None else self.epochs
         training_rate = None if self.training_rate in (RANDOM, None) else float(self.training_rate or 0.0)
@@ -212,6 +215,9 @@ class MEAGraph:
         if not hasattr(self, "fitted_"):
             message = "this MEAGraph is not fitted yet: call fit first"
             raise ValueError(message)
+        if X.shape[1] != self.size_:
+            message = f"the model was fitted to {self.size_} numbers per environment, got {X.shape[1]}"
+            raise ValueError(message)
         return self.fitted_.assign(X, species, progress)
 
     def embed(self, X: np.ndarray, species: np.ndarray | None = None) -> np.ndarray:
@@ -232,10 +238,9 @@ class MEAGraph:
         """
         if self.mode not in MODES:
             raise UsageError(f"{self.mode!r} is unknown; available: {', '.join(MODES)}", key="--mode")
-        for name, least in (("kernels", 1), ("epochs", 0), ("neighbours", 1), ("anchors", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise UsageError(f"at least {least}, got {value}", key=f"--{name}")
+        for name, least in (("kernels", 1), ("epochs", 0), ("neighbours", 1), ("anchors", 1), ("seed", 0)):
+            if (name, getattr(self, name)) != ("epochs", None):
+                _require_whole(getattr(self, name), f"--{name}", least)
         if self.channels is not None and (not self.channels or min(self.channels) < 2):
             raise UsageError(f"sizes of two or more, got {self.channels}", key="--channels")
         if self.rate == AUTO:
@@ -248,6 +253,13 @@ class MEAGraph:
         if self.training_rate is None and self.mode == "published":
             raise UsageError("the published mode pools while training: give a number or random", key="--training-rate")
         require_device(self.device)
+
+
+def _require_whole(value: object, key: str, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise UsageError(f"a whole number is wanted, got {value!r}", key=key)
+    if value < least:
+        raise UsageError(f"at least {least}, got {value}", key=key)
 
 
 def _require_fraction(value: object, key: str, *, zero: bool) -> None:
@@ -265,7 +277,8 @@ def _matched(X: np.ndarray, species: np.ndarray | None) -> tuple[np.ndarray, np.
     if X.ndim != 2 or X.shape[1] == 0 or species.shape != (len(X),):
         message = f"X of shape (N, D) and species of shape (N,) are wanted, got {X.shape} and {species.shape}"
         raise ValueError(message)
-    finite = np.isfinite(X).all(axis=1)
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(X.astype(np.float32, copy=False)).all(axis=1)
     if not finite.all():
         message = f"X has numbers that are not finite, the first in row {int(finite.argmin())}"
         raise ValueError(message)

@@ -310,6 +310,9 @@ class Published:
             descriptor over its median.
         """
         weight = next(self.network.parameters())
+        if len(X) == 0:
+            width = cast("PublishedLayer", self.network.encoder[-1]).mix.shape[0]
+            return Assignment(np.zeros((0, width), np.float32), np.zeros(0, np.int64), np.zeros(0, np.float32))
         with one_thread(), torch.no_grad():
             x = torch.as_tensor(np.ascontiguousarray(X)).to(weight)
             rates = [self.rate] * len(self.network.encoder)

@@ -112,3 +112,17 @@ def _sample(counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     order = rng.permutation(len(counts))
     enough = int(np.searchsorted(np.cumsum(counts[order]), _ENVIRONMENTS_TO_SCALE)) + 1
     return np.sort(order[:enough])
+
+
+def learnable(species: np.ndarray, isolated: np.ndarray) -> np.ndarray:
+    """Return the rows to train on, ascending: all but isolated atoms, unless an element has no other environment.
+
+    A free atom is unlike everything else, and is kept for its energy: it would stretch what counts as near.
+
+    Parameters
+    ----------
+    species, isolated
+        (N,) central elements, and (N,) bool.
+    """
+    rows: np.ndarray = np.flatnonzero(~isolated | ~np.isin(species, species[~isolated]))
+    return rows

@@ -19,7 +19,7 @@ from mlff_curate.meagraph.model import MEAGraph
 from mlff_curate.parallel import require_workers
 from mlff_curate.wording import counted
 from mlff_curate.workflows.collect import Collection, FrameRecord, collect
-from mlff_curate.workflows.describe import Environments, describe
+from mlff_curate.workflows.describe import Environments, describe, learnable
 from mlff_curate.workflows.embedder import Embedder
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ class EmbedResult:
     embedding
         (N, C) float32, lengths in units of the thermal noise.
     cluster
-        (N,) int64, numbered by size in the training data; -1: new to the model, or an isolated atom.
+        (N,) int64, numbered by size in the training data; -1: far from all that the model was trained on, or an
+        isolated atom.
     outlier_score
         (N,) float32; 1 is ordinary.
     embedder
@@ -206,18 +207,19 @@ def embed(
         progress=lambda done, total: tell("describe", done, total, "environments"),
     )
     lap("describe")
+    isolated = np.repeat([r.isolated for r in collection.records], np.diff(described.first))
     model = untrained if stored is None else stored.model
     if stored is None:
+        rows = learnable(described.species, isolated)
         model.fit(
-            described.X,
-            described.species,
+            described.X[rows],
+            described.species[rows],
             lambda done, total, words: tell("train MEAGraph", done, total, words),
         )
         lap("train")
     assigned = model.assign(
         described.X, described.species, lambda done, total: tell("embed", done, total, "environments")
     )
-    isolated = np.repeat([r.isolated for r in collection.records], np.diff(described.first))
     if stored is None:
         embedder, cluster = _numbered(
             Embedder(descriptor, described.scaling, model, np.zeros(0, np.int64)), assigned.cluster, isolated
@@ -234,7 +236,7 @@ def embed(
         embedder=embedder,
         trained=o.model is None,
         group_key=collection.group_key,
-        notes=_notes(collection, model, cluster, isolated),
+        notes=_notes(collection, model, cluster, isolated, trained=stored is None),
         seconds=seconds,
     )
 
@@ -316,13 +318,21 @@ def _numbered(embedder: Embedder, cluster: np.ndarray, isolated: np.ndarray) -> 
     return replace(embedder, cluster_size=sizes[order]), numbered
 
 
-def _notes(collection: Collection, model: MEAGraph, cluster: np.ndarray, isolated: np.ndarray) -> tuple[str, ...]:
+def _notes(
+    collection: Collection, model: MEAGraph, cluster: np.ndarray, isolated: np.ndarray, *, trained: bool
+) -> tuple[str, ...]:
     notes = list(collection.notes)
     if isolated.any():
         notes.append(f"{counted(int(isolated.sum()), 'isolated atom')}: in no cluster")
     strange = int((cluster[~isolated] < 0).sum())
     if strange:
-        notes.append(f"{counted(strange, 'environment')} farther off than almost all it was trained on: in no cluster")
+        than = "almost all others" if trained else "almost all that the model was trained on"
+        notes.append(f"{counted(strange, 'environment')} farther off than {than}: in no cluster")
+    if trained and len(cluster) <= model.neighbours:
+        notes.append(
+            f"{counted(len(cluster), 'environment')} are too few to tell noise from difference: "
+            "clusters and outlier scores mean little"
+        )
     if model.mode == "published":
         notes.append("published mode: an environment's embedding depends on the others in this run")
     return tuple(notes)

@@ -87,7 +87,8 @@ class EmbedDone:
             ),
             (
                 f"{counted(result.clusters, 'cluster')}, {counted(result.outliers, 'outlier')} "
-                f"({result.alone} alone in a cluster, {result.new} in none)"
+                f"({result.alone} alone in a cluster{'' if result.trained else ' of the training data'}, "
+                f"{result.new} in none)"
             ),
         ]
         for number, size, groups in result.largest(_CLUSTERS_SHOWN, _GROUPS_SHOWN):

@@ -21,7 +21,7 @@ from mlff_curate.pruning.problem import Pool, Selection, species_columns
 from mlff_curate.pruning.selectors import SELECTORS
 from mlff_curate.wording import counted
 from mlff_curate.workflows.collect import Collection, FrameRecord, collect
-from mlff_curate.workflows.describe import Environments, describe
+from mlff_curate.workflows.describe import Environments, describe, learnable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -240,14 +240,18 @@ def prune(
             progress=lambda done, total: tell("describe", done, total, "environments"),
         )
     with clock("embed"):
+        free = isolated[np.repeat(np.arange(len(records)), np.diff(environments.first))]
+        rows = learnable(environments.species, free)
         model = MEAGraph(**{**SHORT, **o.meagraph}, seed=o.seed, device=o.device).fit(
-            environments.X, environments.species, lambda done, total, words: tell("train MEAGraph", done, total, words)
+            environments.X[rows],
+            environments.species[rows],
+            lambda done, total, words: tell("train MEAGraph", done, total, words),
         )
         assigned = model.assign(
             environments.X, environments.species, lambda done, total: tell("embed", done, total, "environments")
         )
         embedded, cluster = assigned.embedding, assigned.cluster
-        cluster[isolated[np.repeat(np.arange(len(records)), np.diff(environments.first))]] = -1
+        cluster[free] = -1
         cluster = _by_size(cluster)
     with clock("select"):
         described = species_columns(environments.X, environments.species)

@@ -260,7 +260,7 @@ def test_what_a_stored_model_has_cannot_be_given_again(embed, trajectory, here, 
         (["--mode", "published", "--rate", 0.5, "--save-model", "m"], "--save-model: a model of the published mode"),
         (["--model", "m", "--save-model", "n"], "--save-model: nothing is trained with --model"),
         (["--type-map", "Qq"], "--type-map: 'Qq' is no chemical symbol"),
-        (["--device", "nosuch"], "--device: 'nosuch' cannot be used"),
+        (["--device", "nosuch"], "--device: 'nosuch' is not supported; available: cpu, cuda"),
     ],
 )
 def test_option_that_no_data_could_make_right_is_wrong_usage(embed, trajectory, here, options, message):

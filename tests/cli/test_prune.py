@@ -696,7 +696,7 @@ def test_every_selector_keeps_the_budget(prune, trajectory, rows, selector, embe
         (["--embedding", "nosuch"], "--embedding: 'nosuch' is unknown; available: meagraph, descriptor"),
         (["--descriptor", "nosuch"], "--descriptor: 'nosuch' is unknown; available: power-spectrum, bispectrum"),
         (["--workers", "0"], "--workers: must be at least 1, got 0"),
-        (["--device", "nosuch"], "--device: 'nosuch' cannot be used"),
+        (["--device", "nosuch"], "--device: 'nosuch' is not supported; available: cpu, cuda"),
         (["--selector", "fps"], "--keep: auto needs --selector coverage: fps cannot tell when it is enough"),
     ],
 )

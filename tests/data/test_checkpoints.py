@@ -219,3 +219,39 @@ def test_settings_are_what_they_are_asked_to_be():
     ):
         with pytest.raises(DataError, match=f"{message}$"):
             fine.setting(name, kind)
+
+
+def test_a_flipped_bit_of_a_weight_is_found(tmp_path):
+    """Finite numbers of the right shape would else embed wrongly without a word."""
+    path = tmp_path / "model"
+    contents = bytearray(checkpoint_bytes("meagraph", {"w": np.arange(16, dtype=np.float32)}, {"link": 6.0}))
+    contents[-3] ^= 1
+    path.write_bytes(contents)
+    with pytest.raises(DataError, match=r"damaged: its contents do not match its checksum$"):
+        read_checkpoint(path, "meagraph")
+
+
+def test_an_edited_setting_is_found(tmp_path):
+    path = tmp_path / "model"
+    contents = checkpoint_bytes("meagraph", {"w": np.arange(16, dtype=np.float32)}, {"link": 6.0})
+    path.write_bytes(contents.replace(b"6.0", b"9.0"))
+    with pytest.raises(DataError, match=r"damaged: its contents do not match its checksum$"):
+        read_checkpoint(path, "meagraph")
+
+
+def test_a_header_that_asks_for_more_than_there_is_takes_no_memory(tmp_path):
+    path = tmp_path / "model"
+    contents = checkpoint_bytes("meagraph", {"w": np.arange(16, dtype=np.float32)}, {})
+    assert b"[0,64]" in contents
+    head = contents.replace(b"[0,64]", b"[0,%d]" % 2**39)
+    size = int.from_bytes(contents[:8], "little") + len(head) - len(contents)
+    path.write_bytes(size.to_bytes(8, "little") + head[8:])
+    with pytest.raises(DataError, match="the model file is truncated"):
+        read_checkpoint(path, "meagraph")
+
+
+def test_a_number_of_no_sensible_size_is_refused(tmp_path):
+    path = tmp_path / "model"
+    path.write_bytes(checkpoint_bytes("meagraph", {}, {"link": 10**400}))
+    with pytest.raises(DataError, match=r"a setting is a number of no sensible size$"):
+        read_checkpoint(path, "meagraph")

@@ -86,7 +86,7 @@ def without(mapping, *names):
         (lambda a, s: (a, s | {"training": s["training"] | {"train_loss": ["x"]}}), "train_loss is no list of numbers"),
         (lambda a, s: (a, s | {"parameters": s["parameters"] | {"kernels": 3}}), "kernels.2.beta is missing"),
         (lambda a, s: (a, s | {"parameters": s["parameters"] | {"kernels": 10**6}}), "does not fit the arrays"),
-        (lambda a, s: (a, s | {"parameters": s["parameters"] | {"kernels": "x"}}), "a parameter is of the wrong type"),
+        (lambda a, s: (a, s | {"parameters": s["parameters"] | {"kernels": "x"}}), "a whole number is wanted"),
         (lambda a, s: (a, s | {"parameters": s["parameters"] | {"rate": 7.0}}), "parameter --rate: "),
         (lambda a, s: (a, s | {"parameters": s["parameters"] | {"odd": 1}}), "the parameter odd is not known"),
         (lambda a, s: (a, s | {"parameters": without(s["parameters"], "seed")}), "the parameter seed is missing"),

@@ -77,7 +77,7 @@ def test_fitting_returns_the_model_and_leaves_its_parameters():
     assert model.fit(*blobs(per_blob=10)) is model
     assert model.get_params() == before
     assert MEAGraph(epochs=0).fit(*blobs(per_blob=10)).channels is None, "a default is not written back"
-    assert {name for name in vars(model) if name not in before} == {"fitted_", "training_"}
+    assert {name for name in vars(model) if name not in before} == {"fitted_", "size_", "training_"}
 
 
 def test_embed_and_clusters_are_parts_of_assign(fitted):
@@ -197,7 +197,7 @@ WRONG = [
         {"mode": "published", "rate": 0.5, "training_rate": None},
         "--training-rate: the published mode pools while training: give a number or random",
     ),
-    ({"device": "nosuch"}, "--device: 'nosuch' cannot be used ("),
+    ({"device": "nosuch"}, "--device: 'nosuch' is not supported; available: cpu, cuda"),
 ]
 
 

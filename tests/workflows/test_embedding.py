@@ -105,7 +105,7 @@ def test_what_the_model_has_not_seen_is_new(folder):
     assert (result.cluster[27:] >= 0).all()
     assert result.outlier_score[:27].min() > 3 * result.outlier_score[27:].max()
     assert (result.new, result.outliers) == (27, 27)
-    assert "27 environments farther off than almost all it was trained on: in no cluster" in result.notes
+    assert "27 environments farther off than almost all that the model was trained on: in no cluster" in result.notes
 
 
 def test_an_environment_alone_in_its_cluster_stays_one_and_is_an_outlier(folder):
