@@ -26,7 +26,7 @@ def link_length(embedding: np.ndarray, species: np.ndarray) -> float:
     Returns
     -------
     float
-        Geometric middle of the gap; 6 where no merge lies between the bounds.
+        Geometric middle of the gap; that of the bounds where no merge lies between them.
     """
     heights: list[float] = []
     for z in np.unique(species):
