@@ -118,6 +118,7 @@ def fit_inductive(
     channels: Sequence[int],
     neighbours: int,
     anchors: int,
+    gross: float | None,
     epochs: int,
     rate: float | None,
     training_rate: float | None,
@@ -134,7 +135,7 @@ def fit_inductive(
     rng = np.random.default_rng([seed, 0])
     plain = np.sort(rng.permutation(len(X))[: max(_NOISE_PER_ANCHOR * anchors, _LEAST_PLAIN)])
     plain = np.concatenate([_distinct(X, plain[species[plain] == z]) for z in np.unique(species[plain])])
-    noise = NoiseUnits.fit(X[plain], species[plain], neighbours)
+    noise = NoiseUnits.fit(X[plain], species[plain], neighbours, gross)
     chosen, others = _choose(X, species, noise, anchors, rng)
     noise = noise.spread_over(X[chosen])
     rows = np.concatenate([chosen, others])

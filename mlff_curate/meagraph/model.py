@@ -56,6 +56,9 @@ class MEAGraph:
         k, edges per environment (inductive).
     anchors
         At most so many anchors (inductive); clustering them takes time and memory with the square of their number.
+    gross
+        A difference between neighbours that is longer than so many times the median one counts as noise only up to that
+        length (inductive): smaller sets the odd apart, and splits hot phases sooner. None: all count in full.
     seed
         Anchors, initial weights, batches and pooling rates.
     device
@@ -92,6 +95,7 @@ class MEAGraph:
         epochs: int | None = None,
         neighbours: int = 30,
         anchors: int = 2048,
+        gross: float | None = 5.0,
         seed: int = 0,
         device: str = "cpu",
     ) -> None:
@@ -103,6 +107,7 @@ class MEAGraph:
         self.epochs = epochs
         self.neighbours = neighbours
         self.anchors = anchors
+        self.gross = gross
         self.seed = seed
         self.device = device
 
@@ -189,6 +194,7 @@ class MEAGraph:
             channels=channels,
             neighbours=self.neighbours,
             anchors=self.anchors,
+            gross=self.gross,
             epochs=epochs,
             rate=None if self.rate == AUTO else float(self.rate),
             training_rate=training_rate,
@@ -241,6 +247,8 @@ class MEAGraph:
         for name, least in (("kernels", 1), ("epochs", 0), ("neighbours", 1), ("anchors", 1), ("seed", 0)):
             if (name, getattr(self, name)) != ("epochs", None):
                 _require_whole(getattr(self, name), f"--{name}", least)
+        if self.gross is not None and not self.gross >= 1:
+            raise UsageError(f"None, or at least 1, got {self.gross!r}", key="--gross")
         if self.channels is not None and (not self.channels or min(self.channels) < 2):
             raise UsageError(f"sizes of two or more, got {self.channels}", key="--channels")
         if self.rate == AUTO:

@@ -11,7 +11,6 @@ from mlff_curate.graphs.similarity import nearest_anchors
 _ROUNDS = 3
 """Neighbours are searched in the raw descriptor, then in the units found, ...: after three rounds little changes."""
 _REWEIGHTINGS = 3
-_GROSS = 5.0
 _LEAST = 3.0
 """Axes whose variance over all environments is at least so many times the noise are kept."""
 _MOST = 16
@@ -51,14 +50,17 @@ class NoiseUnits:
     noise: np.ndarray
 
     @classmethod
-    def fit(cls, X: np.ndarray, species: np.ndarray, neighbours: int) -> NoiseUnits:
-        """Measure the noise of descriptors (N, D) with central elements (N,) over so many nearest neighbours."""
+    def fit(cls, X: np.ndarray, species: np.ndarray, neighbours: int, gross: float | None = None) -> NoiseUnits:
+        """Measure the noise of descriptors (N, D) with central elements (N,) over so many nearest neighbours.
+
+        Differences longer than ``gross`` times the median one count for no more than that; None: all count in full.
+        """
         X = np.asarray(X, dtype=np.float64)
         size = X.shape[1]
         units = cls(X.mean(axis=0), np.eye(size), np.zeros((size, 0)), np.ones(size), np.eye(size))
         for _ in range(_ROUNDS):
             away = _differences(X - units.mean, units.transform(X), species, neighbours)
-            units = cls._solve(X, _covariance(away))
+            units = cls._solve(X, _covariance(away, gross))
         return units
 
     def spread_over(self, X: np.ndarray) -> NoiseUnits:
@@ -119,18 +121,18 @@ def _differences(X: np.ndarray, seen: np.ndarray, species: np.ndarray, neighbour
     return scaled
 
 
-def _covariance(away: np.ndarray) -> np.ndarray:
+def _covariance(away: np.ndarray, gross: float | None) -> np.ndarray:
     """Return the covariance (D, D) of differences (M, D), gross ones counting for no more than a large ordinary one.
 
-    Huber's weights (Robust Statistics, 1981, sect. 8): a difference longer than five times the median one, in units of
-    the covariance itself, is shortened to that. A defect's neighbours are far: they must not pass for noise.
+    Huber's weights (Robust Statistics, 1981, sect. 8): a difference longer than so many times the median one, in units
+    of the covariance itself, is shortened to that. A defect's neighbours are far: they must not pass for noise.
     """
     S = _shrunk(away.T @ away / max(len(away), 1), len(away))
-    if len(away) == 0 or not S.any():
+    if gross is None or len(away) == 0 or not S.any():
         return S
     for _ in range(_REWEIGHTINGS):
         squared = np.einsum("md,md->m", away @ np.linalg.pinv(S, hermitian=True), away)
-        weight = np.minimum(1.0, _GROSS**2 * np.median(squared) / np.maximum(squared, np.finfo(float).tiny))
+        weight = np.minimum(1.0, gross**2 * np.median(squared) / np.maximum(squared, np.finfo(float).tiny))
         S = _shrunk((away * weight[:, None]).T @ away / len(away), len(away))
     return S
 

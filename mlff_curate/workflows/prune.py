@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     Progress = Callable[[str, int, int | None, str], None]
 
 EMBEDDINGS = ("meagraph", "descriptor")
-SHORT: dict[str, Any] = {"epochs": 2, "neighbours": 20}
-"""MEAGraph inside prune is trained for a few seconds; what more would bring does not show in what is kept."""
+SHORT: dict[str, Any] = {"epochs": 2, "neighbours": 20, "gross": None}
+"""MEAGraph inside prune is trained for a few seconds, since more does not show in what is kept; and noise is all that
+neighbours differ by, since distances that set the odd apart make the choice chase them (docs/benchmarks.md, Fe)."""
 SPECK = 10
 """Fewer environments than this, or than 1 % of a small set, count as outliers: a melt leaves many such specks, and a
 frame for each would use up the budget (docs/benchmarks.md)."""
