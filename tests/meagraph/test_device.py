@@ -39,7 +39,13 @@ def test_a_gpu_trains():
     assert len(set(model.clusters(X, species)[[0, 1500]])) == 2
 
 
-@pytest.mark.parametrize("name", ["nosuch", "cuda:99", ""])
+@pytest.mark.parametrize("name", ["nosuch", "meta", "mps", ""])
+def test_a_device_of_another_kind_is_wrong_usage(name):
+    with pytest.raises(UsageError, match=r"--device: .* is not supported; available: cpu, cuda"):
+        require_device(name)
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "cuda:x"])
 def test_a_device_that_is_not_there_is_wrong_usage(name):
     with pytest.raises(UsageError, match=r"--device: .* cannot be used"):
         require_device(name)

@@ -5,7 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from ase.build import bulk
 
+from mlff_curate.descriptors.power_spectrum import PowerSpectrum
+from mlff_curate.descriptors.scaling import Scaling
 from mlff_curate.graphs.similarity import nearest_anchors
 from mlff_curate.meagraph import inductive as module
 from mlff_curate.meagraph.inductive import _choose, _ordinary, _reach
@@ -227,7 +230,7 @@ def test_the_noise_is_that_of_a_plain_sample_and_the_axes_those_of_the_anchors(m
     for seed in range(6):
         state = MEAGraph(**{**SMALL, "epochs": 0, "anchors": 300}, seed=seed).fit(X).fitted_
         assert len(set(seen[-1])) == len(seen[-1])
-        measured = fit(X[seen[-1]], np.zeros(len(seen[-1])), 12)
+        measured = fit(X[seen[-1]], np.zeros(len(seen[-1])), 12, 5.0)
         np.testing.assert_array_equal(state.noise.noise, measured.noise)
         assert np.abs(state.stages[0].numpy().mean(axis=0)).max() < 1e-2, "the anchors' own mean"
         np.testing.assert_allclose(state.stages[0].var(dim=0, unbiased=False), state.noise.ratio, rtol=1e-3)
@@ -357,3 +360,23 @@ def test_the_number_of_threads_is_left_as_it_was():
     X, species, _ = blobs(per_blob=10)
     MEAGraph(**SMALL).fit(X, species).embed(X, species)
     assert torch.get_num_threads() == before
+
+
+def test_an_atom_far_off_its_site_is_alone_among_many_in_place():
+    """Its neighbours are few and far: with gross differences shortened they do not pass for noise."""
+    rng = np.random.default_rng(0)
+    frames = []
+    for _ in range(20):
+        frame = bulk("Nb", cubic=True) * (3, 3, 3)
+        frame.positions += rng.normal(0, 0.08, frame.positions.shape)
+        frames.append(frame)
+    frames[1].positions[5, 0] += 1.36
+    odd = 54 + 5
+    raw = PowerSpectrum([41]).compute(frames)
+    X, species = Scaling.fit(raw).transform(raw), np.full(len(raw), 41)
+    found = MEAGraph(epochs=1).fit(X, species).assign(X, species)
+    assert (found.cluster == found.cluster[odd]).sum() == 1
+    assert found.outlier_score[odd] > 4 * np.quantile(found.outlier_score, 0.99)
+    assert (found.cluster == np.bincount(found.cluster[found.cluster >= 0]).argmax()).mean() > 0.98
+    plain = MEAGraph(epochs=1, gross=None).fit(X, species).assign(X, species)
+    assert plain.outlier_score[odd] < found.outlier_score[odd] / 2, "the test is not about nothing"

@@ -44,13 +44,14 @@ def test_parameters_are_those_of_the_constructor():
         "rate": "auto",
         "training_rate": "random",
         "mode": "inductive",
+        "gross": 5.0,
         "seed": 4,
         "device": "cpu",
     }
     assert MEAGraph(**parameters).get_params() == parameters
     assert repr(model) == (
         "MEAGraph(kernels=2, channels=(16, 16), rate='auto', training_rate='random', mode='inductive', epochs=2, "
-        "neighbours=12, anchors=160, seed=4, device='cpu')"
+        "neighbours=12, anchors=160, gross=5.0, seed=4, device='cpu')"
     )
     assert eval(repr(model)).get_params() == parameters
 
@@ -189,6 +190,10 @@ WRONG = [
     ({"rate": "often"}, f"--rate: {NUMBER}'often'"),
     ({"rate": True}, f"--rate: {NUMBER}True"),
     ({"rate": None}, f"--rate: {NUMBER}None"),
+    ({"gross": 0.5}, "--gross: None, or at least 1, got 0.5"),
+    ({"seed": -1}, "--seed: at least 0, got -1"),
+    ({"anchors": 20.5}, "--anchors: a whole number is wanted, got 20.5"),
+    ({"kernels": None}, "--kernels: a whole number is wanted, got None"),
     ({"training_rate": 1.5}, f"--training-rate: {FRACTION}1.5"),
     ({"training_rate": "auto"}, f"--training-rate: {FRACTION}'auto'"),
     ({"mode": "published"}, "--rate: the published mode has no automatic rate: give one, 0 to 1"),
@@ -320,3 +325,14 @@ def test_sites_of_one_element_in_an_ordered_alloy_are_clusters():
     X, species = described([displaced(cell, 3, 0.05, rng)])
     cluster = MEAGraph().fit(X, species).clusters(X, species)
     assert rand_index(cluster, np.tile(truth, 27)) >= 0.98
+
+
+def test_another_number_of_columns_is_refused(fitted):
+    X, species = blobs()
+    with pytest.raises(ValueError, match=r"fitted to \d+ numbers per environment, got 3$"):
+        fitted.embed(X[:, :3], species)
+
+
+def test_a_model_that_is_not_fitted_says_so():
+    with pytest.raises(ValueError, match="not fitted yet: call fit first"):
+        MEAGraph().embed(np.zeros((3, 4)))

@@ -655,3 +655,9 @@ def test_progress_counts_the_epochs():
     assert done[-1] == 25
     assert {call[1] for call in calls} == {25}
     assert all("loss" in call[2] for call in calls)
+
+
+def test_nothing_is_assigned_to_nothing():
+    model, _ = fit(torch.randn(12, D, generator=generator(0), dtype=torch.float64).numpy())
+    embedding, cluster = assign(model, np.zeros((0, D)))
+    assert (embedding.shape, cluster.shape) == ((0, SMALL["channels"][-1]), (0,))

@@ -29,3 +29,9 @@ def test_rows_are_ordered_by_frame_and_atom(examples):
     alone = done.scaling.transform(descriptor.compute(frames[3:4]))
     np.testing.assert_allclose(done.X[done.first[3] : done.first[4]], alone, atol=1e-4)
     assert done.species.tolist() == [26] * len(done.X)
+
+
+def test_free_atoms_are_not_learned_from_unless_there_is_nothing_else():
+    species = np.array([41, 41, 73, 73, 74])
+    isolated = np.array([True, False, False, True, True])
+    assert module.learnable(species, isolated).tolist() == [1, 2, 4]
