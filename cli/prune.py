@@ -48,9 +48,8 @@ Examples:
 @click.option(
     "--embedding",
     metavar="NAME",
-    default="meagraph",
-    show_default=True,
-    help="Where distances are measured: meagraph or descriptor. Clusters are MEAGraph's in either case.",
+    help="Where distances are measured: meagraph or descriptor. Clusters are MEAGraph's in either case.  "
+    "[default: meagraph for a given K, descriptor for auto]",
 )
 @click.option(
     "--descriptor", metavar="NAME", default="power-spectrum", show_default=True, help="power-spectrum or bispectrum."
@@ -74,7 +73,7 @@ def prune(
     must_keep: tuple[str, ...],
     exclude: tuple[str, ...],
     selector: str,
-    embedding: str,
+    embedding: str | None,
     descriptor: str,
     to: str,
     prove: bool,

@@ -151,7 +151,9 @@ class PruneOptions:
     selector
         One of ``SELECTORS``.
     embedding
-        Where distances are measured: ``"meagraph"`` or ``"descriptor"``. Clusters are MEAGraph's in either case.
+        Where distances are measured: ``"meagraph"`` or ``"descriptor"``; None: in MEAGraph's embedding for a given
+        ``keep``, in the descriptor for ``"auto"``, since averaged phases are covered by too few frames. Clusters are
+        MEAGraph's in either case.
     descriptor
         One of ``DESCRIPTORS``.
     meagraph
@@ -172,7 +174,7 @@ class PruneOptions:
     type_map: Sequence[str] = ()
     label_keys: Mapping[str, str | None] = field(default_factory=dict)
     selector: str = "coverage"
-    embedding: str = "meagraph"
+    embedding: str | None = None
     descriptor: str = "power-spectrum"
     meagraph: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
@@ -257,7 +259,7 @@ def prune(
     with clock("select"):
         described = species_columns(environments.X, environments.species)
         pool = Pool(
-            X=species_columns(embedded, environments.species) if o.embedding == "meagraph" else described,
+            X=species_columns(embedded, environments.species) if distances_in(o) == "meagraph" else described,
             first=environments.first,
             group=group,
             cluster=cluster,
@@ -314,6 +316,11 @@ def _mandatory(collection: Collection) -> np.ndarray:
     )
 
 
+def distances_in(o: PruneOptions) -> str:
+    """Return where distances are measured: ``meagraph`` or ``descriptor``, or what the user gave."""
+    return o.embedding or ("descriptor" if o.keep == "auto" else "meagraph")
+
+
 def require_options(o: PruneOptions) -> Budget:
     """Check what can be checked before any file is read, and return the budget.
 
@@ -324,7 +331,7 @@ def require_options(o: PruneOptions) -> Budget:
     """
     budget = Budget.parse(_keep_text(o.keep))
     _require(o.selector, SELECTORS, "--selector")
-    _require(o.embedding, EMBEDDINGS, "--embedding")
+    _require(distances_in(o), EMBEDDINGS, "--embedding")
     _require(o.descriptor, DESCRIPTORS, "--descriptor")
     require_workers(o.workers)
     require_device(o.device)

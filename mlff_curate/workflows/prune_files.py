@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mlff_curate.data.conversion import require_format, require_suffix
 from mlff_curate.data.outputs import require_free
 from mlff_curate.wording import counted
-from mlff_curate.workflows.prune import PruneOptions, PruneResult, prune, require_options
+from mlff_curate.workflows.prune import PruneOptions, PruneResult, distances_in, prune, require_options
 from mlff_curate.workflows.prune_outputs import Outputs, peak_memory_mb, report_of, write_outputs
 
 if TYPE_CHECKING:
@@ -156,5 +156,6 @@ def _shown(options: PruneOptions, result: PruneResult) -> dict[str, str]:
             )
     shown["cutoff"] = f"{result.cutoff} A"
     shown["groups"] = f"by {result.group_key}" if result.group_key else "one"
+    shown["embedding"] = distances_in(options)
     shown["MEAGraph training"] = result.training
     return shown
