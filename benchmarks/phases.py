@@ -211,7 +211,9 @@ def mixture(material: Material) -> float:
 
 def noise_units(material: Material) -> float:
     """Score links in noise units, with the length chosen from the data, and no encoder."""
-    z = NoiseUnits.fit(material.X, material.species, 30).transform(material.X)
+    default = MEAGraph()
+    units = NoiseUnits.fit(material.X, material.species, default.neighbours, default.gross)
+    z = units.transform(material.X)
     return score(material.kinds, linked_clusters(z, material.species, link_length(z, material.species)))
 
 

@@ -384,6 +384,7 @@ def test_tantalum_crystals_are_one_cluster_each(embed, real_data):
     found = read("ta.h5")
     group = np.repeat(found["frames/group"], found["frames/n_atoms"])
     cluster = found["environments/cluster"]
-    own = [np.bincount(cluster[(group == name) & (cluster >= 0)]) for name in (b"Displaced_BCC", b"Displaced_FCC")]
-    assert all(sizes.max() > 0.95 * sizes.sum() for sizes in own)
+    crystals = [group == name for name in (b"Displaced_BCC", b"Displaced_FCC")]
+    own = [np.bincount(cluster[crystal & (cluster >= 0)]) for crystal in crystals]
+    assert all(sizes.max() > 0.95 * crystal.sum() for sizes, crystal in zip(own, crystals, strict=True))
     assert own[0].argmax() != own[1].argmax()
