@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _COMMANDS = {
     "prune": "Keep the frames that train the same force field.",
     "embed": "Embed every environment: descriptor, embedding, cluster, outlier score.",
+    "learning-curve": "Compare ways to choose frames by the force fields they train.",
     "example": "Make real MD trajectories of Ta, Nb or Fe.",
 }
 """Name to one line of help: a command's module is imported only when it is called, so that --help is fast."""

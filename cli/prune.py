@@ -43,7 +43,7 @@ Examples:
     metavar="NAME",
     default="coverage",
     show_default=True,
-    help="coverage, or to compare: random, stratified, fps.",
+    help="coverage, or to compare: random, stratified, fps, cluster-quota, quests.",
 )
 @click.option(
     "--embedding",
@@ -58,7 +58,8 @@ Examples:
 @click.option(
     "--prove",
     is_flag=True,
-    help="Select anew without held-out frames, fit force fields to these, random and all, compare (needs labels).",
+    help="Append a learning curve: force fields fitted to kept, random and all frames, errors on held-out ones (needs "
+    "labels). With --keep auto, keep as many frames as it asks for.",
 )
 @label_options
 @machine_options

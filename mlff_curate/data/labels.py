@@ -5,7 +5,9 @@ A label that is missing is `None`, never zero: a zero would be fitted.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +16,7 @@ from mlff_curate.data.frames import calculator_results, label_keys
 from mlff_curate.errors import CurateError, DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ase import Atoms
 
@@ -148,6 +150,74 @@ def labels_of(
     )
 
 
+@dataclass(frozen=True)
+class LabelFault:
+    """A label that nothing can be fitted to.
+
+    Attributes
+    ----------
+    key
+        The name that the frame has for it.
+    fault
+        What is wrong with it, in words.
+    """
+
+    key: str
+    fault: str
+
+
+@dataclass(frozen=True)
+class LabelSoundness:
+    """Which labels of a frame can be used at all; their values are not judged.
+
+    Attributes
+    ----------
+    sound
+        Names of labels that are finite numbers of the right shape.
+    faults
+        Of the kinds of label (energy, forces, stress) that are there but under no name sound.
+    """
+
+    sound: tuple[str, ...] = ()
+    faults: tuple[LabelFault, ...] = ()
+
+
+def label_soundness(
+    atoms: Atoms, energy_key: str | None = None, forces_key: str | None = None, stress_key: str | None = None
+) -> LabelSoundness:
+    """Tell which labels of a frame are finite numbers of the right shape, without refusing any.
+
+    Labels are found as by :func:`labels_of`, but that an array of a value per atom is no energy and no stress of the
+    frame, unless the user names it; and a frame that is not periodic in three directions has no stress to be judged.
+
+    Parameters
+    ----------
+    atoms
+        The frame.
+    energy_key, forces_key, stress_key
+        As in :func:`labels_of`.
+    """
+    n, volume = len(atoms), _volume(atoms)
+    results = calculator_results(atoms)
+    of_frame, of_atoms = _named((results, atoms.info)), _named((results, atoms.arrays))
+    kinds: list[_Kind] = [
+        (of_frame, energy_key, (ENERGY_NAMES, ENERGY_FALLBACKS), _as_energy),
+        (of_atoms, forces_key, (FORCES_NAMES,), lambda v, k: _as_forces(v, k, n)),
+    ]
+    if atoms.pbc.all():
+        tiers = (STRESS_NAMES, STRESS_FALLBACKS)
+        kinds.append((of_frame, stress_key, tiers, lambda v, k: _as_stress(v, k, volume)))
+    sound: list[str] = []
+    faults: list[LabelFault] = []
+    for usual, key, names, convert in kinds:
+        values = usual if key is None else _values(atoms)
+        judged = [(name, _fault(raw, name, convert)) for name, raw in values if _is_named(name, key, names)]
+        sound += [name for name, fault in judged if fault is None]
+        if all(fault is not None for _, fault in judged):
+            faults += [LabelFault(name, fault) for name, fault in judged if fault is not None]
+    return LabelSoundness(tuple(sound), tuple(faults))
+
+
 def labels_of_frames(
     frames: Iterable[Atoms],
     energy_key: str | None = None,
@@ -224,7 +294,10 @@ class _Found:
 
 def _values(atoms: Atoms) -> list[tuple[str, object]]:
     """Every named value of a frame; a name may stand in more than one place."""
-    places = (calculator_results(atoms), atoms.info, atoms.arrays)
+    return _named((calculator_results(atoms), atoms.info, atoms.arrays))
+
+
+def _named(places: Iterable[Mapping[str, object]]) -> list[tuple[str, object]]:
     return [(str(key), value) for place in places for key, value in place.items() if value is not None]
 
 
@@ -255,6 +328,29 @@ def _find(
             _require_agreement(candidates, kind)
             return _Found(candidates[0][1], candidates[0][0], tuple(not_finite))
     return _Found(not_finite=tuple(not_finite))
+
+
+_Convert = Callable[[np.ndarray, str], "np.ndarray | None"]
+_Kind = tuple[list[tuple[str, object]], "str | None", tuple[tuple[str, ...], ...], _Convert]
+
+
+def _is_named(name: str, key: str | None, names: tuple[tuple[str, ...], ...]) -> bool:
+    if key is not None:
+        return name == key
+    return name.lower().replace("-", "_") in _usual(names)
+
+
+@cache  # asked for every value of every frame
+def _usual(names: tuple[tuple[str, ...], ...]) -> frozenset[str]:
+    return frozenset(prefix + word for prefix in PREFIXES for tier in names for word in tier)
+
+
+def _fault(raw: object, key: str, convert: _Convert) -> str | None:
+    try:
+        value = convert(_as_numbers(raw, key), key)
+    except DataError as error:
+        return error.message
+    return None if value is None or np.isfinite(value).all() else "holds NaN or infinity"
 
 
 def _require_agreement(candidates: list[tuple[str, np.ndarray]], kind: str) -> None:

@@ -98,15 +98,15 @@ class PowerSpectrum:
         B, M, S, n = last - first, max(1, int(count.max())), len(self.species), self.n_max
 
         angular = o3.spherical_harmonics(list(range(self.l_max + 1)), vector, normalize=True, normalization="component")
-        radial = self._radial(vector.norm(dim=1))
+        radial = self.radial(vector.norm(dim=1))
         padded_angular = angular.new_zeros(B, M, angular.shape[1])
         padded_angular[centre, place] = angular
         padded_radial = radial.new_zeros(B, M, S, n)
         padded_radial[centre, place, channel] = radial
         density = torch.einsum("bmx,bmy->bxy", padded_radial.view(B, M, S * n), padded_angular)  # (B, S n, lm)
-        return self._invariants(density.view(B, S, n, -1)).to(torch.float32).numpy()
+        return self.invariants(density.view(B, S, n, -1)).to(torch.float32).numpy()
 
-    def _radial(self, distance: torch.Tensor) -> torch.Tensor:
+    def radial(self, distance: torch.Tensor) -> torch.Tensor:
         """Return the radial functions, (E, n_max)."""
         from e3nn.math import soft_one_hot_linspace
 
@@ -115,22 +115,24 @@ class PowerSpectrum:
         )
         return bumps
 
-    def _invariants(self, density: torch.Tensor) -> torch.Tensor:
-        """Contract a density (B, S, n, (l_max + 1)^2) to invariants (B, D)."""
+    def invariants(self, density: torch.Tensor, *, normalised: bool = True) -> torch.Tensor:
+        """Contract a density (B, S, n, (l_max + 1)^2) to invariants (B, D), divided by the root of their length."""
         import torch
 
-        B, S, n, _ = density.shape
+        _, S, n, _ = density.shape
         total = density.sum(dim=1)
-        every = density.reshape(B, S * n, -1)
+        every = density.flatten(1, 2)
         upper = torch.triu_indices(n, n) if S == 1 else None
         blocks, start = [], 0
         for degree in range(self.l_max + 1):
             width = 2 * degree + 1
             part = slice(start, start + width)
             product = total[:, :, part] @ every[:, :, part].transpose(1, 2) / width**0.5
-            blocks.append(product[:, upper[0], upper[1]] if upper is not None else product.reshape(B, -1))
+            blocks.append(product[:, upper[0], upper[1]] if upper is not None else product.flatten(1))
             start += width
         p = torch.cat(blocks, dim=1)
+        if not normalised:
+            return p
         length = p.norm(dim=1, keepdim=True)
         out: torch.Tensor = p / length.clamp_min(torch.finfo(p.dtype).tiny).sqrt()
         return out

@@ -29,6 +29,8 @@ class Neighbours:
     ----------
     centre
         (E,) index of the centre atom, counted over all frames.
+    neighbour
+        (E,) index of the neighbour, or of the atom that it is an image of, counted likewise.
     vector
         (E, 3) from centre to neighbour, Angstrom.
     number
@@ -38,6 +40,7 @@ class Neighbours:
     """
 
     centre: np.ndarray
+    neighbour: np.ndarray
     vector: np.ndarray
     number: np.ndarray
     count: np.ndarray
@@ -61,23 +64,25 @@ def neighbour_list(frames: Sequence[Atoms], cutoff: float) -> Neighbours:
     from ase.neighborlist import neighbor_list as ase_list
     from matscipy.neighbours import neighbour_list as matscipy_list
 
-    centres, vectors, numbers, start = [], [], [], 0
+    centres, others, vectors, numbers, start = [], [], [], [], 0
     for atoms in frames:
         whole = _with_full_cell(atoms, cutoff)
         # matscipy makes one bin per cutoff cubed however empty the cell is; ASE's list bounds the number of bins.
         search = matscipy_list if whole.cell.volume < _MOST_BINS * cutoff**3 else ase_list
         i, j, vector = search("ijD", whole, float(cutoff))
         centres.append(i.astype(np.int64) + start)
+        others.append(j.astype(np.int64) + start)
         vectors.append(vector)
         numbers.append(atoms.numbers[j])
         start += len(atoms)
     centre = np.concatenate(centres) if centres else np.zeros(0, np.int64)
+    other = np.concatenate(others) if others else np.zeros(0, np.int64)
     vector = np.concatenate(vectors) if vectors else np.zeros((0, 3))
     number = np.concatenate(numbers) if numbers else np.zeros(0, np.int64)
     if np.any(np.diff(centre) < 0):
         order = np.argsort(centre, kind="stable")
-        centre, vector, number = centre[order], vector[order], number[order]
-    return Neighbours(centre, vector, number, np.bincount(centre, minlength=start))
+        centre, other, vector, number = centre[order], other[order], vector[order], number[order]
+    return Neighbours(centre, other, vector, number, np.bincount(centre, minlength=start))
 
 
 def _with_full_cell(atoms: Atoms, cutoff: float) -> Atoms:

@@ -74,6 +74,75 @@ def exact_index(base: np.ndarray) -> Any:
     return index
 
 
+class CloseSearch:
+    """The nearest of M vectors for many queries: exact while that is cheap, by inverted lists beyond.
+
+    Beyond 2^26 pairs of a query and a vector, vectors are sorted into about 4 sqrt(M) lists (2 048 at most) by k-means
+    (Sivic and Zisserman, ICCV 2003) and the 16 lists nearest to a query are looked through, so that time goes with the
+    queries times sqrt(M). Queries that are far from all they found, one in 256, are searched exactly: in the outskirts
+    the nearest lists say little. Of the environments of ten noisy copies of the Fe set in MEAGraph's embedding, a tenth
+    of the frames kept, more than 99.9 % find the nearest. What is found does not depend on the number of threads.
+
+    Parameters
+    ----------
+    base
+        (M, D) float32.
+    queries
+        How many there will be.
+    """
+
+    _EXACT_PAIRS = 2**26
+    _LISTS_LOOKED_AT = 16
+    _MOST_LISTS = 2048
+    _FAR = 256
+
+    def __init__(self, base: np.ndarray, queries: int) -> None:
+        import faiss
+
+        base = np.ascontiguousarray(base, dtype=np.float32)
+        self._index: Any = exact_index(base)
+        self._lists = 0
+        if len(base) * queries > self._EXACT_PAIRS:
+            self._lists = int(min(4 * len(base) ** 0.5, len(base), self._MOST_LISTS))
+            self._index = faiss.IndexIVFFlat(faiss.IndexFlatL2(base.shape[1]), base.shape[1], self._lists)
+            self._index.cp.niter = 5
+            self._index.cp.min_points_per_centroid = 1
+            self._index.cp.max_points_per_centroid = 64
+            self._index.train(base)
+            self._index.add(base)
+
+    def nearest(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return (Q, k) squared distances to the k nearest of the M vectors, nearest first, and their indices."""
+        squared, found = self._search(queries, k, None)
+        far = np.argsort(-squared[:, 0], kind="stable")[: len(queries) // self._FAR]
+        if self._lists and len(far):
+            rows = np.ascontiguousarray(queries[far], dtype=np.float32)
+            squared[far], found[far] = self._index.search(rows, k, params=self._parameters(None, self._lists))
+        return squared, found
+
+    def without(self, queries: np.ndarray, start: int, stop: int) -> np.ndarray:
+        """Return (Q,) squared distances to the nearest vector that is not one of ``start`` to ``stop`` - 1."""
+        return self._search(queries, 1, (start, stop))[0][:, 0]
+
+    def _search(self, queries: np.ndarray, k: int, left_out: tuple[int, int] | None) -> tuple[np.ndarray, np.ndarray]:
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        squared, found = self._index.search(queries, k, params=self._parameters(left_out, self._LISTS_LOOKED_AT))
+        short = np.flatnonzero(found[:, -1] < 0)
+        if len(short):  # the lists looked at held too few
+            every = self._parameters(left_out, self._lists)
+            squared[short], found[short] = self._index.search(queries[short], k, params=every)
+        return np.maximum(squared, 0.0), found
+
+    def _parameters(self, left_out: tuple[int, int] | None, lists: int) -> Any:
+        import faiss
+
+        kind: Any = faiss.SearchParametersIVF if self._lists else faiss.SearchParameters
+        options: dict[str, Any] = {"nprobe": lists} if self._lists else {}
+        if left_out is not None:
+            options["sel"] = faiss.IDSelectorNot(faiss.IDSelectorRange(*left_out))
+        return kind(**options) if options else None
+
+
 def components(edges: np.ndarray, size: int) -> np.ndarray:
     """Return the connected component of each of ``size`` nodes, numbered by first node; edges (E, 2)."""
     from scipy.sparse import coo_matrix

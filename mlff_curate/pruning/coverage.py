@@ -45,7 +45,7 @@ class Coverage:
         self.pool = pool
         sizes = np.diff(pool.first)
         usable = pool.given | pool.eligible
-        demanding = pool.eligible & ~pool.given  # a curated set is there to serve, not to be served
+        demanding = pool.demanding  # a curated set is there to serve, not to be served
         frames = np.flatnonzero(demanding)
         frame_weight = 1.0 / np.maximum(np.bincount(pool.group[frames], minlength=pool.group.max() + 1), 1)[pool.group]
         environments = np.flatnonzero(demanding[pool.owner])
@@ -63,9 +63,7 @@ class Coverage:
             axis=1,
         )
         self.worst = self.cost[usable].max(axis=0)
-        self.reference = (
-            float(self.cost[pool.eligible].sum(axis=1, dtype=np.float64).min()) if pool.eligible.any() else 0.0
-        )
+        self.reference = float(self.cost[demanding].sum(axis=1, dtype=np.float64).min()) if demanding.any() else 0.0
 
     @staticmethod
     def _to_frames(demands: np.ndarray, supply: np.ndarray, first: np.ndarray) -> np.ndarray:
@@ -133,7 +131,7 @@ class Coverage:
             (K,) frames and their gains as shares of the coverage.
         """
         current = self.start()
-        candidates = np.flatnonzero(self.pool.eligible & ~self.pool.given)
+        candidates = self.pool.candidates
         heap = [(-self._gain(int(f), current), int(f)) for f in candidates]
         heapq.heapify(heap)
         scale = self.reference if self.reference > 0 else 1.0

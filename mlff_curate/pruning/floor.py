@@ -21,21 +21,28 @@ class Floor:
     ----------
     pool
         The frames.
+
+    Attributes
+    ----------
+    units
+        (F, U) incidence of frames and units, 0 or 1: the clusters come first, then the groups.
+    clusters
+        How many of the units are clusters.
     """
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
-        self.units = self._incidence(pool)
+        self.clusters = int(pool.cluster.max(initial=-1)) + 1
+        self.units = self._incidence(pool, self.clusters)
         usable = pool.given | pool.eligible
         self.wanted = np.asarray(self.units[usable].sum(axis=0)).ravel() > 0
 
     @staticmethod
-    def _incidence(pool: Pool) -> csr_matrix:
+    def _incidence(pool: Pool, clusters: int) -> csr_matrix:
         """Return the (F, U) incidence of frames and units, 0 or 1."""
         from scipy.sparse import csr_matrix
 
         inside = pool.cluster >= 0
-        clusters = int(pool.cluster.max(initial=-1)) + 1
         groups = int(pool.group.max(initial=-1)) + 1
         rows = np.concatenate([pool.owner[inside], np.arange(pool.frames)])
         columns = np.concatenate([pool.cluster[inside], clusters + pool.group])

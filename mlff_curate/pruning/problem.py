@@ -26,6 +26,9 @@ class Pool:
         (F,) bool, kept before anything is chosen: isolated atoms, must-keep frames, a curated set.
     eligible
         (F,) bool, may be chosen.
+    asking
+        (F,) bool, frames that what is kept must stand for; None: those that may be chosen. A near copy of a curated
+        frame asks though it may not be chosen: what is asked for does then not depend on how much of it is there.
     """
 
     X: np.ndarray
@@ -34,11 +37,23 @@ class Pool:
     cluster: np.ndarray
     given: np.ndarray
     eligible: np.ndarray
+    asking: np.ndarray | None = None
 
     @property
     def frames(self) -> int:
         """F."""
         return len(self.group)
+
+    @cached_property
+    def candidates(self) -> np.ndarray:
+        """Frames that may be chosen and are not given, ascending."""
+        return np.flatnonzero(self.eligible & ~self.given)
+
+    @cached_property
+    def demanding(self) -> np.ndarray:
+        """(F,) bool, frames that what is kept must stand for."""
+        demanding: np.ndarray = self.eligible & ~self.given if self.asking is None else self.asking
+        return demanding
 
     @cached_property
     def owner(self) -> np.ndarray:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from mlff_curate.linear.proof import ProofRow
+    from mlff_curate.validation.learning_curve import LearningCurve
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,7 @@ class PruneReport:
     floor
         Frames needed to represent every cluster and group.
     proof
-        Held-out errors per choice of frames; empty: no `--prove`.
-    proof_notes
-        Plain sentences on how the proof was made.
+        Held-out errors against the share kept; None: no `--prove`.
 
     Raises
     ------
@@ -155,8 +153,7 @@ class PruneReport:
     curve_coverage: np.ndarray
     chosen: int
     floor: int
-    proof: tuple[ProofRow, ...] = ()
-    proof_notes: tuple[str, ...] = ()
+    proof: LearningCurve | None = None
 
     def __post_init__(self) -> None:
         """Refuse what would make the page say something false."""

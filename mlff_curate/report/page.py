@@ -1,30 +1,23 @@
-"""The report as one HTML page that works from a file, without any network.
-
-Whatever comes from the user's files may hold markup. jinja2 escapes it in the text, `_json` in the embedded data,
-and `_plot_text` where plotly would read markup of its own; the page's content security policy forbids all loading.
-"""
+"""The report of `prune` as one HTML page that works from a file, without any network."""
 
 from __future__ import annotations
 
-import html
-import json
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlff_curate.report.curve import curve_figures, curve_tables
 from mlff_curate.report.model import GroupCounts
+from mlff_curate.report.parts import PALETTE, axis, layout, numbers, plot_text, render_page
 from mlff_curate.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from mlff_curate.linear.proof import ProofRow
     from mlff_curate.report.model import PruneReport, ReasonCount
 
-# Okabe & Ito's palette (https://jfly.uni-koeln.de/color/) without its yellow, which vanishes on white paper.
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
 KEPT, REJECTED, GREY = PALETTE[0], PALETTE[3], "#949494"
 MAX_ROWS = 50
 MAX_NAME = 40
@@ -44,10 +37,6 @@ def render(report: PruneReport) -> str:
     str
         The page: a function of the report and of the installed plotly alone, and always fit for UTF-8.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-    from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
-
     figures = {}
     if len(report.map_xy):
         figures["map"] = _map_figure(report)
@@ -56,14 +45,11 @@ def render(report: PruneReport) -> str:
     if len(report.curve_frames):
         figures["coverage"] = _coverage_figure(report)
 
-    environment = Environment(
-        loader=PackageLoader("mlff_curate.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("page.html.j2").render(
+    if report.proof is not None:
+        figures |= curve_figures(report.proof)
+    return render_page(
+        "page.html.j2",
+        figures,
         report=report,
         headline=_headline(report),
         labels_text=_labels_text(report.labels),
@@ -72,16 +58,10 @@ def render(report: PruneReport) -> str:
         map_text=_map_text(report) if "map" in figures else "",
         cluster_text=_cluster_text(report),
         coverage_text=_coverage_text(report),
-        proof=_proof_table(report.proof),
-        verdicts=_verdicts(report.proof),
+        curve=report.proof,
+        curve_tables=curve_tables(report.proof) if report.proof is not None else (),
         seconds={stage: f"{seconds:.2f}" for stage, seconds in report.seconds.items()},
-        figures=figures,
-        # Escaped by _json; plotly.js is the installed package's own code.
-        data=Markup(_json(figures)),  # noqa: S704
-        plotlyjs=Markup(get_plotlyjs() if figures else ""),  # noqa: S704
     )
-    # File names that are no valid text reach Python as lone surrogates, which no encoder takes.
-    return page.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 # --- words and numbers -------------------------------------------------------------------------------------------
@@ -244,117 +224,7 @@ def _reason_table(reasons: Sequence[ReasonCount]) -> _Table:
     return _Table(rows, None, note)
 
 
-def _proof_table(rows: Sequence[ProofRow]) -> tuple[tuple[str, int, str, str], ...]:
-    energy = _decimals((r.energy_mae for r in rows), 2)
-    force = _decimals((r.force_mae for r in rows), 4)
-    return tuple(
-        (r.method, r.frames, _error(r.energy_mae, r.energy_std, energy), _error(r.force_mae, r.force_std, force))
-        for r in rows
-    )
-
-
-def _decimals(values: Iterable[float], least: int) -> int:
-    """Return the decimals that leave the smallest value three significant digits, at least `least`."""
-    sizes = [v for v in values if math.isfinite(v) and v > 0]
-    return max(least, 2 - math.floor(math.log10(min(sizes)))) if sizes else least
-
-
-def _error(mean: float, std: float, decimals: int) -> str:
-    if not math.isfinite(mean):
-        return "–"  # noqa: RUF001 (a dash: no number)
-    spread = f" ± {std:.{decimals}f}" if math.isfinite(std) else ""
-    return f"{mean:.{decimals}f}{spread}"
-
-
-def _verdicts(rows: Sequence[ProofRow]) -> tuple[str, ...]:
-    """Say in words whether our choice beats the random one, for each of our rows."""
-    randoms = [r for r in rows if r.method.casefold().startswith("random")]
-    if not randoms:
-        return ()
-    said = []
-    for ours in (r for r in rows if r.method.casefold().startswith("ours")):
-        other = min(randoms, key=lambda r: abs(r.frames - ours.frames))
-        if other.frames != ours.frames:
-            said.append(f"The random choice has {other.frames} frames and ours has {ours.frames}.")
-        energies = _verdict(
-            "Energies", "meV/atom", 2, (ours.energy_mae, ours.energy_std), (other.energy_mae, other.energy_std)
-        )
-        forces = _verdict("Forces", "eV/Å", 4, (ours.force_mae, ours.force_std), (other.force_mae, other.force_std))
-        said += [text for text in (energies, forces) if text]
-    return tuple(said)
-
-
-def _verdict(what: str, unit: str, least: int, ours: tuple[float, float], random: tuple[float, float]) -> str | None:
-    """Compare two errors, each (mean, standard deviation); None: one of them is not known."""
-    if not (math.isfinite(ours[0]) and math.isfinite(random[0])):
-        return None
-    decimals = _decimals((ours[0], random[0]), least)
-    numbers = f"(ours {_error(*ours, decimals)}, random {_error(*random, decimals)} {unit})"
-    known = [std for _, std in (ours, random) if math.isfinite(std)]
-    if not known:
-        return f"{what}: no error bars were measured, so the difference may be chance {numbers}."
-    if abs(random[0] - ours[0]) <= math.hypot(*known):
-        return f"{what}: random frames are as good as ours within the error bars {numbers}."
-    better = "our frames are better than random ones" if ours[0] < random[0] else "random frames are better than ours"
-    return f"{what}: {better}, by more than the error bars {numbers}."
-
-
 # --- figures -----------------------------------------------------------------------------------------------------
-
-
-def _plot_text(text: str) -> str:
-    """Escape what plotly would read as markup in hover texts and legends."""
-    return html.escape(text, quote=False)
-
-
-def _json(value: Any) -> str:
-    """Return JSON that neither closes the script element around it nor holds nan."""
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
-    return text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
-
-
-def _numbers(values: np.ndarray, digits: int = 6) -> list[float | None]:
-    """Return the values for JSON, rounded to `digits` of the largest; None where there is no finite number."""
-    x = np.asarray(values, dtype=float)
-    finite = np.isfinite(x)
-    largest = float(np.abs(x[finite]).max(initial=0.0))
-    if largest > 0.0:
-        # 300: ten to the power of the decimals must stay a finite number.
-        x = np.round(x, min(300, max(0, digits - 1 - math.floor(math.log10(largest)))))
-    numbers: list[float | None] = x.tolist()
-    if not finite.all():
-        numbers = [v if ok else None for v, ok in zip(numbers, finite.tolist(), strict=True)]
-    return numbers
-
-
-def _axis(title: str, **more: Any) -> dict[str, Any]:
-    frame = {"showline": True, "linecolor": "#555", "ticks": "outside", "gridcolor": "#e4e4e4", "zeroline": False}
-    return {"title": {"text": title}, "automargin": True, **frame, **more}
-
-
-def _layout(height: int, **more: Any) -> dict[str, Any]:
-    return {
-        "height": height,
-        "autosize": True,
-        "margin": {"l": 60, "r": 40, "t": 30, "b": 50},
-        # Upright at the right edge, where it hides neither legend nor curve.
-        "modebar": {"orientation": "v"},
-        "font": {"family": "system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif", "size": 13, "color": "#222"},
-        "paper_bgcolor": "#fff",
-        "plot_bgcolor": "#fff",
-        "hovermode": "closest",
-        # Decimal point, no thousands separator: numbers look as they do in the text.
-        "separators": ".",
-        "legend": {
-            "orientation": "h",
-            "x": 0,
-            "xanchor": "left",
-            "y": 1.02,
-            "yanchor": "bottom",
-            "itemsizing": "constant",
-        },
-        **more,
-    }
 
 
 def _map_figure(report: PruneReport) -> dict[str, Any]:
@@ -364,7 +234,7 @@ def _map_figure(report: PruneReport) -> dict[str, Any]:
     group = np.asarray(report.map_group).astype(str)
     cluster = np.asarray(report.map_cluster).astype(int)
     text = [
-        f"{_plot_text(label)}<br>group: {_plot_text(_short(name))}<br>{'no cluster' if c < 0 else f'cluster {c}'}"
+        f"{plot_text(label)}<br>group: {plot_text(_short(name))}<br>{'no cluster' if c < 0 else f'cluster {c}'}"
         f"<br>{'in a kept frame' if k else 'frame not kept'}"
         for label, name, c, k in zip(
             np.asarray(report.map_label).astype(str).tolist(),
@@ -375,8 +245,8 @@ def _map_figure(report: PruneReport) -> dict[str, Any]:
         )
     ]
     return {
-        "x": _numbers(report.map_xy[:, 0]),
-        "y": _numbers(report.map_xy[:, 1]),
+        "x": numbers(report.map_xy[:, 0]),
+        "y": numbers(report.map_xy[:, 1]),
         "text": text,
         "size": 10 if P <= 100 else 7 if P <= 1500 else 5,
         "views": {
@@ -384,10 +254,10 @@ def _map_figure(report: PruneReport) -> dict[str, Any]:
             "cluster": _cluster_view(cluster, kept),
             "group": _group_view(group, kept),
         },
-        "layout": _layout(
+        "layout": layout(
             560,
-            xaxis=_axis(_plot_text(report.map_axes[0]), range=_window(report.map_xy[:, 0])),
-            yaxis=_axis(_plot_text(report.map_axes[1]), range=_window(report.map_xy[:, 1])),
+            xaxis=axis(plot_text(report.map_axes[0]), range=_window(report.map_xy[:, 0])),
+            yaxis=axis(plot_text(report.map_axes[1]), range=_window(report.map_xy[:, 1])),
         ),
     }
 
@@ -422,7 +292,7 @@ def _group_view(group: np.ndarray, kept: np.ndarray) -> list[dict[str, Any]]:
     order = np.argsort(-sizes, kind="stable")
     first, rest = order[: len(PALETTE)], order[len(PALETTE) :]
     shown: list[tuple[str | None, str, np.ndarray]] = [
-        (f"{_plot_text(_short(str(names[g])))} ({sizes[g]})", color, index == g)
+        (f"{plot_text(_short(str(names[g])))} ({sizes[g]})", color, index == g)
         for g, color in zip(first, PALETTE, strict=False)
     ]
     other = np.isin(index, rest)
@@ -453,7 +323,7 @@ def _cluster_figure(report: PruneReport) -> dict[str, Any]:
     inside = np.asarray(report.cluster_kept, dtype=int)
     C = len(sizes)
     rank = list(range(1, C + 1))
-    share = _numbers(100.0 * inside / np.maximum(sizes, 1), 5)
+    share = numbers(100.0 * inside / np.maximum(sizes, 1), 5)
     many = C > MANY_CLUSTERS
     # WebGL keeps thousands of points quick.
     kind = "scattergl" if many else "scatter"
@@ -490,11 +360,11 @@ def _cluster_figure(report: PruneReport) -> dict[str, Any]:
     xticks: dict[str, Any] = {"dtick": 1} if C <= 20 else {}
     return {
         "data": data,
-        "layout": _layout(
+        "layout": layout(
             460,
             bargap=0.15,
-            xaxis=_axis("cluster, by size (rank, 1 is the largest)", range=[0.4, C + 0.6], anchor="y2", **xticks),
-            yaxis=_axis(
+            xaxis=axis("cluster, by size (rank, 1 is the largest)", range=[0.4, C + 0.6], anchor="y2", **xticks),
+            yaxis=axis(
                 "environments<br>(number, log scale)",
                 type="log",
                 range=[math.log10(0.7), math.log10(top * 1.6)],
@@ -502,7 +372,7 @@ def _cluster_figure(report: PruneReport) -> dict[str, Any]:
                 exponentformat="none",
                 **ticks,
             ),
-            yaxis2=_axis("in kept<br>frames (%)", range=[0, 104], domain=[0.0, 0.3], tickvals=[0, 50, 100]),
+            yaxis2=axis("in kept<br>frames (%)", range=[0, 104], domain=[0.0, 0.3], tickvals=[0, 50, 100]),
         ),
     }
 
@@ -518,7 +388,7 @@ def _coverage_figure(report: PruneReport) -> dict[str, Any]:
             "type": "scatter",
             "mode": "lines+markers" if len(frames) <= 60 else "lines",
             "x": frames.tolist(),
-            "y": _numbers(report.curve_coverage),
+            "y": numbers(report.curve_coverage),
             "line": {"color": "#444", "width": 2},
             "marker": {"size": 5},
             "hovertemplate": "%{x} frames: coverage %{y:.3f}<extra></extra>",
@@ -557,11 +427,11 @@ def _coverage_figure(report: PruneReport) -> dict[str, Any]:
         )  # fmt: skip
     return {
         "data": data,
-        "layout": _layout(
+        "layout": layout(
             380,
             margin={"l": 60, "r": 40, "t": 56, "b": 50},
-            xaxis=_axis("kept frames (number)", range=[-0.02 * end, 1.03 * end], **xticks),
-            yaxis=_axis("label-free coverage (fraction)", range=[0, 1.04]),
+            xaxis=axis("kept frames (number)", range=[-0.02 * end, 1.03 * end], **xticks),
+            yaxis=axis("label-free coverage (fraction)", range=[0, 1.04]),
             shapes=shapes,
             annotations=annotations,
         ),

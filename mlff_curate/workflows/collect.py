@@ -10,6 +10,7 @@ import numpy as np
 
 from mlff_curate.data.frames import geometry, is_isolated_atom
 from mlff_curate.data.frames import label_keys as label_keys_of
+from mlff_curate.data.labels import LabelSoundness, label_soundness
 from mlff_curate.data.reading import lacks_last_line_end, read_frames
 from mlff_curate.errors import DataError
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from mlff_curate.data.frames import Frame
+    from mlff_curate.data.labels import LabelFault
 
 GROUP_KEY = "config_type"
 NO_GROUP = "none"
@@ -47,6 +49,8 @@ class FrameRecord:
         The user's word on it.
     labels
         Keys that look like labels.
+    faults
+        Labels that cannot be used though they can in other frames: a calculation that failed.
     """
 
     source: str
@@ -59,6 +63,12 @@ class FrameRecord:
     must_keep: bool
     excluded: bool
     labels: tuple[str, ...]
+    faults: tuple[LabelFault, ...] = ()
+
+    @property
+    def rejected(self) -> bool:
+        """It is never kept: the user excludes it, or a label of it cannot be used."""
+        return self.excluded or bool(self.faults)
 
 
 @dataclass(frozen=True)
@@ -180,6 +190,10 @@ def collect(
 ) -> Collection:
     """Read all files once.
 
+    Labels are not needed, but veto: a frame whose energy, forces or stress is not finite or not of the right shape is
+    never kept. Where no frame of the inputs has a sound value under a name, that name holds no label, and vetoes
+    nothing: some programs write NaN for what was not computed.
+
     Parameters
     ----------
     inputs, against
@@ -198,7 +212,7 @@ def collect(
     Raises
     ------
     DataError
-        From reading, or a rule or group key that matches nothing, or a frame both kept and excluded.
+        From reading, or a rule or group key that matches nothing, or a frame that must be kept and never be kept.
     """
     keep_rules = [FrameRule("--must-keep", word) for word in must_keep]
     drop_rules = [FrameRule("--exclude", word) for word in exclude]
@@ -209,6 +223,8 @@ def collect(
     label_names: set[str] = set()
     arrays: set[str] = set()
     grouped = False
+    names = {f"{name}_key": value for name, value in (label_keys or {}).items()}
+    sound: set[str] = set()
 
     for curated, paths in ((False, inputs), (True, against)):
         for frame in read_frames(paths, type_map):
@@ -224,6 +240,8 @@ def collect(
             labels = label_keys_of(frame.atoms)
             label_names.update(labels)
             arrays.update(frame.atoms.arrays)
+            judged = LabelSoundness() if curated else label_soundness(frame.atoms, **names)
+            sound.update(judged.sound)
             records.append(
                 FrameRecord(
                     source=frame.source,
@@ -236,6 +254,7 @@ def collect(
                     must_keep=kept,
                     excluded=dropped,
                     labels=labels,
+                    faults=judged.faults,
                 )
             )
             geometries.append(geometry(frame.atoms))
@@ -248,6 +267,7 @@ def collect(
         rule.require_used(frames, keys)
     if all(record.excluded for record in records if not record.curated):
         raise DataError(f"names all {frames} frames: none is left to keep", key="--exclude")
+    records, empty = _vetoed(records, sound)
     if not grouped:
         if group_by not in (None, NO_GROUP):
             raise DataError(f"no frame has this info key; available: {_listing(keys)}", key=f"--group-by {group_by}")
@@ -258,7 +278,41 @@ def collect(
         for path in (*inputs, *against)
         if lacks_last_line_end(Path(path))
     )
-    return Collection(tuple(records), tuple(geometries), key, open_ended)
+    return Collection(tuple(records), tuple(geometries), key, (*open_ended, *empty))
+
+
+def _vetoed(records: list[FrameRecord], sound: set[str]) -> tuple[list[FrameRecord], list[str]]:
+    """Leave faults to names that hold sound labels in other frames; return the records and sentences on the rest.
+
+    Raises
+    ------
+    DataError
+        A frame that must be kept has a label that cannot be used, or no frame is left.
+    """
+    out: list[FrameRecord] = []
+    empty: set[str] = set()
+    for record in records:
+        faults = tuple(fault for fault in record.faults if fault.key in sound)
+        empty.update(fault.key for fault in record.faults if fault.key not in sound)
+        if faults and record.must_keep:
+            raise DataError(
+                f"{faults[0].fault}: such a frame is never kept, but --must-keep names it",
+                file=record.source,
+                frame=record.index,
+                key=faults[0].key,
+            )
+        out.append(replace(record, faults=faults))
+    new = [record for record in out if not record.curated]
+    if all(record.rejected for record in new):
+        example = next(record for record in new if record.faults)
+        raise DataError(
+            f"none of the {len(new)} frames is left to keep: their labels cannot be used, as here: "
+            f"{example.faults[0].fault}",
+            file=example.source,
+            frame=example.index,
+            key=example.faults[0].key,
+        )
+    return out, [f"{key} is no usable label in any frame: taken as missing" for key in sorted(empty)]
 
 
 def _named(rules: Sequence[FrameRule], frame: Frame, position: int) -> bool:

@@ -49,6 +49,7 @@ def describe(
     descriptor: Descriptor,
     *,
     scaling: Scaling | None = None,
+    scale_by: np.ndarray | None = None,
     seed: int = 0,
     workers: int = 1,
     dask: str | None = None,
@@ -66,6 +67,8 @@ def describe(
         What to compute.
     scaling
         That of a stored model; None: taken from a seeded sample of the frames.
+    scale_by
+        Frames that the sample is drawn from, ascending; None: all.
     seed
         Draws the sample.
     workers, dask
@@ -76,7 +79,8 @@ def describe(
     counts = np.array([len(atoms) for atoms in frames])
     first = np.concatenate([[0], np.cumsum(counts)])
     if scaling is None:
-        sample = _sample(counts, np.random.default_rng([seed, 1]))
+        among = np.arange(len(frames)) if scale_by is None else scale_by
+        sample = among[_sample(counts[among], np.random.default_rng([seed, 1]))]
         raw = np.concatenate(list(map_ordered(descriptor.compute, _tasks([frames[i] for i in sample]))))
         scaling = Scaling.fit(raw)
     X = np.empty((first[-1], scaling.axes.shape[1]), np.float32)

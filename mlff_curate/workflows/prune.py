@@ -16,7 +16,7 @@ from mlff_curate.meagraph.model import MEAGraph
 from mlff_curate.parallel import require_workers
 from mlff_curate.pruning.budget import Budget
 from mlff_curate.pruning.copies import near_copies
-from mlff_curate.pruning.evidence import represent
+from mlff_curate.pruning.evidence import Evidence, gather_evidence
 from mlff_curate.pruning.problem import Pool, Selection, species_columns
 from mlff_curate.pruning.selectors import SELECTORS
 from mlff_curate.wording import counted
@@ -25,6 +25,8 @@ from mlff_curate.workflows.describe import Environments, describe, learnable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from ase import Atoms
 
     Progress = Callable[[str, int, int | None, str], None]
 
@@ -52,7 +54,21 @@ class Decision:
     detail
         The figures behind the reason.
     represented_by
-        ``source#index`` of the kept frame nearest to a dropped one.
+        Of a dropped frame: ``source#index`` of the kept frames nearest to most of its environments, separated by ``;``,
+        that of most first.
+    shares
+        The share of its environments that each of these is nearest to.
+    distance, farthest
+        Of a dropped frame: mean and largest distance of its environments to the nearest kept one, in the unit of
+        :class:`Evidence`.
+    gain
+        Of a kept frame: the share of the coverage that it brought when it was chosen; None where none was measured.
+    brings
+        Of a kept frame: by how much the uncovered share of :class:`Evidence` would rise without it alone.
+    stands_for
+        Of a kept frame: environments of dropped frames that it is nearest to.
+    only
+        Of a kept frame: clusters and groups that no other kept frame represents, separated by ``;``.
     """
 
     record: FrameRecord
@@ -60,6 +76,13 @@ class Decision:
     reason: str
     detail: str = ""
     represented_by: str = ""
+    shares: tuple[float, ...] = ()
+    distance: float | None = None
+    farthest: float | None = None
+    gain: float | None = None
+    brings: float | None = None
+    stands_for: int | None = None
+    only: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,6 +101,8 @@ class PruneResult:
         (N,) cluster of each environment, 0, 1, ... by size; -1: none.
     pool, selection
         What the selector was given and returned.
+    evidence
+        Who stands for whom, and what each kept frame alone brings.
     notes
         Sentences for the user.
     descriptor, cutoff
@@ -96,6 +121,7 @@ class PruneResult:
     cluster: np.ndarray
     pool: Pool
     selection: Selection
+    evidence: Evidence
     notes: tuple[str, ...]
     descriptor: str
     cutoff: float
@@ -226,25 +252,29 @@ def prune(
         records = collection.records
         group_names, group = np.unique([r.group for r in records], return_inverse=True)
         curated = np.array([r.curated for r in records])
-        excluded = np.array([r.excluded for r in records])
+        rejected = np.array([r.rejected for r in records])
         mandatory = _mandatory(collection)
         isolated = np.array([r.isolated for r in records])
         # refused here, before the work, unless copies of curated frames lower what is available further down
-        count = budget.frames(collection.new, int(mandatory.sum()), int((~curated & ~excluded).sum()))
+        count = budget.frames(collection.new, int(mandatory.sum()), int((~curated & ~rejected).sum()))
     with clock("describe"):
         species = sorted({int(z) for atoms in collection.geometries for z in np.unique(atoms.numbers)})
         maker = make_descriptor(o.descriptor, species)
+        once = _once(collection)
         environments = describe(
             collection.geometries,
             maker,
+            scale_by=np.flatnonzero(once),
             seed=o.seed,
             workers=o.workers,
             dask=o.dask,
             progress=lambda done, total: tell("describe", done, total, "environments"),
         )
     with clock("embed"):
-        free = isolated[np.repeat(np.arange(len(records)), np.diff(environments.first))]
+        owner = np.repeat(np.arange(len(records)), np.diff(environments.first))
+        free = isolated[owner]
         rows = learnable(environments.species, free)
+        rows = rows[once[owner[rows]]]
         model = MEAGraph(**{**SHORT, **o.meagraph}, seed=o.seed, device=o.device).fit(
             environments.X[rows],
             environments.species[rows],
@@ -255,7 +285,7 @@ def prune(
         )
         embedded, cluster = assigned.embedding, assigned.cluster
         cluster[free] = -1
-        cluster = _by_size(cluster)
+        cluster = _by_size(cluster, once[owner])
     with clock("select"):
         described = species_columns(environments.X, environments.species)
         pool = Pool(
@@ -265,19 +295,20 @@ def prune(
             cluster=cluster,
             # an isolated atom is kept for its energy: it stands for no other environment
             given=(curated | mandatory) & ~isolated,
-            eligible=~curated & ~excluded & ~mandatory,
+            eligible=~curated & ~rejected & ~mandatory & ~isolated,
+            # copies of curated frames ask as well, so that the same is asked for however much of it is there
+            asking=~curated & ~rejected & ~mandatory & ~isolated,
         )
         if curated.any():
             copies = near_copies(replace(pool, X=described))  # the embedding takes out what tells copies from kin
             pool = replace(pool, eligible=pool.eligible & ~np.isin(copies, copies[curated]))
             count = budget.frames(collection.new, int(mandatory.sum()), int((mandatory | pool.eligible).sum()))
-        selection = SELECTORS[o.selector](
-            pool,
-            None if count is None else count - int(mandatory.sum()),
-            np.random.default_rng([o.seed, 2]),
-            lambda done, total, words: tell("select", done, total, words),
-        )
-        decisions = _decide(collection, mandatory, pool, selection)
+        selector = SELECTORS[o.selector](None if count is None else count - int(mandatory.sum()), seed=o.seed)
+        selection = selector.fit(pool, lambda done, total, words: tell("select", done, total, words)).selection_
+        kept = pool.given.copy()
+        kept[selection.chosen] = True
+        evidence = gather_evidence(pool, kept, ~curated & ~rejected & ~isolated, np.random.default_rng([o.seed, 4]))
+        decisions = _decide(collection, mandatory, selection, evidence)
     notes = _notes(collection, budget, selection, decisions, len(group_names))
     return PruneResult(
         decisions=decisions,
@@ -286,6 +317,7 @@ def prune(
         cluster=cluster,
         pool=pool,
         selection=selection,
+        evidence=evidence,
         notes=notes,
         descriptor=maker.name,
         cutoff=maker.cutoff,
@@ -304,13 +336,13 @@ def _keep_text(keep: str | float) -> str:
 def _mandatory(collection: Collection) -> np.ndarray:
     """Return (F,) bool, input frames that are kept in any case.
 
-    Not those that the user excludes, were they isolated atoms; nor an isolated atom that the curated set has already.
+    Not those that are rejected, were they isolated atoms; nor an isolated atom that the curated set has already.
     """
     atoms = [tuple(a.numbers) for a in collection.geometries]
     there = {z for z, r in zip(atoms, collection.records, strict=True) if r.curated and r.isolated}
     return np.array(
         [
-            not r.curated and not r.excluded and (r.must_keep or (r.isolated and z not in there))
+            not r.curated and not r.rejected and (r.must_keep or (r.isolated and z not in there))
             for z, r in zip(atoms, collection.records, strict=True)
         ]
     )
@@ -362,10 +394,39 @@ def _require(value: str, known: Iterable[str], option: str) -> None:
         raise UsageError(f"{value!r} is unknown; available: {', '.join(known)}", key=option)
 
 
-def _by_size(cluster: np.ndarray) -> np.ndarray:
-    """Renumber clusters 0, 1, ... from the largest; specks of a few environments are no cluster (-1)."""
-    labels, inverse, sizes = np.unique(cluster, return_inverse=True, return_counts=True)
-    smallest = min(SPECK, max(2, len(cluster) // 100))
+def _once(collection: Collection) -> np.ndarray:
+    """Return (F,) bool, frames to learn from: all but curated ones that are input frames over again.
+
+    What is counted twice weighs twice, in the scaling, in MEAGraph and in the sizes of clusters: a set and what was
+    kept of it would be seen with other eyes than the set alone. Geometries are compared to 1e-5 Angstrom; labels are
+    not, since a curated frame may have been given some.
+    """
+    there = {_geometry(a) for a, r in zip(collection.geometries, collection.records, strict=True) if not r.curated}
+    return np.array(
+        [
+            not r.curated or _geometry(a) not in there
+            for a, r in zip(collection.geometries, collection.records, strict=True)
+        ]
+    )
+
+
+def _geometry(atoms: Atoms) -> tuple[bytes, ...]:
+    numbers = (atoms.positions, atoms.cell.array)
+    rounded = [(np.round(values, 5) + 0.0).tobytes() for values in numbers]  # + 0.0: no minus zero
+    return (atoms.numbers.tobytes(), atoms.pbc.tobytes(), *rounded)
+
+
+def _by_size(cluster: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """Renumber clusters 0, 1, ... from the largest; specks of a few environments are no cluster (-1).
+
+    Parameters
+    ----------
+    cluster, counted
+        (N,) cluster, and (N,) bool, environments that count.
+    """
+    labels, inverse = np.unique(cluster, return_inverse=True)
+    sizes = np.bincount(inverse[counted], minlength=len(labels))
+    smallest = min(SPECK, max(2, int(counted.sum()) // 100))
     real = (labels >= 0) & (sizes >= smallest)
     rank = np.full(len(labels), -1)
     order = np.flatnonzero(real)[np.argsort(-sizes[real], kind="stable")]
@@ -373,47 +434,90 @@ def _by_size(cluster: np.ndarray) -> np.ndarray:
     return rank[inverse]
 
 
-def _decide(collection: Collection, mandatory: np.ndarray, pool: Pool, selection: Selection) -> tuple[Decision, ...]:
+def _decide(
+    collection: Collection, mandatory: np.ndarray, selection: Selection, evidence: Evidence
+) -> tuple[Decision, ...]:
+    records = collection.records
     place = {int(frame): k for k, frame in enumerate(selection.chosen)}
-    kept = pool.given.copy()
-    kept[selection.chosen] = True
-    nearest = represent(pool, kept)
-    kept |= mandatory
-    texts = {r.sha256: i for i, r in reversed(list(enumerate(collection.records))) if kept[i]}
-    everything = bool(kept[pool.eligible].all())
+    stays = [r.curated or i in place or bool(mandatory[i]) for i, r in enumerate(records)]
+    texts = {r.sha256: i for i, r in reversed(list(enumerate(records))) if stays[i]}
+    numbers = [tuple(a.numbers) for a in collection.geometries]
+    atoms = {numbers[i]: r for i, r in enumerate(records) if r.curated and r.isolated}
+    everything = all(stays[i] or r.rejected for i, r in enumerate(records))
     decisions = []
-    for i, record in enumerate(collection.records):
+    for i, record in enumerate(records):
         if record.curated:
             continue
         if record.excluded:
             decisions.append(Decision(record, "rejected", "excluded by the user"))
+        elif record.faults:
+            detail = "; ".join(f"{fault.key}: {fault.fault}" for fault in record.faults)
+            decisions.append(Decision(record, "rejected", "a label cannot be used", detail))
         elif mandatory[i]:
-            decisions.append(Decision(record, "kept", "isolated atom" if record.isolated else "named by --must-keep"))
+            reason = "isolated atom" if record.isolated else "named by --must-keep"
+            decisions.append(_with_worth(Decision(record, "kept", reason), i, records, evidence))
         elif i in place:
-            decisions.append(_kept(record, selection, place[i], everything=everything))
+            decision = _kept(record, selection, place[i], everything=everything)
+            decisions.append(_with_worth(decision, i, records, evidence))
+        elif record.sha256 in texts:
+            decisions.append(_stood_for(record, "exact copy of a {} frame", [records[texts[record.sha256]]]))
+        elif record.isolated:
+            decisions.append(_stood_for(record, "isolated atom that is there already", [atoms[numbers[i]]]))
+        elif evidence.representatives[i, 0] < 0:
+            decisions.append(Decision(record, "dropped", "nothing is kept"))
         else:
-            by = texts.get(record.sha256, int(nearest.frame[i]))
-            name = f"{collection.records[by].source}#{collection.records[by].index}" if by >= 0 else ""
-            kind = "curated" if by >= 0 and collection.records[by].curated else "kept"
-            if record.sha256 in texts:
-                decisions.append(Decision(record, "dropped", f"exact copy of a {kind} frame", "", name))
-            elif by < 0:
-                decisions.append(Decision(record, "dropped", "nothing is kept"))
-            else:
-                detail = f"distance {nearest.distance[i]:.4g}"
-                decisions.append(Decision(record, "dropped", f"represented by {kind} frames", detail, name))
+            by_whom = [records[f] for f in evidence.representatives[i] if f >= 0]
+            shares = tuple(float(share) for share in evidence.share[i, : len(by_whom)])
+            distance, farthest = float(evidence.distance[i]), float(evidence.farthest[i])
+            decisions.append(_stood_for(record, "represented by {} frames", by_whom, shares, distance, farthest))
     return tuple(decisions)
 
 
+def _stood_for(
+    record: FrameRecord,
+    reason: str,
+    by: Sequence[FrameRecord],
+    shares: tuple[float, ...] = (1.0,),
+    distance: float = 0.0,
+    farthest: float = 0.0,
+) -> Decision:
+    """Return the decision to drop a frame that others stand for; {} in the reason is what these are."""
+    return Decision(
+        record,
+        "dropped",
+        reason.format("curated" if by[0].curated else "kept"),
+        f"distance {distance:.4g}" if distance > 0 else "",
+        ";".join(f"{r.source}#{r.index}" for r in by),
+        shares,
+        distance,
+        farthest,
+    )
+
+
+def _with_worth(decision: Decision, i: int, records: Sequence[FrameRecord], evidence: Evidence) -> Decision:
+    """Return the decision to keep the ``i``-th frame with what it alone brings; an isolated atom stands for nothing."""
+    if np.isnan(evidence.brings[i]):
+        return decision
+    only = [f"cluster {c}" for c in evidence.clusters_alone.get(i, ())]
+    only += [f"group {records[i].group}"] if evidence.group_alone[i] else []
+    return replace(
+        decision,
+        brings=float(evidence.brings[i]),
+        stands_for=round(float(evidence.stands_for[i])),
+        only=";".join(only),
+    )
+
+
 def _kept(record: FrameRecord, selection: Selection, k: int, *, everything: bool) -> Decision:
-    gain = selection.gain[k]
+    gain = float(selection.gain[k])
+    measured = not np.isnan(selection.coverage).any()
     detail = f"choice {k + 1}" + (f", {100 * gain:.4g} % of the coverage" if gain > 0 else "")
-    best_alone = k == 0 and not np.isnan(selection.coverage).any()
+    reason = "adds to the coverage" if gain > 0 or (k == 0 and measured) else "chosen"
     if len(selection.for_floor) > k and selection.for_floor[k]:
-        return Decision(record, "kept", "represents a cluster or group", detail)
-    if everything:
-        return Decision(record, "kept", "all frames are kept", detail)
-    return Decision(record, "kept", "adds to the coverage" if gain > 0 or best_alone else "chosen", detail)
+        reason = "represents a cluster or group"
+    elif everything:
+        reason = "all frames are kept"
+    return Decision(record, "kept", reason, detail, gain=gain if measured else None)
 
 
 def _notes(

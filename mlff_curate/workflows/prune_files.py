@@ -16,7 +16,7 @@ from mlff_curate.workflows.prune_outputs import Outputs, peak_memory_mb, report_
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mlff_curate.linear.proof import Proof
+    from mlff_curate.validation.learning_curve import LearningCurve
     from mlff_curate.workflows.prune import Progress
 
 
@@ -34,7 +34,7 @@ class PruneDone:
 
     result: PruneResult
     outputs: Outputs
-    proof: Proof | None = None
+    proof: LearningCurve | None = None
 
     def summary(self, seconds: float) -> dict[str, object]:
         """Return what ``--json`` prints."""
@@ -56,7 +56,7 @@ class PruneDone:
             "notes": list(result.notes),
         }
         if self.proof is not None:
-            values["proof"] = [vars(row) for row in self.proof.rows]
+            values["proof"] = {**self.proof.as_dict(), "said": self.proof.sentences()}
         return values
 
     def lines(self) -> list[str]:
@@ -77,12 +77,10 @@ class PruneDone:
             *(f"note: {note}" for note in result.notes),
         ]
         if self.proof is not None:
-            lines += [
-                f"{row.method:9s} {row.frames:6d} frames: energy {row.energy_mae:.2f} +- "
-                f"{row.energy_std:.2f} meV/atom, forces {row.force_mae:.4f} +- {row.force_std:.4f} eV/A"
-                for row in self.proof.rows
-            ]
-            lines += [f"proof: {note}" for note in self.proof.notes]
+            from mlff_curate.workflows.learning_curve import table_lines
+
+            lines += table_lines(self.proof, "group_mean")
+            lines += [f"proof: {said}" for said in (*self.proof.sentences(), *self.proof.notes)]
         return [*lines, f"why each frame stayed or went: {self.outputs.manifest}, {self.outputs.report}"]
 
 
@@ -110,7 +108,8 @@ def prune_files(
     to
         Format of OUT.
     prove
-        Fit force fields to kept and to random frames, and compare them on held-out ones.
+        Fit force fields to kept and to random frames, and compare them on held-out ones; with ``keep="auto"`` keep as
+        many as their learning curve asks for.
     overwrite
         Replace outputs that exist.
     command
@@ -130,19 +129,30 @@ def prune_files(
     rules = [word for word in (*options.must_keep, *options.exclude) if Path(word).is_file()]
     read = [Path(p) for p in (*inputs, *options.against, *rules)]
     require_free(outputs.paths, read, overwrite=overwrite)
-    result = prune(inputs, options, progress=progress)
-    proof = None
-    if prove:
-        from mlff_curate.workflows.proving import prove_pruning
-
-        start = time.perf_counter()
-        proof = prove_pruning(inputs, result, options, progress)
-        result.seconds["prove"] = time.perf_counter() - start
+    result, proof = (
+        _pruned_and_proved(inputs, options, progress) if prove else (prune(inputs, options, progress=progress), None)
+    )
     start = time.perf_counter()
     report = report_of(result, outputs, command, _shown(options, result), options.seed, proof)
     write_outputs(result, outputs, report, options.type_map, to)
     result.seconds["write"] = time.perf_counter() - start
     return PruneDone(result, outputs, proof)
+
+
+def _pruned_and_proved(
+    inputs: Sequence[str | Path], options: PruneOptions, progress: Progress | None
+) -> tuple[PruneResult, LearningCurve | None]:
+    from mlff_curate.validation.splitting import usable_frames
+    from mlff_curate.workflows.learning_curve import prove_pruning, read_labelled
+
+    labelled = read_labelled(inputs, options)  # a key that no frame has is found before the work
+    if options.keep != "auto":  # which does without labels
+        usable_frames(labelled.frames, labelled.labels)
+    result = prune(inputs, options, progress=progress)
+    start = time.perf_counter()
+    proved = prove_pruning(inputs, labelled, result, options, progress)
+    proved.result.seconds["prove"] = time.perf_counter() - start
+    return proved.result, proved.curve
 
 
 def _shown(options: PruneOptions, result: PruneResult) -> dict[str, str]:

@@ -24,11 +24,16 @@ from mlff_curate.report import GroupCounts, PruneReport, ReasonCount, render
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from mlff_curate.linear.proof import Proof
+    from mlff_curate.validation.learning_curve import LearningCurve
     from mlff_curate.workflows.collect import FrameRecord
     from mlff_curate.workflows.prune import PruneResult
 
 _MAP_POINTS = 4000
+MANIFEST = (
+    *("source", "index", "sha256", "group", "n_atoms", "decision", "reason", "represented_by"),  # scripts rely on these
+    *("shares", "distance", "farthest", "gain", "brings", "stands_for", "only"),
+)
+"""Columns of the manifest."""
 
 
 @dataclass(frozen=True)
@@ -87,12 +92,19 @@ def manifest_text(result: PruneResult) -> str:
     """Return the manifest: one row per input frame."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["source", "index", "sha256", "group", "n_atoms", "decision", "reason", "represented_by"])
+    writer.writerow(MANIFEST)
     for d in result.decisions:
         r = d.record
         reason = f"{d.reason} ({d.detail})" if d.detail else d.reason
-        writer.writerow([r.source, r.index, r.sha256, r.group, r.n_atoms, d.decision, reason, d.represented_by])
+        row = [r.source, r.index, r.sha256, r.group, r.n_atoms, d.decision, reason, d.represented_by]
+        row += [";".join(map(_figure, d.shares)), _figure(d.distance), _figure(d.farthest)]
+        row += [_figure(d.gain), _figure(d.brings), "" if d.stands_for is None else d.stands_for, d.only]
+        writer.writerow(row)
     return out.getvalue()
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
 
 
 def peak_memory_mb() -> float:
@@ -113,7 +125,7 @@ def report_of(
     command: str,
     options: Mapping[str, str],
     seed: int,
-    proof: Proof | None = None,
+    proof: LearningCurve | None = None,
 ) -> PruneReport:
     """Gather what the page shows.
 
@@ -192,8 +204,7 @@ def report_of(
         curve_coverage=result.selection.coverage if measured else np.zeros(0),
         chosen=int(kept_frame.sum()),
         floor=mandatory + result.selection.floor,
-        proof=proof.rows if proof is not None else (),
-        proof_notes=proof.notes if proof is not None else (),
+        proof=proof,
     )
 
 

@@ -18,7 +18,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from mlff_curate.workflows import prune_files
 
 OUTPUTS = ["md.pruned.extxyz", "md.pruned.manifest.csv", "md.pruned.report.html"]
-COLUMNS = ["source", "index", "sha256", "group", "n_atoms", "decision", "reason", "represented_by"]
+CONTRACT = ["source", "index", "sha256", "group", "n_atoms", "decision", "reason", "represented_by"]
+COLUMNS = [*CONTRACT, "shares", "distance", "farthest", "gain", "brings", "stands_for", "only"]
 
 
 def listing(folder):
@@ -516,8 +517,103 @@ def test_manifest_has_a_row_per_frame_and_these_columns(prune, trajectory, here,
     assert {row["n_atoms"] for row in manifest} == {"2"}
     assert all(row["reason"] for row in manifest)
     names = {f"md.extxyz#{i}" for i in kept(manifest)}
-    assert {row["represented_by"] for row in manifest if row["decision"] == "dropped"} <= names
-    assert {row["represented_by"] for row in manifest if row["decision"] == "kept"} == {""}
+    for row in manifest:
+        by = row["represented_by"].split(";") if row["represented_by"] else []
+        assert set(by) <= names
+        assert len(by) == len(row["shares"].split(";") if row["shares"] else []) == len(set(by))
+        assert bool(by) == (row["decision"] == "dropped")
+
+
+@pytest.mark.parametrize("selector", ["coverage", "random", "stratified", "fps", "cluster-quota", "quests"])
+def test_manifest_has_evidence_for_every_decision_of_every_selector(prune, put, iron, rows, selector):
+    put("md.extxyz", [iron(i, size=(2, 1, 1), amplitude=0.2, config_type="ab"[i % 2]) for i in range(20)])
+    assert prune("md.extxyz", "--keep", 6, "--selector", selector).code == 0
+    manifest = rows("md.pruned.manifest.csv")
+    assert len(kept(manifest)) == 6
+    for row in manifest:
+        if row["decision"] == "dropped":
+            shares = [float(share) for share in row["shares"].split(";")]
+            assert 0 < sum(shares) <= 1.001
+            assert shares == sorted(shares, reverse=True)
+            assert 0 < float(row["distance"]) <= float(row["farthest"])
+            assert row["gain"] == row["brings"] == row["stands_for"] == row["only"] == ""
+        else:
+            assert row["shares"] == row["distance"] == row["farthest"] == ""
+            assert float(row["brings"]) > 0
+            assert (row["gain"] != "") == (selector == "coverage")
+    dropped = sum(int(row["n_atoms"]) for row in manifest if row["decision"] == "dropped")
+    assert sum(int(row["stands_for"]) for row in manifest if row["decision"] == "kept") == dropped
+
+
+def test_the_only_kept_frame_of_a_group_says_so(prune, put, iron, rows):
+    put("md.extxyz", [iron(i, config_type="rare" if i == 17 else "many") for i in range(30)])
+    prune("md.extxyz", "--keep", 12)
+    manifest = rows("md.pruned.manifest.csv")
+    assert manifest[17]["only"].split(";")[-1] == "group rare"
+    assert not any("group many" in row["only"] for row in manifest)
+
+
+def test_an_isolated_atom_brings_its_energy_and_stands_for_nothing(prune, put, iron, rows):
+    put("md.extxyz", [Atoms("Fe"), *(iron(i) for i in range(8))])
+    prune("md.extxyz", "--keep", 3)
+    first = rows("md.pruned.manifest.csv")[0]
+    assert (first["decision"], first["brings"], first["stands_for"]) == ("kept", "", "")
+
+
+def test_an_isolated_atom_that_the_curated_set_has_is_not_kept_again(prune, put, iron, rows):
+    put("old.extxyz", [iron(50), Atoms("Fe", cell=[30] * 3)])
+    put("md.extxyz", [Atoms("Fe"), *(iron(i) for i in range(8))])
+    assert prune("md.extxyz", "--against", "old.extxyz", "--keep", 3).code == 0
+    first = rows("md.pruned.manifest.csv")[0]
+    assert (first["decision"], first["reason"], first["represented_by"]) == (
+        "dropped",
+        "isolated atom that is there already",
+        "old.extxyz#1",
+    )
+
+
+# Labels may veto.
+
+
+def test_frames_with_labels_that_are_no_numbers_are_rejected(prune, put, iron, rows):
+    frames = labelled([iron(i, amplitude=0.2) for i in range(8)])
+    frames[2].calc.results["energy"] = float("nan")
+    frames[5].calc.results["forces"][1, 2] = np.inf
+    put("md.extxyz", frames)
+    done = prune("md.extxyz", "--keep", 6)
+    assert (done.code, done.err) == (0, "")
+    manifest = rows("md.pruned.manifest.csv")
+    assert {i: manifest[i]["reason"] for i in range(8) if manifest[i]["decision"] == "rejected"} == {
+        2: "a label cannot be used (energy: holds NaN or infinity)",
+        5: "a label cannot be used (forces: holds NaN or infinity)",
+    }
+    assert len(kept(manifest)) == 6
+    refused = prune("md.extxyz", "--keep", 7, "--overwrite")
+    assert (refused.code, refused.err) == (
+        1,
+        "mlff-curate: error: --keep: 7 means 7 frames, but only 6 of 8 can be kept: possible is 1 to 6\n",
+    )
+
+
+def test_must_keep_does_not_overrule_the_veto(prune, put, iron, here):
+    frames = labelled([iron(i, step=i) for i in range(4)])
+    frames[2].calc.results["energy"] = float("nan")
+    put("md.extxyz", frames)
+    done = prune("md.extxyz", "--keep", 2, "--must-keep", "step=2")
+    assert done.code == 1
+    assert done.err == (
+        "mlff-curate: error: md.extxyz: frame 2: energy: holds NaN or infinity: such a frame is never kept, but "
+        "--must-keep names it\n"
+    )
+    assert listing(here) == ["md.extxyz"]
+
+
+def test_a_name_that_holds_no_number_anywhere_is_a_missing_label(prune, put, iron):
+    frames = [iron(i, amplitude=0.2, dft_energy=float("nan")) for i in range(6)]
+    put("md.extxyz", frames)
+    done = prune("md.extxyz", "--keep", 3, "--json")
+    assert done.json["rejected"] == 0
+    assert "note: dft_energy is no usable label in any frame: taken as missing\n" in done.err
 
 
 ODD_NAMES = [

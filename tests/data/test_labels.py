@@ -9,7 +9,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 from ase.stress import voigt_6_to_full_3x3_stress
 
-from mlff_curate.data.labels import count_labels, labels_of, labels_of_frames
+from mlff_curate.data.labels import LabelFault, count_labels, label_soundness, labels_of, labels_of_frames
 from mlff_curate.errors import DataError
 
 FORCES = np.array([[0.1, -0.2, 0.3], [-0.1, 0.2, -0.3]])
@@ -181,3 +181,60 @@ def test_every_frame_of_the_real_sets_has_all_three(real_data, name):
     counts = count_labels(labels_of_frames(frames))
     assert counts.energy == counts.forces == counts.stress == counts.frames == len(frames)
     assert counts.not_finite == 0
+
+
+# Which labels can be used at all.
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("atoms", "key", "fault"),
+    [
+        (dimer({"REF_energy": NAN}), "REF_energy", "holds NaN or infinity"),
+        (dimer({"energy": "none"}), "energy", "is not numeric: 'none'"),
+        (dimer({"energy": [1.0, 2.0]}), "energy", "an energy is one number per frame, got shape (2,)"),
+        (dimer(arrays={"forces": [[0, 0, 0], [0, np.inf, 0]]}), "forces", "holds NaN or infinity"),
+        (dimer(arrays={"forces": [1.0, 2.0]}), "forces", "forces have shape (atoms, 3) = (2, 3), got (2,)"),
+        (dimer({"stress": [NAN, 0, 0, 0, 0, 0]}), "stress", "holds NaN or infinity"),
+        (dimer({"virial": [1.0, 2.0]}), "virial", "a stress has shape (6,) or (3, 3), got (2,)"),
+    ],
+)
+def test_a_label_that_cannot_be_used_is_named_and_nothing_is_raised(atoms, key, fault):
+    found = label_soundness(atoms)
+    assert found.faults == (LabelFault(key, fault),)
+    assert found.sound == ()
+
+
+def test_sound_labels_have_no_faults():
+    found = label_soundness(dimer({"REF_energy": -1.0, "note": "nan", "virial": np.eye(3)}, {"REF_forces": FORCES}))
+    assert (set(found.sound), found.faults) == ({"REF_energy", "virial", "REF_forces"}, ())
+    assert label_soundness(dimer()).sound == label_soundness(dimer()).faults == ()
+
+
+def test_another_name_for_the_same_label_makes_up_for_one_that_cannot_be_used():
+    found = label_soundness(dimer({"energy": NAN, "REF_energy": -2.0, "free_energy": -2.1}))
+    assert found.faults == ()
+    assert set(found.sound) == {"REF_energy", "free_energy"}
+
+
+def test_labels_that_differ_are_sound_each():
+    """Which one is meant is a question of fitting, not of pruning."""
+    found = label_soundness(dimer({"energy": -1.0, "dft_energy": -9.0}))
+    assert found.faults == ()
+
+
+def test_a_value_per_atom_is_no_label_of_the_frame():
+    assert label_soundness(dimer(arrays={"energy": [NAN, 1.0], "stress": np.full((2, 6), NAN)})).faults == ()
+
+
+def test_a_frame_that_is_not_periodic_has_no_stress_to_be_judged():
+    atoms = dimer({"stress": [NAN] * 6})
+    atoms.pbc = (True, True, False)
+    assert label_soundness(atoms).faults == ()
+
+
+def test_only_the_name_that_the_user_gives_is_judged():
+    atoms = dimer({"energy": NAN, "E": -1.0})
+    assert label_soundness(atoms, energy_key="E").faults == ()
+    assert label_soundness(dimer({"energy": -1.0, "E": NAN}), energy_key="E").faults[0].key == "E"

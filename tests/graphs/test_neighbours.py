@@ -46,11 +46,11 @@ def slab():
 
 
 def expected(frames, cutoff):
-    """The rows (centre, number, vector) that ASE finds."""
+    """The rows (centre, neighbour, number, vector) that ASE finds."""
     rows, start = [], 0
     for atoms in frames:
         i, j, vector = neighbor_list("ijD", atoms, cutoff)
-        rows.append(np.column_stack([i + start, atoms.numbers[j], vector]))
+        rows.append(np.column_stack([i + start, j + start, atoms.numbers[j], vector]))
         start += len(atoms)
     return np.concatenate(rows)
 
@@ -65,9 +65,9 @@ def agrees_with_ase(frames, cutoff):
     np.testing.assert_array_equal(found.count, np.bincount(found.centre, minlength=atoms))
     if len(wanted) == 0:
         return found
-    rows = np.column_stack([found.centre, found.number, found.vector])
-    # centre and number are integers: stretched, so that a match within 1e-9 means that they are the same
-    stretch = [1e3, 1e3, 1, 1, 1]
+    rows = np.column_stack([found.centre, found.neighbour, found.number, found.vector])
+    # the first three are integers: stretched, so that a match within 1e-9 means that they are the same
+    stretch = [1e3, 1e3, 1e3, 1, 1, 1]
     gap, partner = cKDTree(rows * stretch).query(wanted * stretch)
     assert gap.max() < 1e-9
     assert len(np.unique(partner)) == len(wanted), "one to one"

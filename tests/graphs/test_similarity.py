@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from mlff_curate.graphs.similarity import components, distinct_rows, importance_sample, nearest_anchors
+from mlff_curate.graphs.similarity import (
+    CloseSearch,
+    components,
+    distinct_rows,
+    importance_sample,
+    nearest_anchors,
+)
 
 
 def brute_force(X, species, anchors, anchor_species, k):
@@ -206,3 +212,35 @@ def test_rows_of_no_weight_are_not_drawn():
     rows, weights = importance_sample(skewed_data(), 100, np.random.default_rng(0), weight)
     assert np.all(rows % 2 == 1)
     assert np.isfinite(weights).all()
+
+
+@pytest.mark.parametrize("exact_pairs", [2**26, 0], ids=["exact", "lists"])
+@pytest.mark.parametrize("left_out", [None, (0, 40), (100, 120), (0, 119)])
+def test_close_search_finds_the_nearest_that_is_not_left_out(cloud, monkeypatch, exact_pairs, left_out):
+    """With so few vectors 16 lists of 43 hold nearly all neighbours, and all lists are asked where they hold none."""
+    monkeypatch.setattr(CloseSearch, "_EXACT_PAIRS", exact_pairs)
+    queries, _, base, _ = cloud
+    search = CloseSearch(base, len(queries))
+    distance = cdist(queries.astype(np.float64), base.astype(np.float64)) ** 2
+    if left_out is None:
+        squared, found = search.nearest(queries, 3)
+        np.testing.assert_allclose(squared, np.take_along_axis(distance, found, axis=1), rtol=1e-4)
+        wanted, got = distance.min(axis=1), squared[:, 0]
+    else:
+        distance[:, left_out[0] : left_out[1]] = np.inf
+        wanted, got = distance.min(axis=1), search.without(queries, *left_out)
+    assert (got >= wanted * (1 - 1e-4)).all()
+    assert np.isclose(got, wanted, rtol=1e-4).mean() >= (1.0 if exact_pairs else 0.9)
+
+
+def test_the_queries_farthest_from_what_the_lists_hold_are_searched_exactly(monkeypatch):
+    monkeypatch.setattr(CloseSearch, "_EXACT_PAIRS", 0)
+    monkeypatch.setattr(CloseSearch, "_LISTS_LOOKED_AT", 1)
+    rng = np.random.default_rng(3)
+    base = rng.normal(size=(400, 8)).astype(np.float32)
+    queries = rng.normal(size=(1024, 8)).astype(np.float32)
+    queries[:3] *= 50
+    squared = CloseSearch(base, 1024).nearest(queries, 1)[0][:, 0]
+    exact = cdist(queries, base).min(axis=1) ** 2
+    np.testing.assert_allclose(squared[:3], exact[:3], rtol=1e-4)
+    assert (squared > 1.01 * exact).any(), "one list alone does miss"

@@ -271,3 +271,15 @@ def test_progress_is_told(make_pool):
     Coverage(make_pool(40), rng()).greedy(32, progress=lambda *step: told.append(step))
     assert [done for done, _, _ in told] == [16, 32]
     assert all(total == 32 and words.startswith("coverage 0.") for _, total, words in told)
+
+
+def test_what_given_frames_cover_is_asked_for_all_the_same(make_pool):
+    """The zero and the unit of the coverage are those of the whole set, however much of it is given."""
+    pool = make_pool(40)
+    whole = Coverage(pool, rng())
+    chosen, _ = whole.greedy(12)
+    given = np.isin(np.arange(40), chosen[:8])
+    part = Coverage(dataclasses.replace(pool, given=given, eligible=~given, asking=pool.eligible), rng())
+    np.testing.assert_allclose(part.cost, whole.cost, rtol=1e-5)
+    assert part.reference == pytest.approx(whole.reference)
+    assert part.share(part.start()) == pytest.approx(whole.after(chosen)[1][8])

@@ -1,5 +1,7 @@
 """A pool's derived arrays are what plain loops say."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -42,3 +44,11 @@ def test_a_selection_says_nothing_of_the_floor_unless_told():
     selection = Selection(np.arange(2), np.zeros(2), np.zeros(3))
     assert selection.floor == 0
     assert len(selection.for_floor) == 0
+
+
+def test_frames_that_may_be_chosen_ask_unless_told_otherwise(make_pool):
+    pool = make_pool(10, given=(0,), excluded=(1, 2))
+    assert np.flatnonzero(pool.demanding).tolist() == pool.candidates.tolist() == [3, 4, 5, 6, 7, 8, 9]
+    told = dataclasses.replace(pool, asking=np.arange(10) < 5)
+    assert np.flatnonzero(told.demanding).tolist() == [0, 1, 2, 3, 4]
+    assert told.candidates.tolist() == [3, 4, 5, 6, 7, 8, 9]

@@ -12,8 +12,16 @@ import numpy as np
 import plotly.offline
 import pytest
 
-from mlff_curate.linear.proof import ProofRow
 from mlff_curate.report import GroupCounts, PruneReport, ReasonCount, render
+from mlff_curate.report.curve import CurveReport, render_curve
+from mlff_curate.validation.learning_curve import (
+    ALL,
+    CurvePoint,
+    Estimate,
+    HeldOutError,
+    LearningCurve,
+    Verdict,
+)
 
 EVIL = '</script><script>alert("x")</script><img src=x onerror=alert(1)>&amp;{{ 7*7 }}'
 NAN = float("nan")
@@ -225,52 +233,113 @@ class TestFigures:
         }
 
 
+def held(mean, error=0.1, group="Surface") -> HeldOutError:
+    return HeldOutError(
+        Estimate(mean, error), Estimate(0.9 * mean, error), Estimate(3 * mean, error), "" if np.isnan(mean) else group
+    )
+
+
+def make_curve(selector="coverage", group="Surface", stress=NAN, **changes) -> LearningCurve:
+    variety = (Estimate(5.0, 0.1), Estimate(6.0, 0.1), Estimate(0.7, 0.01))
+
+    def point(name, fraction, frames, energy, forces):
+        return CurvePoint(
+            name,
+            fraction,
+            frames,
+            held(energy, group=group),
+            held(forces, 0.004, group),
+            held(stress, 0.2, group),
+            *variety,
+        )
+
+    points = (
+        point(selector, 0.1, 29, 3.21, 0.1212),
+        point("random", 0.1, 29, 4.5, 0.1220),
+        point(ALL, 1.0, 290, 2.9, 0.11),
+    )
+    verdicts = (
+        Verdict(selector, 0.1, 29, "energy", "better", Estimate(0.3, 0.1)),
+        Verdict(selector, 0.1, 29, "forces", "as good", Estimate(0.01, 0.1)),
+    )
+    curve = LearningCurve(points, verdicts, ("Five seeds.",), "quadratic SNAP", 5, 1.0)
+    return dataclasses.replace(curve, **changes)
+
+
 @pytest.mark.usefixtures("without_plotly")
 class TestProof:
-    ours = ProofRow("ours", 73, 3.21, 0.10, 0.1212, 0.003)
-
     def test_no_proof_no_section(self):
-        assert "Proof" not in read().text
+        page = read()
+        assert "Proof" not in page.text
+        assert not [name for name in page.figures if name.startswith("curve")]
 
-    def test_methods_stand_side_by_side(self):
-        rows = (
-            self.ours,
-            ProofRow("random", 73, 4.5, 0.4, 0.15, 0.005),
-            ProofRow("all data", 363, 2.9, NAN, 0.11, NAN),
-        )
-        text = read(proof=rows, proof_notes=("Five seeds.",)).text
-        assert "ours 73 3.21 ± 0.10 0.1212 ± 0.0030" in text
-        assert "random 73 4.50 ± 0.40 0.1500 ± 0.0050" in text
-        assert "all data 363 2.90 0.1100" in text
+    def test_selectors_stand_below_each_other_with_error_bars(self):
+        text = read(proof=make_curve()).text
+        assert "coverage 10 % 29 3.21 ± 0.10 0.121 ± 0.004 5.00 ± 0.10" in text
+        assert "random 10 % 29 4.50 ± 0.10 0.122 ± 0.004" in text
+        assert "all data 100 % 290 2.90 ± 0.10 0.110 ± 0.004" in text
+        assert "9.63 ± 0.10 Surface" in text  # the worst group has a name
         assert "Five seeds." in text
-        assert "Energies: our frames are better than random ones, by more than the error bars" in text
-        assert "Forces: our frames are better than random ones, by more than the error bars" in text
 
-    @pytest.mark.parametrize(
-        ("force_mae", "force_std", "words"),
-        [
-            (0.1230, 0.0051, "Forces: random frames are as good as ours within the error bars"),
-            (0.1200, 0.0051, "Forces: random frames are as good as ours within the error bars"),
-            (0.1000, 0.0051, "Forces: random frames are better than ours, by more than the error bars"),
-            (0.1400, 0.0051, "Forces: our frames are better than random ones, by more than the error bars"),
-        ],
-    )
-    def test_a_random_choice_that_is_as_good_or_better_is_called_so(self, force_mae, force_std, words):
-        text = read(proof=(self.ours, ProofRow("Random", 73, NAN, NAN, force_mae, force_std))).text
-        assert words in text
-        assert "Energies:" not in text
+    def test_where_random_is_as_good_the_page_says_so(self):
+        text = read(proof=make_curve()).text
+        assert "energies: coverage is better (3.21 ± 0.10 against 4.50 ± 0.10 meV/atom)" in text
+        assert "forces: random is as good (0.121 ± 0.004 against 0.122 ± 0.004 eV/Å)" in text
 
-    def test_without_repeats_nothing_is_claimed(self):
-        rows = (ProofRow("ours", 73, NAN, NAN, 0.1, NAN), ProofRow("random", 73, NAN, NAN, 0.2, NAN))
-        assert "no error bars were measured, so the difference may be chance" in read(proof=rows).text
+    def test_lines_of_all_selectors_end_at_the_whole_pool_with_their_error_bars(self):
+        figure = read(proof=make_curve()).figures["curve-energy"]
+        for line, first in zip(figure["data"][:2], (3.21, 4.5), strict=True):
+            assert line["x"] == [29, 290]
+            assert line["y"] == [first, 2.9]
+            assert line["error_y"]["array"] == [0.1, 0.1]
 
-    def test_unequal_numbers_of_frames_are_pointed_out(self):
-        text = read(proof=(self.ours, ProofRow("random", 80, 4.5, 0.4, 0.15, 0.005))).text
-        assert "The random choice has 80 frames and ours has 73." in text
+    def test_a_log_axis_writes_its_numbers_out(self):
+        axis = read(proof=make_curve()).figures["curve-forces"]["layout"]["yaxis"]
+        assert axis["ticktext"] == [f"{t:g}" for t in axis["tickvals"]]
+        assert 0.1 in axis["tickvals"]
 
-    def test_small_errors_keep_their_digits(self):
-        rows = (ProofRow("ours", 9, 0.00321, 0.0001, 0.000212, NAN),)
-        assert "ours 9 0.00321 ± 0.00010 0.000212" in read(proof=rows).text
+    def test_stress_has_a_figure_and_a_column_only_where_it_was_measured(self):
+        without, with_stress = read(proof=make_curve()), read(proof=make_curve(stress=1.5))
+        assert "curve-stress" not in without.figures
+        assert "Stress MAE" not in without.text
+        assert "curve-stress" in with_stress.figures
+        assert "1.50 ± 0.20" in with_stress.text
+
+    def test_one_split_leaves_no_gap_in_the_data(self):
+        one = dataclasses.replace(make_curve().points[0], energy=HeldOutError(*[Estimate(3.0, NAN)] * 3, "Surface"))
+        figure = read(proof=make_curve(points=(one, *make_curve().points[1:]))).figures["curve-energy"]
+        assert figure["data"][0]["error_y"]["array"] == [0.0, 0.1]
+
+
+@pytest.mark.usefixtures("without_plotly")
+class TestLearningCurvePage:
+    def page(self, **changes) -> Page:
+        values = {
+            "title": "Learning curve: md.extxyz",
+            "command": "mlff-curate learning-curve md.extxyz",
+            "version": "0.1.0",
+            "inputs": ("md.extxyz",),
+            "output": "md.learning-curve.html",
+            "options": {"seed": "5"},
+            "seconds": {"fits": 1.25},
+            "peak_memory_mb": 612.4,
+            "curve": make_curve(),
+        }
+        return Page(render_curve(CurveReport(**{**values, **changes})))
+
+    def test_it_holds_the_same_section_as_the_report_of_prune(self):
+        page = self.page()
+        for part in ("coverage 10 % 29 3.21 ± 0.10", "Held-out forces", "random is as good", "fits 1.25", "612 MB"):
+            assert part in page.text
+        assert set(page.figures) == {"curve-energy", "curve-forces", "curve-variety"}
+        assert "mlff-curate learning-curve md.extxyz" in page.text
+
+    def test_markup_in_the_users_files_stays_text(self):
+        page = self.page(
+            title=EVIL, command=EVIL, inputs=(EVIL,), output=EVIL, curve=make_curve(EVIL, EVIL, notes=(EVIL,))
+        )
+        assert len(page.scripts) == len(self.page().scripts)
+        assert not any(tag == "img" for tag, _ in page.elements)
 
 
 @pytest.mark.usefixtures("without_plotly")
@@ -293,8 +362,7 @@ class TestSafety:
             map_group=np.array([EVIL] * P),
             map_label=np.array([EVIL] * P),
             map_axes=(EVIL, EVIL),
-            proof=(ProofRow(EVIL, 1, 1.0, 0.1, 1.0, 0.1),),
-            proof_notes=(EVIL,),
+            proof=make_curve(EVIL, EVIL, notes=(EVIL,)),
         )
 
     def test_markup_in_the_users_files_stays_text(self):

@@ -89,6 +89,35 @@ def test_label_key_in_the_curated_set_is_none_of_the_inputs_business(put):
         collect(["a"], against=["old"], label_keys={"energy": "E"})
 
 
+NAN = float("nan")
+
+
+def test_a_label_that_cannot_be_used_vetoes_where_others_can(put):
+    collection = collect([put("a", {"energy": -1.0}, {"energy": NAN}), put("b", {"energy": NAN}, {})])
+    assert [r.rejected for r in collection.records] == [False, True, True, False]
+    assert [(f.key, f.fault) for f in collection.records[1].faults] == [("energy", "holds NaN or infinity")]
+    assert collection.notes == ()
+
+
+def test_a_name_without_any_sound_label_vetoes_nothing_and_is_noted(put):
+    collection = collect([put("a", {"energy": NAN}, {"energy": NAN, "REF_stress": [0.0] * 6})])
+    assert not any(r.rejected for r in collection.records)
+    assert collection.notes == ("energy is no usable label in any frame: taken as missing",)
+
+
+def test_the_curated_set_is_not_judged_and_does_not_judge(put):
+    put("a", {"energy": NAN})
+    collection = collect(["a"], against=[put("old", {"energy": -1.0}, {"energy": NAN})])
+    assert not any(r.rejected for r in collection.records)
+
+
+def test_when_every_frame_is_vetoed_one_is_named(put):
+    put("a", {"energy": NAN, "stress": [0.0] * 6}, {"energy": -1.0, "stress": [NAN] * 6})
+    message = r"^a: frame 0: energy: none of the 2 frames is left to keep: .*, as here: holds NaN or infinity$"
+    with pytest.raises(DataError, match=message):
+        collect(["a"])
+
+
 def test_long_lists_of_values_are_cut(put):
     put("a", *({"step": i} for i in range(30)))
     with pytest.raises(CurateError, match=r"values of step are 0, 1, 10, .* and 10 more$"):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from ase.build import bulk
 from ase.io import read
 
 from mlff_curate.descriptors.power_spectrum import PowerSpectrum
@@ -35,3 +36,12 @@ def test_free_atoms_are_not_learned_from_unless_there_is_nothing_else():
     species = np.array([41, 41, 73, 73, 74])
     isolated = np.array([True, False, False, True, True])
     assert module.learnable(species, isolated).tolist() == [1, 2, 4]
+
+
+def test_frames_that_are_not_scaled_by_do_not_change_the_others():
+    frames = [bulk("Ta", cubic=True) * (1, 1, 1 + i % 2) for i in range(6)]
+    for i, atoms in enumerate(frames):
+        atoms.rattle(0.1, seed=i)
+    alone = module.describe(frames, PowerSpectrum([73]), seed=1)
+    more = module.describe([*frames, frames[0], frames[3]], PowerSpectrum([73]), scale_by=np.arange(6), seed=1)
+    np.testing.assert_array_equal(more.X[: len(alone.X)], alone.X)

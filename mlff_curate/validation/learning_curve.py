@@ -1,0 +1,581 @@
+"""Is the choice of frames worth anything? Fit linear force fields to it and look at frames held out.
+
+Per split, frames of every group are held out and near copies of them are left out of training; each selector then
+chooses several fractions of the rest, and a model is fitted to each choice and one to all of the rest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlff_curate.errors import CurateError, UsageError
+from mlff_curate.validation.splitting import (
+    HELD_OUT,
+    Split,
+    require_enough,
+    sample_frames,
+    split_frames,
+    split_notes,
+    usable_frames,
+)
+from mlff_curate.validation.variety import bandwidth, covered, entropy_and_diversity, sample_rows
+from mlff_curate.wording import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ase import Atoms
+
+    from mlff_curate.data.labels import Labels
+    from mlff_curate.linear.ridge import Design
+    from mlff_curate.linear.rows import LinearModel
+
+Choose = Callable[[str, np.ndarray, int, int], np.ndarray]
+"""`choose(selector, training, count, seed)`: which `count` of the frames with indices `training` (T,) to keep."""
+
+Progress = Callable[[str, int, int, str], None]
+"""Called with the stage, the steps done, the steps in total, and a word on the state."""
+
+FRACTIONS = (0.05, 0.1, 0.2, 0.5, 1.0)
+SEEDS = 5
+RANDOM, ALL = "random", "all data"
+
+MOST_ENVIRONMENTS = {"snap": 20_000, "power-spectrum": 4_000}
+"""So that rows take about as long as the rest: 0.3 ms each by LAMMPS for one species; by torch 1 ms in cells of 54
+atoms, 3 ms in the small ones of Ta."""
+
+_SIGNIFICANT = 2.0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over splits.
+
+    Attributes
+    ----------
+    mean
+        Nan: not known.
+    error
+        Standard error of the mean; nan: one split. Splits share frames and are not independent, so the variance over J
+        splits is divided not by J but by 1 / (1/J + h / (1 - h)), h being the share held out (Nadeau, Bengio, Mach.
+        Learn. 52, 239 (2003)).
+    """
+
+    mean: float
+    error: float
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> Estimate:
+        """Take mean and error of one value per split (J,); nan if one of them is."""
+        J = len(values)
+        error = values.std(ddof=1) * math.sqrt(1 / J + HELD_OUT / (1 - HELD_OUT)) if J > 1 else math.nan
+        return cls(float(values.mean()), float(error))
+
+
+@dataclass(frozen=True)
+class HeldOutError:
+    """Mean absolute error of one quantity on held-out frames.
+
+    Attributes
+    ----------
+    group_mean
+        Mean of the groups' errors, so that a rare group counts as much as a large one.
+    pooled
+        Over all frames and components alike.
+    worst, worst_group
+        Of the group whose error is largest, in the mean over splits, and its name.
+    """
+
+    group_mean: Estimate
+    pooled: Estimate
+    worst: Estimate
+    worst_group: str
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One selector at one fraction.
+
+    Attributes
+    ----------
+    selector
+        Its name; ALL: the whole training pool.
+    fraction
+        Share of the training pool.
+    frames
+        Frames in the fit, mean over splits.
+    energy, forces, stress
+        Errors in meV/atom, eV/Angstrom and GPa; nan: no such labels.
+    entropy, diversity
+        Of the environments in the fit, nats; see :mod:`mlff_curate.validation.variety`.
+    coverage
+        Share of the training pool's environments within the kernel's bandwidth of one in the fit.
+    """
+
+    selector: str
+    fraction: float
+    frames: int
+    energy: HeldOutError
+    forces: HeldOutError
+    stress: HeldOutError
+    entropy: Estimate
+    diversity: Estimate
+    coverage: Estimate
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What a force field predicts.
+
+    Attributes
+    ----------
+    name
+        Attribute of :class:`CurvePoint`.
+    plural
+        In a sentence.
+    unit
+        Of its errors.
+    column
+        Attribute of :class:`mlff_curate.linear.ridge.Errors`.
+    """
+
+    name: str
+    plural: str
+    unit: str
+    column: str
+
+
+QUANTITIES = (
+    Quantity("energy", "energies", "meV/atom", "energy_mae"),
+    Quantity("forces", "forces", "eV/\u00c5", "force_mae"),
+    Quantity("stress", "stresses", "GPa", "stress_mae"),
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A selector against random frames of equal number, split by split.
+
+    Attributes
+    ----------
+    selector, fraction, frames
+        Which point of the curve.
+    quantity
+        ``energy``, ``forces`` or ``stress``, its group mean.
+    word
+        ``better`` or ``worse`` if the mean of `gain` exceeds twice its error, ``as good`` otherwise. ``unknown``: one
+        split has no error.
+    gain
+        Logarithm of random's error over the selector's, positive where the selector is better. Errors of small sets
+        differ between splits by factors, so that differences would be ruled by the worst split.
+    """
+
+    selector: str
+    fraction: float
+    frames: int
+    quantity: str
+    word: str
+    gain: Estimate
+
+
+@dataclass(frozen=True)
+class LearningCurve:
+    """Held-out errors against the share of frames kept.
+
+    Attributes
+    ----------
+    points
+        By selector, then fraction; the whole pool last.
+    verdicts
+        One per selector that is not random, fraction below one and quantity that has labels; none without random.
+    notes
+        What was done and what was left out, one sentence or two each.
+    model
+        The force field, in words.
+    splits
+        J.
+    bandwidth
+        Of the kernel, in units of the scaled descriptors.
+    """
+
+    points: tuple[CurvePoint, ...]
+    verdicts: tuple[Verdict, ...]
+    notes: tuple[str, ...]
+    model: str
+    splits: int
+    bandwidth: float
+
+    @property
+    def selectors(self) -> tuple[str, ...]:
+        """Names in the order of the points, without ALL."""
+        return tuple(dict.fromkeys(p.selector for p in self.points if p.selector != ALL))
+
+    @property
+    def known(self) -> tuple[Quantity, ...]:
+        """Quantities that were measured."""
+        return tuple(q for q in QUANTITIES if math.isfinite(getattr(self.points[-1], q.name).group_mean.mean))
+
+    def of(self, selector: str) -> tuple[CurvePoint, ...]:
+        """Return a selector's points in ascending fraction; the whole pool, which is the same for all, last."""
+        return tuple(p for p in self.points if p.selector in (selector, ALL))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        return asdict(self)
+
+    def sentences(self) -> list[str]:
+        """Say per fraction where each selector is better than random, and that random is as good where it is."""
+        said = []
+        for selector in dict.fromkeys(v.selector for v in self.verdicts):
+            mine = [v for v in self.verdicts if v.selector == selector]
+            if all(v.word == "unknown" for v in mine):
+                said.append(f"One split tells nothing about chance: whether {selector} beats random stays open.")
+                continue
+            if all(v.word == "as good" for v in mine):
+                said.append(f"Random is as good as {selector} at every fraction, within the error bars.")
+            said += [self._sentence([v for v in mine if v.fraction == f]) for f in sorted({v.fraction for v in mine})]
+        return said
+
+    def _sentence(self, verdicts: Sequence[Verdict]) -> str:
+        first = verdicts[0]
+        points = {p.selector: p for p in self.points if p.fraction == first.fraction}
+        parts = []
+        for v in verdicts:
+            q = next(q for q in QUANTITIES if q.name == v.quantity)
+            ours, random = (getattr(points[name], q.name).group_mean for name in (v.selector, RANDOM))
+            who = {"better": f"{v.selector} is better", "worse": "random is better"}.get(v.word, "random is as good")
+            parts.append(f"{q.plural}: {who} ({short(ours)} against {short(random)} {q.unit})")
+        where = f"{first.selector} at {percent(first.fraction)} ({counted(first.frames, 'frame')})"
+        return f"{where}: {'; '.join(parts)}."
+
+
+def percent(fraction: float) -> str:
+    """Return ``5 %`` for 0.05."""
+    return f"{100 * fraction:.3g} %"
+
+
+def short(value: Estimate) -> str:
+    """Return mean and error with three digits of the mean."""
+    if not math.isfinite(value.mean):
+        return "-"
+    decimals = max(0, 2 - math.floor(math.log10(abs(value.mean)))) if value.mean else 2
+    error = f" \u00b1 {value.error:.{decimals}f}" if math.isfinite(value.error) else ""
+    return f"{value.mean:.{decimals}f}{error}"
+
+
+def learning_curve(
+    frames: Sequence[Atoms],
+    labels: Sequence[Labels],
+    group: np.ndarray,
+    choose: Choose,
+    X: np.ndarray,
+    same: np.ndarray,
+    *,
+    fractions: Sequence[float] = FRACTIONS,
+    selectors: Sequence[str] = ("coverage", RANDOM),
+    seeds: int = SEEDS,
+    seed: int = 0,
+    model: str | None = None,
+    cutoff: float | None = None,
+    progress: Progress | None = None,
+) -> LearningCurve:
+    """Compare selectors at several fractions, on frames held out.
+
+    The same frames, labels, functions and seed give the same result.
+
+    Parameters
+    ----------
+    frames, labels
+        (F,) each. Frames without any label are not used.
+    group
+        (F,) name of each frame's configuration group.
+    choose
+        Gets a selector's name, indices of frames (T,), how many of them to keep, and a seed; returns their indices.
+        Random is asked like any other.
+    X
+        (N, D) descriptors of the environments of all frames, ordered by frame; for variety and coverage.
+    same
+        (F,) integers, equal for frames that are near copies of each other.
+    fractions
+        Shares of the training pool, in (0, 1], each rounded to the nearest frame. All of it is always fitted.
+    selectors
+        Names.
+    seeds
+        Number of splits.
+    seed
+        Of everything random.
+    model
+        See :func:`mlff_curate.linear.models.linear_model`.
+    cutoff
+        Of the force field, Angstrom; None: `default_cutoff` of the elements.
+    progress
+        Told how far the work is.
+
+    Raises
+    ------
+    DataError
+        Too few frames have labels and are not extreme, or nearly all frames are copies of each other, or a frame
+        cannot be set up (carries its index).
+    MissingDependencyError
+        ``snap`` without LAMMPS.
+    UsageError
+        A fraction, a selector, the model or ``seeds`` is out of range.
+    ValueError
+        Arrays of other lengths than F, or `choose` returns something else than was asked for.
+    """
+    require_setup(fractions, selectors, seeds)
+    fractions = tuple(sorted(set(fractions) - {1.0}))
+    group, same, tell = np.asarray(group), np.asarray(same), progress or (lambda *_: None)
+    atoms = np.array([len(frame) for frame in frames])
+    _require_lengths(len(frames), labels=len(labels), group=len(group), same=len(same))
+    if atoms.sum() != len(X):
+        raise ValueError(f"X must have a row for each of the {atoms.sum()} environments, got {len(X)}")
+    field, design, used, notes = _rows(frames, labels, group, model, cutoff, seed, tell)
+    first = np.concatenate([[0], np.cumsum(atoms)])
+    environments = [X[first[i] : first[i + 1]] for i in used]
+    names, group = np.unique(group[used], return_inverse=True)
+    width = bandwidth(np.concatenate(environments), np.random.default_rng([seed, 0]))
+    choices = [*((name, fraction) for name in selectors for fraction in fractions), (ALL, 1.0)]
+    splits, tables = [], []
+    for s in range(seeds):
+        rng = np.random.default_rng([seed, s, 1])
+        split = split_frames(np.flatnonzero(design.sound), group, same[used], rng)
+        kept = _Kept(design, split, group, environments, width, len(names), int(rng.integers(2**31)))
+        rows = []
+        for c, (selector, fraction) in enumerate(choices):
+            tell("fits", s * len(choices) + c, seeds * len(choices), selector)
+            count = max(1, int(fraction * len(split.training) + 0.5))
+            pool = used[split.training]
+            chosen = pool if selector == ALL else choose(selector, pool, count, kept.seed)
+            rows.append(kept.row(_positions(chosen, used, split, count)))
+        splits.append(split)
+        tables.append(rows)
+    tell("fits", seeds * len(choices), seeds * len(choices), "")
+    table = np.array(tables)  # (J, choices, 1 + 3 (2 + G) + 3)
+    points = tuple(_point(*choice, table[:, c], names) for c, choice in enumerate(choices))
+    setup = (
+        f"{field.name[0].upper()}{field.name[1:]} fitted to all labels; mean absolute errors on held-out frames, mean "
+        f"over {counted(seeds, 'random split')} and its standard error (Nadeau and Bengio's, for splits that overlap)."
+    )
+    all_notes = (setup, *split_notes(splits, group, design.sound), *notes)
+    return LearningCurve(points, _verdicts(points, table, choices), all_notes, field.name, seeds, width)
+
+
+def _rows(
+    frames: Sequence[Atoms],
+    labels: Sequence[Labels],
+    group: np.ndarray,
+    model: str | None,
+    cutoff: float | None,
+    seed: int,
+    tell: Progress,
+) -> tuple[LinearModel, Design, np.ndarray, list[str]]:
+    """Return the force field, the rows of the frames that are used, their indices (U,), and what to say."""
+    from mlff_curate.graphs.neighbours import default_cutoff
+    from mlff_curate.linear.models import linear_model
+    from mlff_curate.linear.ridge import design_of
+
+    used, notes = usable_frames(frames, labels)
+    species = sorted({int(number) for i in used for number in frames[i].numbers})
+    field, model_notes = linear_model(model, species, default_cutoff(species) if cutoff is None else cutoff)
+    some, sample_notes = sample_frames(
+        [len(frames[i]) for i in used], group[used], field.size, MOST_ENVIRONMENTS[field.kind], seed
+    )
+    used = used[some]
+    notes = [*model_notes, *notes, *sample_notes]
+    require_enough(len(used), notes)
+    try:
+        design = design_of(
+            [frames[i] for i in used],
+            [labels[i] for i in used],
+            field,
+            lambda done, total: tell("rows", done, total, field.kind),
+        )
+    except CurateError as error:
+        error.frame = None if error.frame is None else int(used[error.frame])
+        raise
+    if not design.sound.all():
+        count = counted(int(np.count_nonzero(~design.sound)), "frame")
+        notes.append(f"{count} with atoms nearly on top of each other set aside.")
+    require_enough(int(design.sound.sum()), notes)
+    return field, design, used, notes
+
+
+def require_setup(fractions: Sequence[float], selectors: Sequence[str], seeds: int) -> None:
+    """Check what can be checked before any file is read.
+
+    Raises
+    ------
+    UsageError
+        No fraction, one out of (0, 1], no selector, or no split.
+    """
+    if not fractions or not all(0 < fraction <= 1 for fraction in fractions):
+        raise UsageError(
+            f"must be numbers in (0, 1] with commas between, got {', '.join(map(str, fractions)) or 'none'}",
+            key="--fractions",
+        )
+    if not selectors or len(set(selectors)) < len(selectors):
+        raise UsageError(f"must be different names, got {', '.join(selectors) or 'none'}", key="--selectors")
+    if seeds < 1:
+        raise UsageError(f"must be at least 1, got {seeds}", key="--seeds")
+
+
+def _require_lengths(F: int, **lengths: int) -> None:
+    for name, length in lengths.items():
+        if length != F:
+            raise ValueError(f"{name} must have shape ({F},) like the frames, got length {length}")
+
+
+def _positions(chosen: np.ndarray, used: np.ndarray, split: Split, count: int) -> np.ndarray:
+    """Return chosen frames as ascending positions among the used ones (U,).
+
+    Raises
+    ------
+    ValueError
+        They are not ``count`` different frames of the training pool.
+    """
+    positions: np.ndarray = split.training[np.isin(used[split.training], chosen)]
+    if np.shape(chosen) != (count,) or len(positions) != count:
+        raise ValueError(f"choose must return {count} distinct indices out of the {len(split.training)} it was given")
+    return positions
+
+
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    """What to measure of any choice of frames of one split."""
+
+    design: Design
+    split: Split
+    group: np.ndarray
+    environments: Sequence[np.ndarray]
+    width: float
+    groups: int
+    seed: int
+
+    def row(self, kept: np.ndarray) -> np.ndarray:
+        """(1 + 3 (2 + G) + 3,): frames; per quantity group mean, pooled, each group; entropy, diversity, coverage."""
+        from mlff_curate.linear.ridge import errors, fit
+
+        found = errors(self.design, fit(self.design, kept), self.split.held_out, self.group)
+        values = [float(len(kept))]
+        for q in QUANTITIES:
+            each = [getattr(found.groups[g], q.column) if g in found.groups else math.nan for g in range(self.groups)]
+            values += [getattr(found.group_mean, q.column), getattr(found.pooled, q.column), *each]
+        rng = np.random.default_rng(self.seed)  # the same for every choice
+        pool = np.concatenate([self.environments[i] for i in self.split.training])
+        demands = pool[sample_rows(len(pool), rng)]
+        X = np.concatenate([self.environments[i] for i in kept])
+        values += [*entropy_and_diversity(X, self.width, rng), covered(demands, X, self.width)]
+        return np.array(values)
+
+
+def _point(selector: str, fraction: float, table: np.ndarray, names: np.ndarray) -> CurvePoint:
+    """Average the rows of :meth:`_Kept.row` over the splits, (J, columns)."""
+    size = 2 + len(names)
+    errors = {}
+    for q, quantity in enumerate(QUANTITIES):
+        part = table[:, 1 + q * size : 1 + (q + 1) * size]
+        mean = part[:, 2:].mean(axis=0)
+        # nan: a group that is never held out, or without such labels
+        worst = int(np.nanargmax(mean)) if np.isfinite(mean).any() else None
+        errors[quantity.name] = HeldOutError(
+            Estimate.of(part[:, 0]),
+            Estimate.of(part[:, 1]),
+            Estimate(math.nan, math.nan) if worst is None else Estimate.of(part[:, 2 + worst]),
+            "" if worst is None else str(names[worst]),
+        )
+    entropy, diversity, coverage = (Estimate.of(column) for column in table[:, -3:].T)
+    return CurvePoint(
+        selector=selector,
+        fraction=fraction,
+        frames=round(float(table[:, 0].mean())),
+        energy=errors["energy"],
+        forces=errors["forces"],
+        stress=errors["stress"],
+        entropy=entropy,
+        diversity=diversity,
+        coverage=coverage,
+    )
+
+
+def _verdicts(
+    points: Sequence[CurvePoint], table: np.ndarray, choices: Sequence[tuple[str, float]]
+) -> tuple[Verdict, ...]:
+    """Compare with random; the splits are the same for both, so their common ups and downs cancel."""
+    size = (table.shape[2] - 4) // 3
+    verdicts = []
+    for c, (selector, fraction) in enumerate(choices):
+        if selector in (RANDOM, ALL) or (RANDOM, fraction) not in choices:
+            continue
+        other = choices.index((RANDOM, fraction))
+        for q, quantity in enumerate(QUANTITIES):
+            theirs, ours = (np.maximum(table[:, i, 1 + q * size], np.finfo(float).tiny) for i in (other, c))
+            gain = Estimate.of(np.log(theirs) - np.log(ours))
+            if math.isfinite(gain.mean):
+                word = _word(gain)
+                verdicts.append(Verdict(selector, fraction, points[c].frames, quantity.name, word, gain))
+    return tuple(verdicts)
+
+
+def _word(gain: Estimate) -> str:
+    if not math.isfinite(gain.error):
+        return "unknown"
+    if abs(gain.mean) <= _SIGNIFICANT * gain.error:
+        return "as good"
+    return "better" if gain.mean > 0 else "worse"
+
+
+@dataclass(frozen=True)
+class Flat:
+    """Where a learning curve becomes flat.
+
+    Attributes
+    ----------
+    fraction
+        The smallest from which on no larger set is better; None: there is none below the whole pool.
+    why
+        One sentence, without its subject, with the numbers.
+    """
+
+    fraction: float | None
+    why: str
+
+
+def smallest_flat(curve: LearningCurve, selector: str) -> Flat:
+    """Find the smallest fraction that is as good as any larger one, the whole pool included.
+
+    As good: for every quantity that has labels the group mean exceeds the lowest of all larger fractions by no more
+    than the root of the sum of the two squared errors, those that the plot shows as error bars.
+    """
+    points = curve.of(selector)
+    if curve.splits < 2:
+        return Flat(None, "one split has no error bars")
+    if not {"energy", "forces"} <= {q.name for q in curve.known}:
+        return Flat(None, "energies and forces are needed, and the labels have not both")
+    for i, point in enumerate(points[:-1]):
+        parts = []
+        for q in curve.known:
+            mine = getattr(point, q.name).group_mean
+            best = min(points[i + 1 :], key=lambda p: getattr(p, q.name).group_mean.mean)
+            other = getattr(best, q.name).group_mean
+            if mine.mean - other.mean > math.hypot(mine.error, other.error):
+                break
+            parts.append(f"{q.plural} {short(mine)}, at best {short(other)} {q.unit} at {percent(best.fraction)}")
+        else:
+            return Flat(
+                point.fraction,
+                f"at {percent(point.fraction)} ({counted(point.frames, 'frame')} in the fits) no larger set is better "
+                f"beyond the error bars: {'; '.join(parts)}",
+            )
+    last, before = points[-1], points[-2]
+    parts = [
+        f"{q.plural} {short(getattr(before, q.name).group_mean)} at {percent(before.fraction)} and "
+        f"{short(getattr(last, q.name).group_mean)} {q.unit} with all"
+        for q in curve.known
+    ]
+    return Flat(None, f"held-out errors still fall up to all frames: {'; '.join(parts)}")

@@ -1,0 +1,209 @@
+"""From labelled files to held-out errors: `learning-curve`, and the proof of `prune --prove`."""
+
+import html
+import json
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import read, write
+
+from mlff_curate.errors import DataError, OutputError, UsageError
+from mlff_curate.pruning.selectors import SELECTORS
+from mlff_curate.validation.learning_curve import ALL, Flat
+from mlff_curate.workflows import learning_curve as module
+from mlff_curate.workflows.learning_curve import (
+    CurveOptions,
+    curve_of,
+    learning_curve_files,
+    read_labelled,
+)
+from mlff_curate.workflows.prune import PruneOptions, prune
+from mlff_curate.workflows.prune_files import prune_files
+
+pytestmark = pytest.mark.lammps
+
+F = 60
+FEW = CurveOptions(fractions=(0.2,), seeds=2)
+
+
+def copper_frames():
+    """Forty displaced fcc and twenty bcc frames of copper, labelled by effective medium theory."""
+    rng = np.random.default_rng(0)
+    frames = []
+    for i in range(F):
+        kind, a = ("fcc", rng.uniform(3.5, 3.75)) if i % 3 else ("bcc", rng.uniform(2.75, 2.95))
+        atoms = bulk("Cu", kind, a=a, cubic=True)
+        atoms.positions += rng.normal(scale=0.1, size=atoms.positions.shape)
+        atoms.info["config_type"] = kind
+        atoms.calc = EMT()
+        energy, forces, stress = atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()
+        atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces, stress=stress)
+        frames.append(atoms)
+    return frames
+
+
+@pytest.fixture(scope="module")
+def copper(tmp_path_factory):
+    """A file of these frames."""
+    path = tmp_path_factory.mktemp("copper") / "copper.extxyz"
+    write(path, copper_frames())
+    return path
+
+
+@pytest.fixture
+def bare(tmp_path):
+    """The same file without labels, in a folder of its own."""
+    frames = copper_frames()
+    for atoms in frames:
+        atoms.calc = None
+    (tmp_path / "in").mkdir()
+    write(tmp_path / "in" / "bare.extxyz", frames)
+    return tmp_path / "in" / "bare.extxyz"
+
+
+class TestLearningCurve:
+    def test_the_page_the_lines_and_the_summary_say_the_same(self, copper, tmp_path):
+        done = learning_curve_files([copper], tmp_path / "out.html", settings=FEW)
+        values = json.loads(json.dumps(done.summary(1.0)))
+        assert [(p["selector"], p["fraction"]) for p in values["points"]] == [
+            ("coverage", 0.2),
+            ("random", 0.2),
+            ("all data", 1.0),
+        ]
+        assert values["frames"] == F
+        energy = values["points"][2]["energy"]["group_mean"]["mean"]
+        assert 0 < energy < 100
+        page = html.unescape((tmp_path / "out.html").read_text())
+        for said in (f"{energy:.3g}"[:3], *done.curve.sentences(), *done.curve.notes[:1]):
+            assert any(said in line for line in done.lines())
+            assert said in page
+
+    def test_the_same_seed_gives_the_same_page(self, copper, tmp_path):
+        first, second, other = (
+            learning_curve_files([copper], tmp_path / f"{i}.html", PruneOptions(seed=seed), FEW).curve
+            for i, seed in enumerate((3, 3, 4))
+        )
+        assert repr(first) == repr(second) != repr(other)
+
+    def test_several_selectors_stand_in_one_table(self, copper, tmp_path):
+        settings = CurveOptions((0.2,), ("coverage", "stratified", "fps", "random"), 1)
+        lines = learning_curve_files([copper], tmp_path / "out.html", settings=settings).lines()
+        assert [line.split()[0] for line in lines[1:6]] == ["coverage", "stratified", "fps", "random", "all"]
+
+    def test_the_page_is_named_after_the_input(self, copper, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        assert str(learning_curve_files([copper], settings=FEW).output) == "copper.learning-curve.html"
+
+    def test_an_existing_page_is_kept_unless_told_otherwise(self, copper, tmp_path):
+        page = tmp_path / "out.html"
+        page.write_text("mine")
+        with pytest.raises(OutputError, match="exists already: say --overwrite"):
+            learning_curve_files([copper], page, settings=FEW)
+        assert page.read_text() == "mine"
+        learning_curve_files([copper], page, settings=FEW, overwrite=True)
+        assert page.read_text() != "mine"
+
+    def test_frames_that_the_user_excludes_are_not_fitted(self, copper, tmp_path):
+        options = PruneOptions(exclude=("config_type=bcc",))
+        curve = learning_curve_files([copper], tmp_path / "out.html", options, FEW).curve
+        assert curve.points[-1].frames == 32  # of 40 fcc frames
+        assert curve.points[-1].energy.worst_group == "fcc"
+
+    def test_frames_without_labels_make_no_curve_and_no_page(self, bare, tmp_path, monkeypatch):
+        monkeypatch.setattr(module, "prune", None)  # refused before the work
+        with pytest.raises(DataError, match="at least 20 labelled frames, there are 0"):
+            learning_curve_files([bare], tmp_path / "out.html", settings=FEW)
+        assert not (tmp_path / "out.html").exists()
+
+    def test_a_misspelt_key_is_found_before_the_work(self, copper, tmp_path, monkeypatch):
+        monkeypatch.setattr(module, "prune", None)
+        with pytest.raises(DataError, match="forcs: --forces-key names a key that none of the 60 frames has"):
+            learning_curve_files([copper], tmp_path / "o.html", PruneOptions(label_keys={"forces": "forcs"}), FEW)
+
+    def test_labels_that_contradict_each_other_name_file_and_frame(self, copper, tmp_path):
+        frames = read(copper, ":30")
+        frames[7].info["REF_energy"] = 1.0
+        write(tmp_path / "two.extxyz", frames)
+        with pytest.raises(DataError, match=r"two.extxyz: frame 7: several labels could be the energy"):
+            learning_curve_files([tmp_path / "two.extxyz"], tmp_path / "out.html", settings=FEW)
+
+    def test_an_unknown_selector_lists_those_there_are(self, copper, tmp_path):
+        with pytest.raises(UsageError, match=r"--selectors: 'best' is unknown; available: coverage, random"):
+            learning_curve_files([copper], tmp_path / "o.html", settings=CurveOptions(selectors=("best",)))
+
+
+def test_held_out_frames_take_no_part_in_a_selection(copper, monkeypatch):
+    options = PruneOptions(keep=0.3, seed=5)
+    result = prune(copper, options)
+    offered = []
+
+    class Spy(SELECTORS["coverage"]):
+        def fit(self, pool, progress=None):
+            offered.append(pool.frames)
+            return super().fit(pool, progress)
+
+    monkeypatch.setattr(module, "SELECTORS", {**SELECTORS, "coverage": Spy})
+    curve_of(read_labelled([copper], options), result, options, CurveOptions((0.1, 0.3), seeds=3))
+    assert len(offered) == 6
+    assert max(offered) <= 48  # a fifth of each group is out
+
+
+class TestProve:
+    def test_the_curve_stands_in_the_summary_the_lines_and_the_report(self, copper, tmp_path):
+        done = prune_files([copper], tmp_path / "out.extxyz", PruneOptions(keep=0.3), prove=True)
+        points = done.summary(1.0)["proof"]["points"]
+        assert {(p["selector"], p["fraction"]) for p in points} >= {("coverage", 0.3), ("random", 0.3), (ALL, 1.0)}
+        assert done.result.count("kept") == 18  # a number that the user gave stays
+        page = (tmp_path / "out.report.html").read_text()
+        assert "Proof by fit" in page
+        for said in done.proof.sentences():
+            assert f"proof: {said}" in done.lines()
+            assert said in page
+
+    def test_unlabelled_frames_prove_nothing_and_nothing_is_written(self, bare, tmp_path):
+        with pytest.raises(DataError, match="at least 20 labelled frames"):
+            prune_files([bare], tmp_path / "out.extxyz", PruneOptions(keep=10), prove=True)
+        assert [p.name for p in tmp_path.iterdir()] == ["in"]
+
+
+class TestAuto:
+    def proved(self, path, tmp_path, monkeypatch, flat):
+        monkeypatch.setattr(module, "smallest_flat", lambda *_: flat)
+        return prune_files([path], tmp_path / "out.extxyz", prove=True)
+
+    def test_as_many_frames_are_kept_as_the_flat_part_of_the_curve_needs(self, copper, tmp_path, monkeypatch):
+        done = self.proved(copper, tmp_path, monkeypatch, Flat(0.5, "at 50 % it is flat"))
+        assert done.result.count("kept") == len(read(tmp_path / "out.extxyz", ":")) == 30
+        assert "note: --prove: --keep auto stopped at 30 frames: at 50 % it is flat" in done.lines()
+        assert sum("--keep auto stopped" in line for line in done.lines()) == 1
+        assert "--keep auto stopped at 30 frames" in (tmp_path / "out.report.html").read_text()
+
+    def test_every_cluster_and_group_stays_represented(self, copper, tmp_path, monkeypatch):
+        done = self.proved(copper, tmp_path, monkeypatch, Flat(0.01, "at 1 % it is flat"))
+        least = done.result.selection.floor
+        assert done.result.count("kept") == least > 1
+        assert done.result.selection.unrepresented == 0
+        assert f"stopped at {least} frames; raised from 1, which cannot represent every" in done.result.notes[-1]
+
+    def test_a_curve_that_is_flat_nowhere_leaves_the_knee(self, copper, tmp_path, monkeypatch):
+        knee = prune(copper)
+        done = self.proved(copper, tmp_path, monkeypatch, Flat(None, "held-out errors still fall"))
+        assert [d.decision for d in done.result.decisions] == [d.decision for d in knee.decisions]
+        assert done.result.notes[-1] == "--keep auto stays at the knee of the coverage: held-out errors still fall"
+        assert done.proof is not None
+
+    def test_without_labels_it_stays_label_free_and_says_so(self, bare, tmp_path):
+        done = prune_files([bare], tmp_path / "out.extxyz", prove=True)
+        assert done.result.count("kept") == prune(bare).count("kept")
+        assert "there are 0" in done.result.notes[-1]
+        assert done.result.notes[-1].endswith("--keep auto stays at the knee")
+        assert done.proof is None
+
+    def test_curated_frames_leave_the_knee_since_the_curve_does_not_know_them(self, copper, tmp_path):
+        write(tmp_path / "curated.extxyz", read(copper, ":10"))
+        options = PruneOptions(against=(tmp_path / "curated.extxyz",))
+        done = prune_files([copper], tmp_path / "out.extxyz", options, prove=True)
+        assert "does not know the curated frames" in done.result.notes[-1]
