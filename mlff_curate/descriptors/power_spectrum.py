@@ -28,7 +28,8 @@ class PowerSpectrum:
     (Bartok, Kondor, Csanyi, Phys. Rev. B 87, 184115 (2013), eq. 33, with one of the two densities summed over the
     elements, so that the size grows with the number of elements and not with its square: Darby, Kermode, Csanyi,
     npj Comput. Mater. 8, 166 (2022)). Each vector is divided by the root of its length, which makes it linear in the
-    density: a compressed crystal is far from the others, but not quadratically so.
+    density: a compressed crystal is far from the others, but not quadratically so. Of ``order`` 3 it is multiplied by
+    the root instead, and cubic.
 
     The radial functions are e3nn's smooth finite bumps, zero with all derivatives at the cutoff.
 
@@ -42,25 +43,32 @@ class PowerSpectrum:
         Number of radial functions.
     l_max
         Highest degree of the spherical harmonics.
+    order
+        Power of the density that the numbers grow with; 2 is the power spectrum itself.
     """
 
     name = "power-spectrum"
 
-    def __init__(self, species: Sequence[int], cutoff: float | None = None, n_max: int = 6, l_max: int = 4) -> None:
+    def __init__(
+        self, species: Sequence[int], cutoff: float | None = None, n_max: int = 6, l_max: int = 4, order: int = 1
+    ) -> None:
         self.species = tuple(sorted({int(z) for z in species}))
         self.cutoff = float(default_cutoff(self.species) if cutoff is None else cutoff)
         self.n_max = n_max
         self.l_max = l_max
+        self.order = order
         n, s = n_max, len(self.species)
         self.size = (l_max + 1) * (n * (n + 1) // 2 if s == 1 else n * n * s)
 
-    def compute(self, frames: Sequence[Atoms]) -> np.ndarray:
+    def compute(self, frames: Sequence[Atoms], neighbours: Neighbours | None = None) -> np.ndarray:
         """Return the descriptors.
 
         Parameters
         ----------
         frames
             F frames with N atoms in all, of the descriptor's elements only.
+        neighbours
+            Their neighbours within the cutoff, if they are known already.
 
         Returns
         -------
@@ -76,7 +84,8 @@ class PowerSpectrum:
         if strange:
             message = f"elements {sorted(strange)} are not among the descriptor's {list(self.species)}"
             raise ValueError(message)
-        neighbours = neighbour_list(frames, self.cutoff)
+        if neighbours is None:
+            neighbours = neighbour_list(frames, self.cutoff)
         out = np.zeros((len(neighbours.count), self.size), np.float32)
         ends = np.cumsum(neighbours.count)
         for first in range(0, len(out), _BATCH):
@@ -115,8 +124,8 @@ class PowerSpectrum:
         )
         return bumps
 
-    def invariants(self, density: torch.Tensor, *, normalised: bool = True) -> torch.Tensor:
-        """Contract a density (B, S, n, (l_max + 1)^2) to invariants (B, D), divided by the root of their length."""
+    def invariants(self, density: torch.Tensor) -> torch.Tensor:
+        """Contract a density (B, S, n, (l_max + 1)^2) to invariants (B, D) of the order asked for."""
         import torch
 
         _, S, n, _ = density.shape
@@ -131,8 +140,8 @@ class PowerSpectrum:
             blocks.append(product[:, upper[0], upper[1]] if upper is not None else product.flatten(1))
             start += width
         p = torch.cat(blocks, dim=1)
-        if not normalised:
+        if self.order == 2:
             return p
-        length = p.norm(dim=1, keepdim=True)
-        out: torch.Tensor = p / length.clamp_min(torch.finfo(p.dtype).tiny).sqrt()
+        length = p.norm(dim=1, keepdim=True).clamp_min(torch.finfo(p.dtype).tiny)
+        out: torch.Tensor = p * length ** (self.order / 2 - 1)
         return out

@@ -43,6 +43,17 @@ def make_descriptor(name: str, species: Sequence[int]) -> Descriptor:
     raise UsageError(f"{name!r} is unknown; available: {', '.join(DESCRIPTORS)}", key="--descriptor")
 
 
+def detailed_descriptor(species: Sequence[int]) -> Descriptor:
+    """Return the finer descriptor that our own selector looks at beside the chosen one.
+
+    Cubic in the density, so that compressed and expanded cells, whose energies differ most, are far apart; and with
+    narrower radial functions.
+    """
+    from mlff_curate.descriptors.power_spectrum import PowerSpectrum
+
+    return PowerSpectrum(species, n_max=8, order=3)
+
+
 def descriptor_settings(descriptor: Descriptor) -> dict[str, Any]:
     """Return what :func:`restore_descriptor` needs to make the same descriptor again, as JSON has it."""
     others = {name: int(getattr(descriptor, name)) for name in _SETTINGS[descriptor.name]}

@@ -45,13 +45,18 @@ class Scaling:
     axes: np.ndarray
 
     @classmethod
-    def fit(cls, X: np.ndarray) -> Scaling:
-        """Take the constants from descriptors (N, D); columns that do not vary are left out."""
+    def fit(cls, X: np.ndarray, *, draw_in: bool = True) -> Scaling:
+        """Take the constants from descriptors (N, D); columns that do not vary are left out.
+
+        With ``draw_in`` off, all environments count as ordinary and none is shortened.
+        """
         X = X.astype(np.float64)
         spread = X.std(axis=0)
         varies = spread > 1e-6 * np.abs(X).max(initial=0.0)  # float32 rounding of a column that should be constant
         ordinary = np.ones(len(X), bool)
-        for _ in range(_TRIMS):
+        mean, radius = X.mean(axis=0), 0.0
+        inverse = np.divide(1.0, spread, out=np.zeros_like(spread), where=varies)
+        for _ in range(_TRIMS if draw_in else 0):
             mean = X[ordinary].mean(axis=0)
             deviation = np.maximum(X[ordinary].std(axis=0), _LEAST_SPREAD * spread)
             inverse = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies)

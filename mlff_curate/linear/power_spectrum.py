@@ -91,7 +91,7 @@ class LinearPowerSpectrum:
 
     @property
     def _spectrum(self) -> PowerSpectrum:
-        return PowerSpectrum(self.species, self.cutoff, self.n_max, self.l_max)
+        return PowerSpectrum(self.species, self.cutoff, self.n_max, self.l_max, order=2)
 
     def rows(self, frames: Iterable[Atoms]) -> Iterator[LinearRows]:
         """Yield the rows of one frame after the other.
@@ -169,7 +169,7 @@ class LinearPowerSpectrum:
         def features(density: torch.Tensor) -> torch.Tensor:
             """Return triplets and pairs of a density (., S, n, lm)."""
             pairs = density[..., 0].flatten(1)
-            return torch.cat([spectrum.invariants(density, normalised=False), pairs], dim=1)
+            return torch.cat([spectrum.invariants(density), pairs], dim=1)
 
         # e3nn's bumps know backward mode only: one pass per bump, since each distance moves its own bumps alone
         distance = r.norm(dim=1).requires_grad_()

@@ -113,14 +113,11 @@ class Missing:
         """Number of units that are missing."""
         return int(self._open.sum())
 
-    def _of(self, frame: int) -> np.ndarray:
-        columns: np.ndarray = self._units.indices[self._units.indptr[frame] : self._units.indptr[frame + 1]]
-        return columns
-
-    def helped_by(self, frame: int) -> bool:
-        """Tell whether a frame represents anything that is missing."""
-        return bool(self._open[self._of(frame)].any())
+    def helped(self) -> np.ndarray:
+        """Return (F,) bool, frames that represent anything that is missing."""
+        helped: np.ndarray = self._units @ self._open.astype(np.int32) > 0
+        return helped
 
     def take(self, frame: int) -> None:
         """Count what a frame represents as represented."""
-        self._open[self._of(frame)] = False
+        self._open[self._units.indices[self._units.indptr[frame] : self._units.indptr[frame + 1]]] = False

@@ -29,6 +29,8 @@ class Pool:
     asking
         (F,) bool, frames that what is kept must stand for; None: those that may be chosen. A near copy of a curated
         frame asks though it may not be chosen: what is asked for does then not depend on how much of it is there.
+    detail
+        (N, D2) float32, a finer description of the same environments that our own selector looks at beside X.
     """
 
     X: np.ndarray
@@ -38,6 +40,12 @@ class Pool:
     given: np.ndarray
     eligible: np.ndarray
     asking: np.ndarray | None = None
+    detail: np.ndarray | None = None
+
+    @property
+    def views(self) -> tuple[np.ndarray, ...]:
+        """All descriptions of the environments, (N, d) each."""
+        return (self.X,) if self.detail is None else (self.X, self.detail)
 
     @property
     def frames(self) -> int:
@@ -79,7 +87,8 @@ class Pool:
         first = np.concatenate([[0], np.cumsum(np.diff(self.first)[frames])])
         group = np.unique(self.group[frames], return_inverse=True)[1]
         everything = np.ones(len(frames), bool)
-        return Pool(self.X[rows], first, group, self.cluster[rows], ~everything, everything)
+        detail = None if self.detail is None else self.detail[rows]
+        return Pool(self.X[rows], first, group, self.cluster[rows], ~everything, everything, detail=detail)
 
 
 def species_columns(X: np.ndarray, species: np.ndarray) -> np.ndarray:

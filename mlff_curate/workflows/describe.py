@@ -36,12 +36,15 @@ class Environments:
         (F + 1,) where each frame's environments begin.
     scaling
         What made X of the raw descriptors.
+    detail
+        (N, d2) float32, a second descriptor, scaled as well; or None.
     """
 
     X: np.ndarray
     species: np.ndarray
     first: np.ndarray
     scaling: Scaling
+    detail: np.ndarray | None = None
 
 
 def describe(
@@ -50,6 +53,7 @@ def describe(
     *,
     scaling: Scaling | None = None,
     scale_by: np.ndarray | None = None,
+    detail: Descriptor | None = None,
     seed: int = 0,
     workers: int = 1,
     dask: str | None = None,
@@ -69,6 +73,8 @@ def describe(
         That of a stored model; None: taken from a seeded sample of the frames.
     scale_by
         Frames that the sample is drawn from, ascending; None: all.
+    detail
+        A second descriptor to compute; in its scaling, extremes are not drawn in.
     seed
         Draws the sample.
     workers, dask
@@ -78,23 +84,46 @@ def describe(
     """
     counts = np.array([len(atoms) for atoms in frames])
     first = np.concatenate([[0], np.cumsum(counts)])
-    if scaling is None:
+    makers = [descriptor] if detail is None else [descriptor, detail]
+    scalings = [scaling] if scaling is not None else []
+    if len(scalings) < len(makers):
         among = np.arange(len(frames)) if scale_by is None else scale_by
-        sample = among[_sample(counts[among], np.random.default_rng([seed, 1]))]
-        raw = np.concatenate(list(map_ordered(descriptor.compute, _tasks([frames[i] for i in sample]))))
-        scaling = Scaling.fit(raw)
-    X = np.empty((first[-1], scaling.axes.shape[1]), np.float32)
+        sample = _tasks([frames[i] for i in among[_sample(counts[among], np.random.default_rng([seed, 1]))]])
+        raws = list(map_ordered(partial(_raw, makers), sample))
+        for maker, raw in list(zip(makers, zip(*raws, strict=True), strict=True))[len(scalings) :]:
+            scalings.append(Scaling.fit(np.concatenate(raw), draw_in=maker is descriptor))
+    out = [np.empty((first[-1], one.axes.shape[1]), np.float32) for one in scalings]
     start = 0
-    for part in map_ordered(partial(_scaled, descriptor, scaling), _tasks(frames), workers=workers, dask=dask):
-        X[start : start + len(part)] = part
-        start += len(part)
+    for parts in map_ordered(partial(_scaled, makers, scalings), _tasks(frames), workers=workers, dask=dask):
+        stop = start + len(parts[0])
+        for X, part in zip(out, parts, strict=True):
+            X[start:stop] = part
+        start = stop
         if progress is not None:
-            progress(start, len(X))
-    return Environments(X, np.concatenate([atoms.numbers for atoms in frames]), first, scaling)
+            progress(start, len(out[0]))
+    species = np.concatenate([atoms.numbers for atoms in frames])
+    return Environments(out[0], species, first, scalings[0], None if detail is None else out[1])
 
 
-def _scaled(descriptor: Descriptor, scaling: Scaling, frames: Sequence[Atoms]) -> np.ndarray:
-    return scaling.transform(descriptor.compute(frames))
+def _raw(makers: Sequence[Descriptor], frames: Sequence[Atoms]) -> list[np.ndarray]:
+    """Return the descriptors of each maker; power spectra of one cutoff share one search for neighbours."""
+    from mlff_curate.descriptors.power_spectrum import PowerSpectrum
+    from mlff_curate.graphs.neighbours import Neighbours, neighbour_list
+
+    known: dict[float, Neighbours] = {}
+    raws = []
+    for maker in makers:
+        if isinstance(maker, PowerSpectrum):
+            if maker.cutoff not in known:
+                known[maker.cutoff] = neighbour_list(frames, maker.cutoff)
+            raws.append(maker.compute(frames, known[maker.cutoff]))
+        else:
+            raws.append(maker.compute(frames))
+    return raws
+
+
+def _scaled(makers: Sequence[Descriptor], scalings: Sequence[Scaling], frames: Sequence[Atoms]) -> list[np.ndarray]:
+    return [scaling.transform(raw) for scaling, raw in zip(scalings, _raw(makers, frames), strict=True)]
 
 
 def _tasks(frames: Sequence[Atoms]) -> Iterator[list[Atoms]]:

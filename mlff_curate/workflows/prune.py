@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlff_curate.descriptors.registry import DESCRIPTORS, make_descriptor
+from mlff_curate.descriptors.registry import DESCRIPTORS, detailed_descriptor, make_descriptor
 from mlff_curate.devices import require_device
 from mlff_curate.errors import UsageError
 from mlff_curate.meagraph.model import MEAGraph
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Progress = Callable[[str, int, int | None, str], None]
 
 EMBEDDINGS = ("meagraph", "descriptor")
-SHORT: dict[str, Any] = {"epochs": 2, "neighbours": 20, "gross": None}
+SHORT: dict[str, Any] = {"epochs": 2, "neighbours": 20, "gross": None, "anchors": 1024}
 """MEAGraph inside prune is trained for a few seconds, since more does not show in what is kept; and noise is all that
 neighbours differ by, since distances that set the odd apart make the choice chase them (docs/benchmarks.md, Fe)."""
 SPECK = 10
@@ -264,6 +264,7 @@ def prune(
         environments = describe(
             collection.geometries,
             maker,
+            detail=detailed_descriptor(species) if o.selector == "coverage" else None,
             scale_by=np.flatnonzero(once),
             seed=o.seed,
             workers=o.workers,
@@ -298,6 +299,7 @@ def prune(
             eligible=~curated & ~rejected & ~mandatory & ~isolated,
             # copies of curated frames ask as well, so that the same is asked for however much of it is there
             asking=~curated & ~rejected & ~mandatory & ~isolated,
+            detail=None if environments.detail is None else species_columns(environments.detail, environments.species),
         )
         if curated.any():
             copies = near_copies(replace(pool, X=described))  # the embedding takes out what tells copies from kin
@@ -350,7 +352,7 @@ def _mandatory(collection: Collection) -> np.ndarray:
 
 def distances_in(o: PruneOptions) -> str:
     """Return where distances are measured: ``meagraph`` or ``descriptor``, or what the user gave."""
-    return o.embedding or ("descriptor" if o.keep == "auto" else "meagraph")
+    return o.embedding or "descriptor"
 
 
 def require_options(o: PruneOptions) -> Budget:

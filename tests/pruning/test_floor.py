@@ -95,19 +95,19 @@ def test_the_limit_is_kept_and_cuts_the_same_list(make_pool, limit):
 def test_what_is_missing_is_followed_while_frames_are_taken():
     pool = pool_of([[0, 2], [1], [2], [-1], [1]], group=[0, 0, 0, 1, 0])
     missing = Floor(pool).missing(np.zeros(5, bool))
-    assert all(missing.helped_by(frame) for frame in range(5))
+    assert missing.helped().all()
     missing.take(0)  # clusters 0 and 2, group 0
-    assert [missing.helped_by(frame) for frame in range(5)] == [False, True, False, True, True]
+    assert missing.helped().tolist() == [False, True, False, True, True]
     missing.take(1)
-    assert [missing.helped_by(frame) for frame in range(5)] == [False, False, False, True, False]
+    assert missing.helped().tolist() == [False, False, False, True, False]
     missing.take(3)
-    assert not any(missing.helped_by(frame) for frame in range(5))
+    assert not missing.helped().any()
 
 
 def test_what_given_frames_hold_is_not_missing():
     pool = pool_of([[0, 1], [0], [1], [2]], given=(0,))
     missing = Floor(pool).missing(pool.given)
-    assert [missing.helped_by(frame) for frame in range(4)] == [False, False, False, True]
+    assert missing.helped().tolist() == [False, False, False, True]
 
 
 def test_among_equals_the_preferred_are_taken():

@@ -1,4 +1,4 @@
-"""Our own selector: coverage on a floor of clusters and groups."""
+"""Our own selector: what tells most, on a floor of clusters and groups."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlff_curate.pruning.coverage import Coverage
 from mlff_curate.pruning.floor import Floor
+from mlff_curate.pruning.information import Information
 from mlff_curate.pruning.problem import Selection
 from mlff_curate.pruning.selectors.base import Selector
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 class CoverageSelector(Selector):
-    """Choose by coverage (:class:`Coverage`), on the floor of clusters and groups (:class:`Floor`).
+    """Choose what tells most (:class:`Information`), on the floor of clusters and groups (:class:`Floor`).
 
-    The coverage chooses as long as the rest of the budget can still represent every cluster and group; then that is
+    The objective chooses as long as the rest of the budget can still represent every cluster and group; then that is
     what the rest is spent on. With a budget below the floor, every choice must represent something new.
 
-    Without a count, frames are added while one brings more than the average frame would: the knee of the coverage,
-    where its slope falls below that of the straight line from none to all (Satopaa et al., ICDCSW 2011); then what the
-    floor lacks. The line begins where nothing is kept, given frames included: they are a first part of the way. Where
-    they lead past the knee, nothing is added. A line that began at them would have a knee of its own, and every new
-    run would find more to keep.
+    Coverage is the share of what all frames would tell about energies and forces that the kept ones tell. Without a
+    count, frames are added up to the knee of the coverage, where it lies highest above the straight line from none to
+    all (Satopaa et al., ICDCSW 2011); then what the floor lacks. The line begins where nothing is kept, given frames
+    included: they are a first part of the way. Where they lead past the knee, nothing is added. A line that began at
+    them would have a knee of its own, and every new run would find more to keep.
     """
 
     name = "coverage"
@@ -35,27 +35,25 @@ class CoverageSelector(Selector):
         candidates = len(pool.candidates)
         if candidates == 0:
             return Selection(np.zeros(0, np.int64), np.zeros(0), np.ones(1))
-        objective, floor = Coverage(pool, rng), Floor(pool)
+        objective, floor = Information(pool, rng), Floor(pool)
         limit = candidates if self.count is None else min(self.count, candidates)
         needed = floor.fill(pool.given)
         if self.count is not None and len(needed) > limit:
-            free, _ = objective.greedy(limit, 0.0, progress, floor.missing(pool.given))
+            free, share = objective.greedy(limit, 0.0, progress, floor.missing(pool.given))
             fill = np.zeros(0, np.int64)
         else:
-            knee = 1.0 / max(int(pool.demanding.sum()), 1) if self.count is None else 0.0
-            greedy, gains = objective.greedy(limit, knee, progress)
-            if self.count is None and pool.given.any() and len(gains) and gains[0] < knee:
-                greedy = greedy[:0]
+            slope = 1.0 / max(int(pool.demanding.sum()), 1) if self.count is None else 0.0
+            greedy, share = objective.greedy(limit, slope, progress)
             free, fill = _with_floor(pool, floor, greedy, limit, needed)
         chosen = np.concatenate([free, fill])
         if len(chosen) < limit and self.count is not None:
             chosen = np.concatenate([chosen, _rest(pool, chosen, limit)])
-        gain, share = objective.after(chosen)
+        share = share[: len(chosen) + 1] if len(chosen) == len(free) else objective.after(chosen)
         for_floor = np.zeros(len(chosen), bool)
         for_floor[len(free) : len(free) + len(fill)] = True
         kept = pool.given.copy()
         kept[chosen] = True
-        return Selection(chosen, gain, share, len(needed), for_floor, floor.missing(kept).count)
+        return Selection(chosen, np.diff(share), share, len(needed), for_floor, floor.missing(kept).count)
 
 
 def _with_floor(
