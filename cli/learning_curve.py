@@ -56,7 +56,7 @@ Examples:
 @click.option(
     "--embedding",
     metavar="NAME",
-    help="Where selectors measure distances: meagraph or descriptor.  [default: meagraph]",
+    help="Where selectors compare environments: descriptor or meagraph.  [default: descriptor]",
 )
 @click.option(
     "--descriptor", metavar="NAME", default="power-spectrum", show_default=True, help="power-spectrum or bispectrum."

@@ -30,7 +30,7 @@ Examples:
     default="auto",
     show_default=True,
     help="With a point a fraction of all frames (0.2), without one a count (40); auto: the knee of the coverage, "
-    "every cluster represented.",
+    "that is of what the kept frames tell about energies and forces, with every cluster and group represented.",
 )
 @click.option("--group-by", metavar="KEY", help="Info key of the groups; none: one group.  [default: config_type]")
 @click.option(
@@ -43,13 +43,14 @@ Examples:
     metavar="NAME",
     default="coverage",
     show_default=True,
-    help="coverage, or to compare: random, stratified, fps, cluster-quota, quests.",
+    help="coverage: what tells most about energies and forces of all frames; or to compare: random, stratified, fps, "
+    "cluster-quota, quests.",
 )
 @click.option(
     "--embedding",
     metavar="NAME",
-    help="Where distances are measured: meagraph or descriptor. Clusters are MEAGraph's in either case.  "
-    "[default: meagraph for a given K, descriptor for auto]",
+    help="Where environments are compared: descriptor or meagraph. Clusters are MEAGraph's in either case.  "
+    "[default: descriptor]",
 )
 @click.option(
     "--descriptor", metavar="NAME", default="power-spectrum", show_default=True, help="power-spectrum or bispectrum."

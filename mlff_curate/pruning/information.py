@@ -14,15 +14,18 @@ if TYPE_CHECKING:
     from mlff_curate.pruning.floor import Missing
     from mlff_curate.pruning.problem import Pool
 
-ENERGY_NOISE = 0.1
+ENERGY_NOISE = 0.2
 """What a model cannot reproduce of an energy per atom, in units of the spread of energies that the kernel expects."""
-FORCE_NOISE = 1.0
+FORCE_NOISE = 2.0
 """The same of a single environment."""
 SKETCHES = 3
 """Random combinations of its environments that stand for what a frame tells about forces."""
-LIKENESS = 0.05
-"""Weight of likeness to the whole beside certainty. Certainty alone chases what is rare, likeness alone what is common;
-at 0.01 and at 0.1 the held-out errors are the same within their scatter, at 0.3 rare groups are lost."""
+LIKENESS = 0.15
+"""Weight of likeness to the whole beside certainty: that alone chases what is rare, likeness alone what is common."""
+
+OFFSET = 10.0
+"""What the energy of the average environment may be, in the same units: as good as unknown. To hold it for known would
+let the labels of one phase tell, by the mean, the energy of a second one that has no label."""
 
 _BLOCK = 8192  # environments whose features are held at once
 _REFRESHED = 48  # candidates whose gain is computed at once
@@ -35,8 +38,9 @@ class Information:
     The model is a Gaussian process over environments with the kernel of :class:`KernelFeatures`. The energy per atom
     of a frame is the average over its environments; forces tell how environments differ within a frame, and the
     deviations of the environments from the frame's average stand for them. Labelling a frame of n environments with
-    features phi_i adds to the precision matrix ``a a^T / s_E^2``, a the average, and ``d_i d_i^T / s_F^2`` for every
-    deviation d_i, of which a few random combinations are kept.
+    features phi_i adds to the precision matrix ``a a^T / s_E^2``, a the average about the mean of all groups and one
+    column OFFSET for the energy of that mean, and ``d_i d_i^T / s_F^2`` for every deviation d_i, of which a few random
+    combinations are kept. Noise is what no fit reproduces, the same in a frame over again: which adds nothing.
 
     What is minimised is the expected squared error over all frames, ``T(S) = tr C(S) M_E / t_E + tr C(S) M_F / t_F``
     (Bayesian I-optimal design: Chaloner and Verdinelli, Statist. Sci. 10, 273 (1995), section 2.2), with C(S) the
@@ -50,7 +54,10 @@ class Information:
     computed anew (after Minoux, 1978); the design criterion is only nearly submodular, so that this is a very good
     approximation and not exact.
 
-    Memory is ``4 (1 + SKETCHES) D`` bytes a frame, 8 kB; time is linear in frames for each choice.
+    Frames over again (:attr:`Pool.same`) are chosen last.
+
+    Memory is about ``6 (1 + SKETCHES) D`` bytes a frame, 11 kB, and some five times that while it is built; time is
+    linear in frames for each choice.
 
     Parameters
     ----------
@@ -62,7 +69,7 @@ class Information:
 
     def __init__(self, pool: Pool, rng: np.random.Generator) -> None:
         self.pool = pool
-        usable = pool.given | pool.eligible
+        everything = pool.given | pool.eligible | pool.demanding  # however much of it is there already
         wanted = np.flatnonzero(pool.demanding)
         self.sizes = np.diff(pool.first).astype(np.float64)
         average, combined = self._features(pool, rng)
@@ -70,21 +77,30 @@ class Information:
         groups, group = np.unique(pool.group[wanted], return_inverse=True)
         weight[wanted] = (1.0 / np.bincount(group))[group] / max(len(groups), 1)
         self.average = (average - weight @ average).astype(np.float32)  # (F, D), about the mean of all groups
-        self.rows = np.empty((pool.frames, 1 + SKETCHES, average.shape[1]), np.float32)
-        self.rows[:, 0] = self.average / ENERGY_NOISE
-        self.rows[:, 1:] = combined / (FORCE_NOISE * np.sqrt(SKETCHES))
-
+        self.original = np.arange(pool.frames)  # (F,) the first frame of the same geometry
+        if pool.same is not None:
+            _, index, inverse = np.unique(pool.same, return_index=True, return_inverse=True)
+            self.original = index[inverse]
+            again = np.flatnonzero(self.original != np.arange(pool.frames))
+            combined[again] = combined[self.original[again]]
         D = average.shape[1]
-        all_known = np.linalg.inv(np.eye(D) + self.precision(np.flatnonzero(usable)))
-        self.moment = np.zeros((D, D))
+        self.rows = np.zeros((pool.frames, 1 + SKETCHES, D + 1), np.float32)  # the last column is the offset
+        self.rows[:, 0, :D] = self.average / ENERGY_NOISE
+        self.rows[:, 0, D] = OFFSET / ENERGY_NOISE
+        self.rows[:, 1:, :D] = combined / (FORCE_NOISE * np.sqrt(SKETCHES))
+
+        self.prior = np.eye(D + 1)
+        all_known = np.linalg.inv(self.prior + self.precision(np.flatnonzero(everything)))
+        self.moment = np.zeros((D + 1, D + 1))
+        per_environment = weight[wanted] / self.sizes[wanted]
         for part in (
-            np.sqrt(weight[wanted])[:, None] * self.average[wanted],
-            (np.sqrt(weight[wanted] / self.sizes[wanted] / SKETCHES)[:, None, None] * combined[wanted]).reshape(-1, D),
+            np.sqrt(weight[wanted])[:, None] * self.rows[wanted, 0],
+            (np.sqrt(per_environment)[:, None, None] * self.rows[wanted, 1:]).reshape(-1, D + 1),
         ):
             moment = part.T.astype(np.float64) @ part
             left = float(np.sum(all_known * moment))
             self.moment += moment / left if left > 0 else 0.0
-        self.nothing_known = float(np.trace(self.moment))
+        self.mean_known = float(np.trace(self.moment[:D, :D]))
         self.everything_known = float(np.sum(all_known * self.moment))
         self.spread = np.einsum("fd,fd->f", self.average, self.average, dtype=np.float64)
         self.mean_spread = float(weight @ self.spread) or 1.0
@@ -92,7 +108,7 @@ class Information:
     @staticmethod
     def _features(pool: Pool, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Return each frame's average features (F, D) and random combinations of its deviations (F, SKETCHES, D)."""
-        rows = np.flatnonzero(pool.demanding[pool.owner])
+        rows = np.flatnonzero(pool.demanding[pool.owner]) if pool.demanding.any() else np.arange(len(pool.X))
         kernel = KernelFeatures.fit([X[rows] for X in pool.views], rng)
         sign = rng.integers(0, 2, (len(pool.X), SKETCHES), dtype=np.int8)
         average = np.empty((pool.frames, kernel.size), np.float32)
@@ -113,18 +129,23 @@ class Information:
         return average, combined
 
     def precision(self, frames: np.ndarray) -> np.ndarray:
-        """Return (D, D), what labels of these frames add to the precision."""
+        """Return (D + 1, D + 1), what labels of these frames add to the precision."""
         D = self.rows.shape[2]
         precision = np.zeros((D, D))
+        frames = np.unique(self.original[frames])
         for first in range(0, len(frames), 1024):
-            part = self.rows[frames[first : first + 1024]].reshape(-1, D)
+            part = self.rows[frames[first : first + 1024]].reshape(-1, D).astype(np.float64)
             precision += part.T @ part
         return precision
 
     def share(self, uncertainty: float) -> float:
-        """Return the share of what all frames tell that is told: 0 when nothing is labelled, 1 when everything is."""
-        span = self.nothing_known - self.everything_known
-        return float(np.clip((self.nothing_known - uncertainty) / span, 0.0, 1.0)) if span > 0 else 1.0
+        """Return the share of what all frames tell that is told: 1 when everything is labelled.
+
+        It is 0 where no more is known than the mean energy would tell, and less never is: like the share of explained
+        variance.
+        """
+        span = self.mean_known - self.everything_known
+        return float(np.clip((self.mean_known - uncertainty) / span, 0.0, 1.0)) if span > 0 else 1.0
 
     def greedy(
         self,
@@ -140,7 +161,8 @@ class Information:
         limit
             At most so many.
         slope
-            If not 0, stop at the knee: where the share lies highest above a line of this slope.
+            If not 0, stop at the knee: where the share lies highest above a line of this slope. Gains do not fall
+            evenly: where the knee is higher than the start by less than one step of the line, nothing is chosen.
         progress
             Called with frames chosen, limit, and the share in words.
         missing
@@ -168,7 +190,8 @@ class Information:
             if progress is not None and len(chosen) % 16 == 0:
                 progress(len(chosen), limit, f"coverage {shares[-1]:.4f}")
         if slope:
-            highest = int(np.argmax(np.array(shares) - slope * np.arange(len(shares))))
+            above = np.array(shares) - slope * np.arange(len(shares))
+            highest = int(above.argmax()) if above.max() - above[0] >= slope else 0
             chosen, shares = chosen[:highest], shares[: highest + 1]
         return np.array(chosen, dtype=np.int64), np.array(shares)
 
@@ -196,8 +219,9 @@ class _State:
         self.objective = objective
         pool = objective.pool
         given = np.flatnonzero(pool.given)
-        D = objective.rows.shape[2]
-        self.covariance = np.linalg.inv(np.eye(D) + objective.precision(given)) if len(given) else np.eye(D)
+        self.labelled = np.zeros(pool.frames, bool)  # originals
+        self.labelled[objective.original[given]] = True
+        self.covariance = np.linalg.inv(objective.prior + objective.precision(given))
         self.spread = self.covariance @ objective.moment @ self.covariance
         self.uncertainty = float(np.sum(self.covariance * objective.moment))
         self.kept_sum = objective.sizes[given] @ objective.average[given].astype(np.float64)
@@ -219,6 +243,8 @@ class _State:
         allowed = self.open if missing is None else self.open & missing.helped()
         if not allowed.any():
             return -1
+        new = allowed & ~self.labelled[o.original]
+        allowed = new if new.any() else allowed
         along = o.average @ self.kept_sum.astype(np.float32)
         squared = self.kept_sum @ self.kept_sum + 2.0 * o.sizes * along + o.sizes**2 * o.spread
         likeness = -LIKENESS * np.log(self._unlike(np.maximum(squared, 0.0), self.kept_size + o.sizes) / self.unlike)
@@ -253,6 +279,12 @@ class _State:
     def take(self, frame: int) -> None:
         """Count a frame as labelled."""
         o = self.objective
+        self.open[frame] = False
+        self._keep(frame)
+        if self.labelled[o.original[frame]]:
+            return
+        self.labelled[o.original[frame]] = True
+        self.fresh[:] = False
         rows = o.rows[frame].astype(np.float64)
         seen = rows @ self.covariance
         values, vectors = np.linalg.eigh(seen @ rows.T + np.eye(len(rows)))
@@ -265,8 +297,9 @@ class _State:
         self.spread -= cross + cross.T
         self.spread += U @ inner @ U.T
         self.uncertainty = max(self.uncertainty - float(np.trace(inner)), 0.0)
+
+    def _keep(self, frame: int) -> None:
+        o = self.objective
         self.kept_sum += o.sizes[frame] * o.average[frame]
         self.kept_size += o.sizes[frame]
         self.unlike = self._unlike(float(self.kept_sum @ self.kept_sum), self.kept_size)
-        self.fresh[:] = False
-        self.open[frame] = False

@@ -31,6 +31,8 @@ class Pool:
         frame asks though it may not be chosen: what is asked for does then not depend on how much of it is there.
     detail
         (N, D2) float32, a finer description of the same environments that our own selector looks at beside X.
+    same
+        (F,) int, equal for frames of the same geometry; None: all differ.
     """
 
     X: np.ndarray
@@ -41,6 +43,7 @@ class Pool:
     eligible: np.ndarray
     asking: np.ndarray | None = None
     detail: np.ndarray | None = None
+    same: np.ndarray | None = None
 
     @property
     def views(self) -> tuple[np.ndarray, ...]:
@@ -88,7 +91,8 @@ class Pool:
         group = np.unique(self.group[frames], return_inverse=True)[1]
         everything = np.ones(len(frames), bool)
         detail = None if self.detail is None else self.detail[rows]
-        return Pool(self.X[rows], first, group, self.cluster[rows], ~everything, everything, detail=detail)
+        same = None if self.same is None else self.same[frames]
+        return Pool(self.X[rows], first, group, self.cluster[rows], ~everything, everything, detail=detail, same=same)
 
 
 def species_columns(X: np.ndarray, species: np.ndarray) -> np.ndarray:

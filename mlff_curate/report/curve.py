@@ -21,7 +21,7 @@ _VARIETY = (("entropy", "entropy (nats)"), ("diversity", "diversity (nats)"), ("
 _VARIETY_TEXT = (
     "Entropy: how evenly the environments in the fit are spread, 0 if all are the same. Diversity: the logarithm of "
     "the number of different ones. Coverage: the share of all environments that could be kept that have one in the fit "
-    "nearer than the kernel's bandwidth."
+    "nearer than the kernel's bandwidth; the selector of this name counts otherwise."
 )
 
 

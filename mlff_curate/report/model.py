@@ -110,10 +110,19 @@ class PruneReport:
         How many of these lie in kept frames, (C,) int.
     outliers
         Environments that are outliers.
+    outliers_kept
+        How many of these lie in kept frames.
+    distances_in
+        Where distances were measured: `descriptor` or `meagraph`.
+    uncovered
+        Mean square distance of environments to the nearest kept one, over that to their mean; None: not measured.
+    farthest
+        Largest distance of an environment of a dropped frame to the nearest kept one, over the root-mean-square
+        distance of environments from their mean; None: no frame was dropped.
     curve_frames
         Numbers of kept frames, ascending, (K,) int.
     curve_coverage
-        Label-free coverage at these numbers, in [0, 1], (K,).
+        Coverage at these numbers, in [0, 1], (K,): the share of what all frames would tell about energies and forces.
     chosen
         Frames that were kept.
     floor
@@ -149,6 +158,10 @@ class PruneReport:
     cluster_sizes: np.ndarray
     cluster_kept: np.ndarray
     outliers: int
+    outliers_kept: int
+    distances_in: str
+    uncovered: float | None
+    farthest: float | None
     curve_frames: np.ndarray
     curve_coverage: np.ndarray
     chosen: int

@@ -11,7 +11,7 @@ import numpy as np
 from mlff_curate.report.curve import curve_figures, curve_tables
 from mlff_curate.report.model import GroupCounts
 from mlff_curate.report.parts import PALETTE, axis, layout, numbers, plot_text, render_page
-from mlff_curate.wording import counted
+from mlff_curate.wording import counted, spelled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -57,6 +57,7 @@ def render(report: PruneReport) -> str:
         reasons=_reason_table(report.reasons),
         map_text=_map_text(report) if "map" in figures else "",
         cluster_text=_cluster_text(report),
+        distance_text=_distance_text(report),
         coverage_text=_coverage_text(report),
         curve=report.proof,
         curve_tables=curve_tables(report.proof) if report.proof is not None else (),
@@ -100,9 +101,13 @@ def _map_text(report: PruneReport) -> str:
         if N != 1
         else "The one environment."
     )
+    elsewhere = (
+        "" if report.distances_in == "meagraph" else f" Distances are measured in {spelled(report.distances_in)}."
+    )
     return (
         f"{shown} Each point is one atom with its neighbours; points close to each other are similar. "
-        f"Filled: in a kept frame; open: in a frame that was not kept. The axes have no unit.{_outside_text(report)}"
+        f"Filled: in a kept frame; open: in a frame that was not kept. The map shows two axes of MEAGraph's embedding, "
+        f"which clusters come from, in units of the thermal noise.{elsewhere}{_outside_text(report)}"
     )
 
 
@@ -127,6 +132,20 @@ def _window(values: np.ndarray) -> tuple[float, float]:
 
 
 def _cluster_text(report: PruneReport) -> str:
+    return f"{_seen_text(report)}{_outlier_text(report)}"
+
+
+def _outlier_text(report: PruneReport) -> str:
+    n, inside = report.outliers, report.outliers_kept
+    if n == 0:
+        return ""
+    return (
+        f" {counted(n, 'outlier')}, in no cluster: {inside} in kept frames, {n - inside} in frames not kept. Only "
+        "clusters and groups are sure of a kept frame, and only where the budget allows."
+    )
+
+
+def _seen_text(report: PruneReport) -> str:
     C = len(report.cluster_sizes)
     if not C:
         return "There are no clusters."
@@ -150,11 +169,32 @@ def _coverage_text(report: PruneReport) -> str:
     at = _coverage_at(report, report.chosen)
     if at is not None:
         about = "" if np.any(np.asarray(report.curve_frames) == report.chosen) else "about "
-        parts.append(f"Coverage at {counted(report.chosen, 'kept frame')}: {about}{at:.3f}.")
-    if not len(report.curve_frames):
+        share = "above 0.999" if 0.9995 <= at < 1 else f"{about}{at:.3f}"
+        parts.append(f"Coverage at {counted(report.chosen, 'kept frame')}: {share}.")
+    if len(report.curve_frames):
+        parts.append(
+            "Coverage is the share of what all frames would tell a model about energies and forces that the kept ones "
+            "tell. It is worked out from the environments alone, for a Gaussian process; no label plays a part in it. "
+            "Where it levels out, the errors of a force field may still fall."
+        )
+    else:
         parts.append("No coverage curve was computed.")
-    parts.append("Energies and forces play no part in the coverage.")
     return " ".join(parts)
+
+
+def _distance_text(report: PruneReport) -> str:
+    if report.uncovered is None:
+        return ""
+    far = (
+        f" The farthest environment of a frame not kept is {report.farthest:.3g} from the nearest kept one."
+        if report.farthest is not None and math.isfinite(report.farthest)
+        else ""
+    )
+    return (
+        f"Distances are measured in {spelled(report.distances_in)}, in units of the root-mean-square distance of "
+        f"environments from their mean. Uncovered share: {report.uncovered:.3g}, the mean square distance of "
+        f"environments to the nearest kept one.{far} The manifest has them frame by frame."
+    )
 
 
 def _coverage_at(report: PruneReport, frames: int) -> float | None:
@@ -408,7 +448,7 @@ def _coverage_figure(report: PruneReport) -> dict[str, Any]:
                 "showlegend": False,
             }
         )
-    marks = ((floor, f"every cluster and group represented: {floor}", REJECTED, "dash", 20),
+    marks = ((floor, f"needed for every cluster and group: {floor}", REJECTED, "dash", 20),
              (chosen, f"kept: {chosen}", KEPT, "solid", 2))  # fmt: skip
     shapes, annotations = [], []
     for x, text, color, dash, lift in marks:
@@ -431,7 +471,7 @@ def _coverage_figure(report: PruneReport) -> dict[str, Any]:
             380,
             margin={"l": 60, "r": 40, "t": 56, "b": 50},
             xaxis=axis("kept frames (number)", range=[-0.02 * end, 1.03 * end], **xticks),
-            yaxis=axis("label-free coverage (fraction)", range=[0, 1.04]),
+            yaxis=axis("coverage (fraction)", range=[0, 1.04]),
             shapes=shapes,
             annotations=annotations,
         ),

@@ -107,6 +107,8 @@ class PruneResult:
         Sentences for the user.
     descriptor, cutoff
         Name and radius (Angstrom) of the descriptor used.
+    distances_in
+        Where distances were measured: ``descriptor`` or ``meagraph``.
     group_key
         Info key that made the groups, or None.
     training
@@ -125,6 +127,7 @@ class PruneResult:
     notes: tuple[str, ...]
     descriptor: str
     cutoff: float
+    distances_in: str
     group_key: str | None
     training: str
     seconds: dict[str, float] = field(default_factory=dict)
@@ -137,6 +140,17 @@ class PruneResult:
     def count(self, decision: str) -> int:
         """Return the number of input frames with this decision."""
         return sum(d.decision == decision for d in self.decisions)
+
+    @property
+    def coverage(self) -> float | None:
+        """The share of what all frames would tell that the kept ones tell; None where the selector has no measure."""
+        last = float(self.selection.coverage[-1])
+        return None if np.isnan(last) else last
+
+    @property
+    def uncovered(self) -> float | None:
+        """The uncovered share of :class:`Evidence`; None where nothing is to be represented, or nothing is kept."""
+        return None if np.isnan(self.evidence.uncovered) else self.evidence.uncovered
 
     @property
     def cluster_sizes(self) -> np.ndarray:
@@ -177,9 +191,8 @@ class PruneOptions:
     selector
         One of ``SELECTORS``.
     embedding
-        Where distances are measured: ``"meagraph"`` or ``"descriptor"``; None: in MEAGraph's embedding for a given
-        ``keep``, in the descriptor for ``"auto"``, since averaged phases are covered by too few frames. Clusters are
-        MEAGraph's in either case.
+        Where environments are compared: ``"descriptor"``, the scaled one, or ``"meagraph"``, MEAGraph's embedding;
+        None: in the descriptor. Clusters are MEAGraph's in either case.
     descriptor
         One of ``DESCRIPTORS``.
     meagraph
@@ -260,7 +273,8 @@ def prune(
     with clock("describe"):
         species = sorted({int(z) for atoms in collection.geometries for z in np.unique(atoms.numbers)})
         maker = make_descriptor(o.descriptor, species)
-        once = _once(collection)
+        same = _same_geometry(collection)
+        once = ~curated | ~np.isin(same, same[~curated])  # see _same_geometry
         environments = describe(
             collection.geometries,
             maker,
@@ -300,6 +314,7 @@ def prune(
             # copies of curated frames ask as well, so that the same is asked for however much of it is there
             asking=~curated & ~rejected & ~mandatory & ~isolated,
             detail=None if environments.detail is None else species_columns(environments.detail, environments.species),
+            same=same,
         )
         if curated.any():
             copies = near_copies(replace(pool, X=described))  # the embedding takes out what tells copies from kin
@@ -323,6 +338,7 @@ def prune(
         notes=notes,
         descriptor=maker.name,
         cutoff=maker.cutoff,
+        distances_in=distances_in(o),
         group_key=collection.group_key,
         training=f"{counted(model.training_.epochs, 'epoch')}, held-out loss {model.training_.held_out_loss[0]:.3f} to "
         f"{model.training_.best:.3f} (noise alone: 1)",
@@ -396,20 +412,15 @@ def _require(value: str, known: Iterable[str], option: str) -> None:
         raise UsageError(f"{value!r} is unknown; available: {', '.join(known)}", key=option)
 
 
-def _once(collection: Collection) -> np.ndarray:
-    """Return (F,) bool, frames to learn from: all but curated ones that are input frames over again.
+def _same_geometry(collection: Collection) -> np.ndarray:
+    """Return a number per frame, (F,), equal for frames of the same geometry.
 
     What is counted twice weighs twice, in the scaling, in MEAGraph and in the sizes of clusters: a set and what was
-    kept of it would be seen with other eyes than the set alone. Geometries are compared to 1e-5 Angstrom; labels are
-    not, since a curated frame may have been given some.
+    kept of it would be seen with other eyes than the set alone: curated frames that are input frames over again are
+    not learned from. Geometries are compared to 1e-5 Angstrom; labels are not: a curated frame may have got some since.
     """
-    there = {_geometry(a) for a, r in zip(collection.geometries, collection.records, strict=True) if not r.curated}
-    return np.array(
-        [
-            not r.curated or _geometry(a) not in there
-            for a, r in zip(collection.geometries, collection.records, strict=True)
-        ]
-    )
+    numbers: dict[tuple[bytes, ...], int] = {}
+    return np.array([numbers.setdefault(_geometry(atoms), len(numbers)) for atoms in collection.geometries])
 
 
 def _geometry(atoms: Atoms) -> tuple[bytes, ...]:

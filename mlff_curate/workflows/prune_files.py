@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from mlff_curate.data.conversion import require_format, require_suffix
 from mlff_curate.data.outputs import require_free
-from mlff_curate.wording import counted
-from mlff_curate.workflows.prune import PruneOptions, PruneResult, distances_in, prune, require_options
+from mlff_curate.wording import counted, spelled
+from mlff_curate.workflows.prune import PruneOptions, PruneResult, prune, require_options
 from mlff_curate.workflows.prune_outputs import Outputs, peak_memory_mb, report_of, write_outputs
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from mlff_curate.validation.learning_curve import LearningCurve
     from mlff_curate.workflows.prune import Progress
+
+_TOLD_APART = ("keep", "seed", "embedding", "label_keys", "workers", "dask")
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,9 @@ class PruneDone:
             "environments": new,
             "clusters": len(result.cluster_sizes),
             "outliers": result.outliers,
+            "coverage": result.coverage,
+            "uncovered": result.uncovered,
+            "distances_in": result.distances_in,
             "seconds": round(seconds, 3),
             "peak_memory_mb": round(peak_memory_mb(), 1),
             "output": str(self.outputs.frames),
@@ -74,6 +79,7 @@ class PruneDone:
                 f"{counted(int(result.environments.first[frames]), 'environment')} in "
                 f"{counted(len(result.cluster_sizes), 'cluster')}, {counted(result.outliers, 'outlier')}; {by}"
             ),
+            *self._measures(),
             *(f"note: {note}" for note in result.notes),
         ]
         if self.proof is not None:
@@ -82,6 +88,14 @@ class PruneDone:
             lines += table_lines(self.proof, "group_mean")
             lines += [f"proof: {said}" for said in (*self.proof.sentences(), *self.proof.notes)]
         return [*lines, f"why each frame stayed or went: {self.outputs.manifest}, {self.outputs.report}"]
+
+    def _measures(self) -> list[str]:
+        """Return how much the kept frames tell and how near they are, in a line; none where neither was measured."""
+        result = self.result
+        said = [] if result.coverage is None else [f"coverage {result.coverage:.4g}"]
+        if result.uncovered is not None:
+            said.append(f"uncovered share {result.uncovered:.3g}, distances in {spelled(result.distances_in)}")
+        return ["; ".join(said)] if said else []
 
 
 def prune_files(
@@ -160,12 +174,12 @@ def _shown(options: PruneOptions, result: PruneResult) -> dict[str, str]:
     shown = {"keep": str(options.keep), "seed": str(options.seed)}
     for option in fields(options):
         value = getattr(options, option.name)
-        if option.name not in ("keep", "seed", "label_keys", "workers", "dask") and value not in ((), None, {}):
+        if option.name not in _TOLD_APART and value not in ((), None, {}):
             shown[option.name.replace("_", "-")] = (
                 ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
             )
     shown["cutoff"] = f"{result.cutoff} A"
     shown["groups"] = f"by {result.group_key}" if result.group_key else "one"
-    shown["embedding"] = distances_in(options)
+    shown["distances in"] = spelled(result.distances_in)
     shown["MEAGraph training"] = result.training
     return shown

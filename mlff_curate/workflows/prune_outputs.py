@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _MAP_POINTS = 4000
 MANIFEST = (
     *("source", "index", "sha256", "group", "n_atoms", "decision", "reason", "represented_by"),  # scripts rely on these
-    *("shares", "distance", "farthest", "gain", "brings", "stands_for", "only"),
+    *("shares", "distance", "farthest", "gain", "brings", "stands_for", "only", "distances_in"),
 )
 """Columns of the manifest."""
 
@@ -99,6 +99,7 @@ def manifest_text(result: PruneResult) -> str:
         row = [r.source, r.index, r.sha256, r.group, r.n_atoms, d.decision, reason, d.represented_by]
         row += [";".join(map(_figure, d.shares)), _figure(d.distance), _figure(d.farthest)]
         row += [_figure(d.gain), _figure(d.brings), "" if d.stands_for is None else d.stands_for, d.only]
+        row.append(result.distances_in if d.distance is not None or d.brings is not None else "")
         writer.writerow(row)
     return out.getvalue()
 
@@ -171,6 +172,8 @@ def report_of(
     shown = np.sort(np.random.default_rng([seed, 3]).permutation(new)[:_MAP_POINTS])
     mandatory = int((kept_frame.sum()) - len(result.selection.chosen))
     measured = not np.isnan(result.selection.coverage).any()
+    outside = cluster < 0
+    lengths = [d.farthest for d in result.decisions if d.decision == "dropped" and d.farthest is not None]
     return PruneReport(
         title=f"Pruned: {', '.join(dict.fromkeys(r.source for r in records))}",
         command=command,
@@ -199,7 +202,11 @@ def report_of(
         environments=new,
         cluster_sizes=sizes[order],
         cluster_kept=in_kept[order],
-        outliers=int((cluster < 0).sum()),
+        outliers=int(outside.sum()),
+        outliers_kept=int((outside & kept_frame[owner]).sum()),
+        distances_in=result.distances_in,
+        uncovered=result.uncovered,
+        farthest=max(lengths, default=None),
         curve_frames=mandatory + np.arange(len(result.selection.coverage)) if measured else np.zeros(0, np.int64),
         curve_coverage=result.selection.coverage if measured else np.zeros(0),
         chosen=int(kept_frame.sum()),

@@ -19,7 +19,7 @@ from mlff_curate.workflows import prune_files
 
 OUTPUTS = ["md.pruned.extxyz", "md.pruned.manifest.csv", "md.pruned.report.html"]
 CONTRACT = ["source", "index", "sha256", "group", "n_atoms", "decision", "reason", "represented_by"]
-COLUMNS = [*CONTRACT, "shares", "distance", "farthest", "gain", "brings", "stands_for", "only"]
+COLUMNS = [*CONTRACT, "shares", "distance", "farthest", "gain", "brings", "stands_for", "only", "distances_in"]
 
 
 def listing(folder):
@@ -480,12 +480,24 @@ def test_json_is_one_object_alone_on_stdout(prune, trajectory, here):
     assert [values[key] for key in ("output", "manifest", "report")] == OUTPUTS
     assert values["clusters"] >= 1
     assert 0 <= values["outliers"] <= 24
+    assert 0 < values["coverage"] <= 1
+    assert values["uncovered"] > 0
+    assert values["distances_in"] == "descriptor"
     assert values["seconds"] > 0
     assert values["peak_memory_mb"] > 10
     assert done.out.count("\n") == 1
     assert "md.pruned.extxyz: 5 of 12 frames kept (41.7 %), 6 dropped, 1 rejected\n" in done.err
+    assert f"\ncoverage {values['coverage']:.4g}; uncovered share {values['uncovered']:.3g}, distances in " in done.err
     assert "describe ..." in done.err
     assert listing(here) == sorted([trajectory, *OUTPUTS])
+
+
+def test_what_was_not_measured_is_null(prune, trajectory):
+    values = prune(trajectory, "--keep", 5, "--selector", "random", "--json").json
+    assert values["coverage"] is None
+    assert values["uncovered"] > 0
+    nothing = prune(trajectory, "--against", trajectory, "-o", "new.extxyz", "--json").json
+    assert (nothing["kept"], nothing["uncovered"]) == (0, 0)
 
 
 def test_failure_prints_no_json(prune):
@@ -541,6 +553,7 @@ def test_manifest_has_evidence_for_every_decision_of_every_selector(prune, put, 
             assert row["shares"] == row["distance"] == row["farthest"] == ""
             assert float(row["brings"]) > 0
             assert (row["gain"] != "") == (selector == "coverage")
+        assert row["distances_in"] == "descriptor"
     dropped = sum(int(row["n_atoms"]) for row in manifest if row["decision"] == "dropped")
     assert sum(int(row["stands_for"]) for row in manifest if row["decision"] == "kept") == dropped
 

@@ -14,9 +14,9 @@ from ase.build import bulk, fcc111, molecule
 from ase.data import chemical_symbols
 
 from mlff_curate.descriptors.power_spectrum import PowerSpectrum
-from mlff_curate.descriptors.registry import make_descriptor
+from mlff_curate.descriptors.registry import detailed_descriptor, make_descriptor
 from mlff_curate.errors import UsageError
-from mlff_curate.graphs.neighbours import default_cutoff
+from mlff_curate.graphs.neighbours import default_cutoff, neighbour_list
 
 
 def same(a, b):
@@ -321,3 +321,70 @@ def test_by_name():
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(UsageError, match=r"--descriptor: 'soap' is unknown; available: power-spectrum, bispectrum"):
         make_descriptor("soap", [26])
+
+
+# Order: the power of the density that the numbers grow with.
+
+
+class Scaled(PowerSpectrum):
+    """A descriptor whose density is so many times as large."""
+
+    times = 1.0
+
+    def invariants(self, density):
+        return super().invariants(self.times * density)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_the_numbers_grow_with_the_density_to_the_order(order):
+    atoms = alloy_in_a_skewed_cell()
+    plain, twice = (Scaled([73, 74], order=order) for _ in range(2))
+    twice.times = 2.0
+    same(twice.compute([atoms]), 2.0**order * plain.compute([atoms]))
+
+
+@pytest.mark.parametrize("order", [2, 3])
+def test_an_order_changes_lengths_alone(atoms, order):
+    """And lengths l of the first order to l^order: the power spectrum has l^2."""
+    plain = describe(atoms).astype(np.float64)
+    other = PowerSpectrum(atoms.numbers, order=order).compute([atoms]).astype(np.float64)
+    length = np.linalg.norm(plain, axis=1, keepdims=True)
+    same(other, plain * length ** (order - 1))
+
+
+def test_the_order_is_one_unless_asked_for():
+    atoms = alloy_in_a_skewed_cell()
+    one = PowerSpectrum([73, 74], order=1)
+    assert one.compute([atoms]).tobytes() == describe(atoms).tobytes()
+
+
+@pytest.mark.parametrize("order", [2, 3])
+def test_any_order_is_invariant(atoms, order):
+    q = np.linalg.qr(np.random.default_rng(5).normal(size=(3, 3)))[0]
+    descriptor = PowerSpectrum(atoms.numbers, order=order)
+    turning = turned(atoms, q)
+    turning.positions += (0.3, -7.1, 2.2)
+    backwards = np.arange(len(atoms))[::-1]
+    same(descriptor.compute([turning[backwards]])[backwards], descriptor.compute([atoms]))
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_a_free_atom_has_the_zero_vector_in_any_order(order):
+    out = PowerSpectrum([26], order=order).compute([Atoms("Fe"), bulk("Fe")])
+    np.testing.assert_array_equal(out.any(axis=1), [False, True])
+    assert np.isfinite(out).all()
+
+
+def test_neighbours_that_are_known_need_not_be_searched(monkeypatch):
+    atoms = alloy_in_a_skewed_cell()
+    descriptor = PowerSpectrum([73, 74])
+    known = neighbour_list([atoms, atoms], descriptor.cutoff)
+    wanted = descriptor.compute([atoms, atoms])
+    monkeypatch.delattr("mlff_curate.descriptors.power_spectrum.neighbour_list")
+    assert descriptor.compute([atoms, atoms], known).tobytes() == wanted.tobytes()
+
+
+def test_the_detailed_descriptor_is_cubic_and_finer():
+    detailed, plain = detailed_descriptor([74, 73]), PowerSpectrum([73, 74])
+    assert (detailed.order, detailed.species, detailed.cutoff) == (3, plain.species, plain.cutoff)
+    assert detailed.n_max > plain.n_max

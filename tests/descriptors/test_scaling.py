@@ -190,3 +190,43 @@ def test_fitting_and_scaling_leave_the_data_alone():
     before = X.copy()
     Scaling.fit(X).transform(X)
     np.testing.assert_array_equal(X, before)
+
+
+# Without drawing in.
+
+
+def test_without_drawing_in_all_columns_have_unit_variance_and_nothing_is_shortened():
+    X, count = with_extremes()
+    out = Scaling.fit(X, draw_in=False).transform(X).astype(np.float64)
+    wanted = standardised(X)
+    before, after = pdist(wanted) ** 2, pdist(out) ** 2
+    assert np.all(after <= before * (1 + 1e-5))
+    assert -1e-6 < 1 - after.sum() / before.sum() <= 1e-4, "lost with the axes left out"
+    np.testing.assert_allclose(np.linalg.norm(out, axis=1), np.linalg.norm(wanted, axis=1), rtol=1e-2, atol=0.02)
+    assert np.linalg.norm(out[:count], axis=1).min() > 10 * np.linalg.norm(out[count:], axis=1).max()
+    assert out.var(axis=0).sum() == pytest.approx(X.shape[1], rel=1e-3), "standardised columns have 1 each"
+
+
+def test_without_drawing_in_what_is_twice_as_far_is_twice_as_far():
+    X = correlated(size=6, rank=6)
+    scaling = Scaling.fit(X, draw_in=False)
+    middle = X.mean(axis=0, dtype=np.float64)
+    a, b = (scaling.transform((middle + t * (X - middle)).astype(np.float32)) for t in (1000, 2000))
+    np.testing.assert_allclose(b, 2 * a, rtol=1e-3, atol=1e-2)
+
+
+def test_without_drawing_in_columns_that_do_not_vary_are_left_out():
+    X = np.insert(correlated(size=6, rank=6), 2, np.float32(3.7), axis=1)
+    scaling = Scaling.fit(X, draw_in=False)
+    moved = X.copy()
+    moved[:, 2] += 9
+    np.testing.assert_array_equal(scaling.transform(moved), scaling.transform(X))
+
+
+def test_a_stored_scaling_is_remade_from_its_constants():
+    X, _ = with_extremes()
+    for draw_in in (True, False):
+        one = Scaling.fit(X, draw_in=draw_in)
+        again = Scaling(one.mean, one.inverse, one.radius, one.axes)
+        assert (one.radius > 0) is draw_in
+        assert again.transform(X).tobytes() == one.transform(X).tobytes()

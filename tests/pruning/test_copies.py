@@ -49,8 +49,12 @@ def test_a_part_of_a_pool_is_the_pool_of_these_frames_alone():
         np.arange(9),
         np.array([True, False, False]),
         np.array([False, True, True]),
+        detail=X[:, :2],
+        same=np.array([3, 5, 3]),
     )
     part = whole.part(np.array([0, 2]))
+    assert np.array_equal(part.detail, X[[0, 1, 5, 6, 7, 8], :2])
+    assert part.same.tolist() == [3, 3]
     assert np.array_equal(part.X, X[[0, 1, 5, 6, 7, 8]])
     assert part.first.tolist() == [0, 2, 6]
     assert part.group.tolist() == [0, 0]

@@ -58,6 +58,10 @@ def make_report(P=60, **changes) -> PruneReport:
         cluster_sizes=np.arange(57, 0, -1) * 2,
         cluster_kept=np.arange(57, 0, -1),
         outliers=12,
+        outliers_kept=5,
+        distances_in="descriptor",
+        uncovered=0.0421,
+        farthest=1.375,
         curve_frames=frames,
         curve_coverage=frames / 363.0,
         chosen=73,
@@ -138,7 +142,11 @@ class TestContent:
             "A sample of 60 of the 4224 environments.",
             "57 clusters. Each has at least one environment in a kept frame.",
             "57 frames are needed to represent every cluster and group; 73 frames are kept.",
+            "12 outliers, in no cluster: 5 in kept frames, 7 in frames not kept.",
             "Coverage at 73 kept frames: 0.201.",
+            "Distances are measured in the scaled descriptor, in units of the root-mean-square distance",
+            "Uncovered share: 0.0421,",
+            "The farthest environment of a frame not kept is 1.38 from the nearest kept one.",
             "keep 0.2",
             "seed 5",
             "cutoff 4.75 Å",
@@ -170,6 +178,17 @@ class TestContent:
         text = read(chosen=40).text
         assert "57 frames are needed to represent every cluster and group; 40 frames are kept, which is fewer." in text
         assert "Coverage at 40 kept frames: about 0.110." in text
+
+    def test_a_coverage_that_is_nearly_whole_is_not_called_whole(self):
+        assert "Coverage at 73 kept frames: above 0.999." in read(curve_coverage=np.full(6, 0.99996)).text
+        assert "Coverage at 73 kept frames: 1.000." in read(curve_coverage=np.ones(6)).text
+
+    def test_distances_in_the_embedding_are_called_so(self):
+        assert "Distances are measured in MEAGraph's embedding," in read(distances_in="meagraph").text
+
+    def test_what_was_not_measured_is_not_spoken_of(self):
+        text = read(uncovered=None, farthest=None, outliers=0, outliers_kept=0).text
+        assert not any(word in text for word in ("Uncovered", "farthest", "in no cluster"))
 
     @pytest.mark.parametrize(
         ("kept", "words"),
@@ -229,7 +248,7 @@ class TestFigures:
         assert {shape["x0"] for shape in layout["shapes"]} == {73, 57}
         assert {note["text"] for note in layout["annotations"]} == {
             "kept: 73",
-            "every cluster and group represented: 57",
+            "needed for every cluster and group: 57",
         }
 
 

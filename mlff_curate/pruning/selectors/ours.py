@@ -25,8 +25,9 @@ class CoverageSelector(Selector):
     Coverage is the share of what all frames would tell about energies and forces that the kept ones tell. Without a
     count, frames are added up to the knee of the coverage, where it lies highest above the straight line from none to
     all (Satopaa et al., ICDCSW 2011); then what the floor lacks. The line begins where nothing is kept, given frames
-    included: they are a first part of the way. Where they lead past the knee, nothing is added. A line that began at
-    them would have a knee of its own, and every new run would find more to keep.
+    included: they are a first part of the way. Where they lead past the knee, or so near to it that what is added would
+    bring less than one average frame more than it takes, nothing is added. A line that began at them would have a knee
+    of its own, and every new run would find more to keep.
     """
 
     name = "coverage"
