@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from mlff_curate.pruning.floor import Missing
     from mlff_curate.pruning.problem import Pool
 
-ENERGY_NOISE = 0.2
+ENERGY_NOISE = 0.1
 """What a model cannot reproduce of an energy per atom, in units of the spread of energies that the kernel expects."""
-FORCE_NOISE = 2.0
+FORCE_NOISE = 1.0
 """The same of a single environment."""
 SKETCHES = 3
 """Random combinations of its environments that stand for what a frame tells about forces."""
-LIKENESS = 0.15
+LIKENESS = 0.1
 """Weight of likeness to the whole beside certainty: that alone chases what is rare, likeness alone what is common."""
 
 OFFSET = 10.0

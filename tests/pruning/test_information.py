@@ -256,7 +256,7 @@ def test_a_copy_that_is_not_known_for_one_gains_less_than_something_new(make_poo
     twin = dataclasses.replace(twin, eligible=~twin.given)
     state = _State(Information(twin, rng()))
     state._refresh(np.arange(21))
-    assert state.bound[20] < 0.2 * state.bound[1:20].min()
+    assert state.bound[20] < 0.1 * state.bound[1:20].min()
 
 
 def test_a_frame_over_again_is_taken_where_only_it_represents_what_is_missing(make_pool):
