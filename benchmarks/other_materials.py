@@ -1,4 +1,4 @@
-"""Labelled sets of elements and alloys that no setting of `prune` was chosen on, for the judge of pruning.
+"""Labelled sets of other elements and alloys, for the judge of pruning. Settings were looked at on Cu and NiAl only.
 
     other_materials.py FOLDER [--materials Al,Cu,Zr,Si,NiAl,CuZr] [--seed 0]
 

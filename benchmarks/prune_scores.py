@@ -3,7 +3,7 @@
     prune_scores.py JUDGE DATA.extxyz... [--seeds 5] [--options '--group-by none'] [--folder scores]
 
 JUDGE is prune_quality.py, run by `--python`, the interpreter of an environment that has what it needs (quests among
-it). All methods are timed in the same run. A set whose JSON lies in the folder already is not run again.
+it). All methods are timed in the same run. The folder must not exist, so that no old score is taken for a new one.
 """
 
 from __future__ import annotations
@@ -30,14 +30,13 @@ def main() -> None:
     parser.add_argument("--program", default=str(Path(sys.executable).with_name("mlff-curate")))
     parser.add_argument("--folder", type=Path, default=Path("scores"))
     arguments = parser.parse_args()
-    arguments.folder.mkdir(parents=True, exist_ok=True)
+    arguments.folder.mkdir(parents=True)
     ours = f"{arguments.program} prune {{pool}} --keep {{keep}} --seed {{seed}} -o {{out}} {arguments.options}"
     results = {}
     for data in arguments.data:
         out = arguments.folder / f"{data.stem}.json"
-        if not out.exists():
-            command = [arguments.python, str(arguments.judge), str(data), "--seeds", str(arguments.seeds)]
-            subprocess.run([*command, "--command", ours, "--json", str(out)], check=True)
+        command = [arguments.python, str(arguments.judge), str(data), "--seeds", str(arguments.seeds)]
+        subprocess.run([*command, "--command", ours, "--json", str(out)], check=True)
         results[data.stem] = json.loads(out.read_text())["methods"]
     print_table(results)
 
@@ -46,7 +45,8 @@ def print_table(results: dict[str, dict[str, dict[str, object]]]) -> None:
     """Print a score per method and set, both over all cells, and the seconds per selection."""
     print("| method | " + " | ".join(results) + " | together | worst cell | s/selection |")
     print("|---" * (len(results) + 4) + "|")
-    for method in (*BASELINES, "ours"):
+    common = set.intersection(*(set(methods) for methods in results.values()))
+    for method in (m for m in (*BASELINES, "ours") if m in common):
         logs, seconds = [], []
         for methods in results.values():
             fractions = methods[method]["errors"]

@@ -49,7 +49,8 @@ MOST_ENVIRONMENTS = {"snap": 20_000, "power-spectrum": 4_000}
 """So that rows take about as long as the rest: 0.3 ms each by LAMMPS for one species; by torch 1 ms in cells of 54
 atoms, 3 ms in the small ones of Ta."""
 
-_SIGNIFICANT = 2.0
+_CONFIDENCE = 0.95
+"""Of a comparison with random; one of twenty would be called better or worse by chance."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ class Verdict:
     quantity
         ``energy``, ``forces`` or ``stress``, its group mean.
     word
-        ``better`` or ``worse`` if the mean of `gain` exceeds twice its error, ``as good`` otherwise. ``unknown``: one
+        ``better`` or ``worse`` by a two-sided t test of `gain` at 95 %, ``as good`` otherwise. ``unknown``: one
         split has no error.
     gain
         Logarithm of random's error over the selector's, positive where the selector is better. Errors of small sets
@@ -517,15 +518,18 @@ def _verdicts(
             theirs, ours = (np.maximum(table[:, i, 1 + q * size], np.finfo(float).tiny) for i in (other, c))
             gain = Estimate.of(np.log(theirs) - np.log(ours))
             if math.isfinite(gain.mean):
-                word = _word(gain)
+                word = _word(gain, len(table))
                 verdicts.append(Verdict(selector, fraction, points[c].frames, quantity.name, word, gain))
     return tuple(verdicts)
 
 
-def _word(gain: Estimate) -> str:
+def _word(gain: Estimate, splits: int) -> str:
+    """Two-sided t test of a mean over splits, as Nadeau and Bengio have it."""
+    from scipy.stats import t
+
     if not math.isfinite(gain.error):
         return "unknown"
-    if abs(gain.mean) <= _SIGNIFICANT * gain.error:
+    if abs(gain.mean) <= t.ppf(0.5 + _CONFIDENCE / 2, splits - 1) * gain.error:
         return "as good"
     return "better" if gain.mean > 0 else "worse"
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlff_curate import __version__
-from mlff_curate.data.labels import labels_of, require_keys
+from mlff_curate.data.labels import Labels, labels_of, require_keys
 from mlff_curate.data.outputs import require_free, whole_files
 from mlff_curate.data.reading import read_frames
 from mlff_curate.errors import CurateError, OutputError, UsageError
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
     from ase import Atoms
 
-    from mlff_curate.data.labels import Labels
     from mlff_curate.workflows.prune import Progress
 
 LADDER = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0)
@@ -75,6 +74,8 @@ class LabelledFrames:
 
     frames: list[Atoms]
     labels: list[Labels]
+    refused: dict[int, CurateError]
+    """What is wrong with the labels of frames that have none here."""
 
 
 @dataclass(frozen=True)
@@ -154,19 +155,22 @@ def read_labelled(inputs: Sequence[str | Path], options: PruneOptions) -> Labell
     Raises
     ------
     DataError
-        Unreadable files, labels that contradict each other (names file and frame), or a label key that no frame has.
+        Unreadable files, or a label key that no frame has. What is wrong with single frames is told later, and only
+        of those that are not rejected.
     """
     keys = {f"{name}_key": options.label_keys.get(name) for name in ("energy", "forces", "stress")}
     frames, labels = [], []
+    refused: dict[int, CurateError] = {}
     for frame in read_frames(inputs, options.type_map):
         try:
             labels.append(labels_of(frame.atoms, **keys))
         except CurateError as error:
             error.file, error.frame = frame.source, frame.index
-            raise
+            refused[len(labels)] = error
+            labels.append(Labels())
         frames.append(frame.atoms)
     require_keys(labels, **keys)
-    return LabelledFrames(frames, labels)
+    return LabelledFrames(frames, labels, refused)
 
 
 def curve_of(
@@ -195,6 +199,9 @@ def curve_of(
         As there.
     """
     place = np.array([i for i, d in enumerate(result.decisions) if d.decision != "rejected"], dtype=np.int64)
+    for i in place:
+        if int(i) in labelled.refused:
+            raise labelled.refused[int(i)]
     # copies are told apart by the descriptor: the embedding takes out what is different between them
     described = replace(result.pool, X=species_columns(result.environments.X, result.environments.species))
 

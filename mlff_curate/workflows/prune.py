@@ -278,7 +278,7 @@ def prune(
         environments = describe(
             collection.geometries,
             maker,
-            detail=detailed_descriptor(species) if o.selector == "coverage" else None,
+            detail=detailed_descriptor(species),
             scale_by=np.flatnonzero(once),
             seed=o.seed,
             workers=o.workers,

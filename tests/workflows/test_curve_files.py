@@ -1,5 +1,6 @@
 """From labelled files to held-out errors: `learning-curve`, and the proof of `prune --prove`."""
 
+import dataclasses
 import html
 import json
 
@@ -11,7 +12,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
 from mlff_curate.errors import DataError, OutputError, UsageError
-from mlff_curate.pruning.selectors import SELECTORS
+from mlff_curate.pruning.selectors import SELECTORS, ours
 from mlff_curate.validation.learning_curve import ALL, Flat
 from mlff_curate.workflows import learning_curve as module
 from mlff_curate.workflows.learning_curve import (
@@ -207,3 +208,36 @@ class TestAuto:
         options = PruneOptions(against=(tmp_path / "curated.extxyz",))
         done = prune_files([copper], tmp_path / "out.extxyz", options, prove=True)
         assert "does not know the curated frames" in done.result.notes[-1]
+
+
+def test_a_label_that_cannot_be_read_stops_the_curve_unless_its_frame_is_rejected(copper, tmp_path):
+    frames = read(copper, ":")
+    for atoms in frames:
+        atoms.info["REF_energy"] = atoms.get_potential_energy()
+        atoms.arrays["REF_forces"] = atoms.get_forces()
+        atoms.calc = None
+    frames[3].info["REF_energy"] = [1.0, 2.0]
+    path, rule = tmp_path / "bad.extxyz", tmp_path / "bad.txt"
+    write(path, frames)
+    rule.write_text("3\n")
+    labelled = read_labelled([path], PruneOptions())
+    assert list(labelled.refused) == [3]
+    result = prune(path, keep=0.5, exclude=(str(rule),))
+    assert ALL in {point.selector for point in curve_of(labelled, result, PruneOptions(), FEW).points}
+    refused = dataclasses.replace(labelled, refused={0: labelled.refused[3]})
+    with pytest.raises(DataError, match="one number per frame"):
+        curve_of(refused, result, PruneOptions(), FEW)
+
+
+def test_the_curve_sees_what_prune_sees(copper, monkeypatch):
+    views = []
+
+    class Seen(ours.Information):
+        def __init__(self, pool, rng):
+            views.append(len(pool.views))
+            super().__init__(pool, rng)
+
+    monkeypatch.setattr(ours, "Information", Seen)
+    learning_curve_files([copper], copper.with_name("views.html"), settings=FEW)
+    prune(copper, keep=0.5)
+    assert set(views) == {2}
