@@ -546,6 +546,12 @@ def _notes(
     if isolated:
         notes.append(f"{counted(isolated, 'isolated atom')} always kept: they fix the zero of energy")
     rejected = sum(d.decision == "rejected" for d in decisions)
+    unusable = sum(d.reason == "a label cannot be used" for d in decisions)
+    if unusable:
+        notes.append(
+            f"{counted(unusable, 'frame')} rejected: a label is not finite, no number or of a wrong shape "
+            f"(each is named in the manifest)"
+        )
     everything = kept + rejected == len(decisions)
     if everything and kept:
         but = f" but the {rejected} rejected" if rejected else ""
