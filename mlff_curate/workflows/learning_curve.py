@@ -16,7 +16,6 @@ from mlff_curate.data.reading import read_frames
 from mlff_curate.errors import CurateError, OutputError, UsageError
 from mlff_curate.linear.models import require_model
 from mlff_curate.pruning.copies import near_copies
-from mlff_curate.pruning.problem import species_columns
 from mlff_curate.pruning.selectors import SELECTORS
 from mlff_curate.report.curve import CurveReport, render_curve
 from mlff_curate.validation.learning_curve import (
@@ -32,15 +31,26 @@ from mlff_curate.validation.learning_curve import (
 )
 from mlff_curate.validation.splitting import TooFewFramesError, usable_frames
 from mlff_curate.wording import counted
-from mlff_curate.workflows.prune import PruneOptions, PruneResult, distances_in, prune, require_options
+from mlff_curate.workflows.decide import PruneResult, decide, is_automatic, select
 from mlff_curate.workflows.prune_outputs import peak_memory_mb
+from mlff_curate.workflows.survey import (
+    Progress,
+    Stages,
+    Survey,
+    SurveyOptions,
+    read_pile,
+    require_survey_options,
+    survey,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ase import Atoms
 
-    from mlff_curate.workflows.prune import Progress
+    from mlff_curate.pruning.budget import Budget
+    from mlff_curate.pruning.problem import Selection
+    from mlff_curate.workflows.prune import PruneOptions
 
 LADDER = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0)
 """Fractions among which ``--keep auto --prove`` looks for the smallest that is good enough."""
@@ -149,7 +159,7 @@ def table_lines(curve: LearningCurve, which: str) -> list[str]:
     return ["  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def read_labelled(inputs: Sequence[str | Path], options: PruneOptions) -> LabelledFrames:
+def read_labelled(inputs: Sequence[str | Path], options: SurveyOptions) -> LabelledFrames:
     """Read all frames and their labels.
 
     Raises
@@ -174,10 +184,10 @@ def read_labelled(inputs: Sequence[str | Path], options: PruneOptions) -> Labell
 
 
 def curve_of(
+    surveyed: Survey,
     labelled: LabelledFrames,
-    result: PruneResult,
-    options: PruneOptions,
     settings: CurveOptions,
+    seed: int = 0,
     progress: Progress | None = None,
 ) -> LearningCurve:
     """Fit force fields to what selectors keep of the frames that are not rejected, and test them on held-out ones.
@@ -187,26 +197,26 @@ def curve_of(
 
     Parameters
     ----------
+    surveyed
+        What the frames are to each other.
     labelled
-        The frames that were given to :func:`mlff_curate.workflows.prune.prune`, in their order.
-    result
-        What it returned.
-    options
-        The options it was called with.
+        The frames of the inputs that were surveyed, in their order.
     settings
         What to compare.
+    seed
+        Of everything random.
     progress
-        As there.
+        Told how far the work is.
     """
-    place = np.array([i for i, d in enumerate(result.decisions) if d.decision != "rejected"], dtype=np.int64)
+    records = surveyed.pile.records
+    place = np.flatnonzero(~surveyed.pile.flags("rejected") & ~surveyed.pile.flags("curated"))
     for i in place:
         if int(i) in labelled.refused:
             raise labelled.refused[int(i)]
-    # copies are told apart by the descriptor: the embedding takes out what is different between them
-    described = replace(result.pool, X=species_columns(result.environments.X, result.environments.species))
+    described = surveyed.described
 
     def choose(name: str, training: np.ndarray, count: int, seed: int) -> np.ndarray:
-        part = result.pool.part(place[training])
+        part = surveyed.pool.part(place[training])
         chosen: np.ndarray = training[SELECTORS[name](count, seed=seed).fit(part).selection_.chosen]
         return chosen
 
@@ -214,34 +224,34 @@ def curve_of(
         return learning_curve(
             [labelled.frames[i] for i in place],
             [labelled.labels[i] for i in place],
-            np.array([result.decisions[i].record.group for i in place]),
+            np.array([records[i].group for i in place]),
             choose,
             described.part(place).X,
             near_copies(described)[place],
             fractions=settings.fractions,
             selectors=settings.selectors,
             seeds=settings.seeds,
-            seed=options.seed,
+            seed=seed,
             model=settings.model,
             progress=progress,
         )
     except CurateError as error:
         if error.frame is not None:
-            record = result.decisions[int(place[error.frame])].record
+            record = records[int(place[error.frame])]
             error.file, error.frame = record.source, record.index
         raise
 
 
 @dataclass(frozen=True)
 class Proved:
-    """What became of a pruning when it was tested.
+    """A pruning that was tested.
 
     Attributes
     ----------
     result
-        As it was, or with the count that the labels ask for.
+        With ``keep="auto"`` of the count that the labels ask for.
     curve
-        None: too few labels, and the count was left to us.
+        None: too few labels, and the count was left to us; or nothing is kept.
     """
 
     result: PruneResult
@@ -249,63 +259,104 @@ class Proved:
 
 
 def prove_pruning(
-    inputs: Sequence[str | Path],
+    surveyed: Survey,
     labelled: LabelledFrames,
-    result: PruneResult,
+    budget: Budget,
     options: PruneOptions,
     progress: Progress | None = None,
 ) -> Proved:
-    """Make the learning curve of a finished pruning; with ``keep="auto"`` prune again to where it becomes flat.
+    """Prune and make the learning curve of it; with ``keep="auto"`` keep as many frames as make it flat.
+
+    Parameters
+    ----------
+    surveyed
+        What the frames are to each other.
+    labelled
+        The frames of the inputs that were surveyed, in their order.
+    budget
+        How many to keep.
+    options
+        The selector, the seed, and whether there are curated frames.
+    progress
+        Told how far the work is.
 
     Raises
     ------
     DataError
         Too few labels for a count that the user gave.
     """
-    pool = len(result.decisions) - result.count("rejected")
-    kept = result.count("kept")
+    clock = Stages()
+    with clock("select"):
+        selection = select(surveyed, budget, options.selector, options.seed, progress)
+    kept = int(surveyed.pile.mandatory.sum()) + len(selection.chosen)
+    with clock("prove"):
+        curve, notes = _curve_of_pruning(surveyed, labelled, kept, budget, options, progress)
+    with clock("select"):
+        if curve is not None and is_automatic(budget):
+            count, note = _asked_for(curve, surveyed, kept, selection, options)
+            notes.append(note)
+            if count is not None:
+                budget = replace(budget, count=count)
+            if count not in (None, kept):
+                selection = select(surveyed, budget, options.selector, options.seed, progress)
+        result = decide(surveyed, selection, budget, options.seed, notes)
+    result.seconds.update(clock.seconds)
+    return Proved(result, curve)
+
+
+def _curve_of_pruning(
+    surveyed: Survey,
+    labelled: LabelledFrames,
+    kept: int,
+    budget: Budget,
+    options: PruneOptions,
+    progress: Progress | None,
+) -> tuple[LearningCurve | None, list[str]]:
+    """Return the curve with the number of kept frames on it, and what to say."""
     if kept == 0:
-        return Proved(_with_note(result, "--prove: no frame is kept, so there is nothing to prove"), None)
-    automatic = options.keep == "auto" and not options.against
+        return None, ["--prove: no frame is kept, so there is nothing to prove"]
+    pool = _pool_size(surveyed)
     own = kept / pool
-    others = (f for f in (LADDER if automatic else FRACTIONS) if abs(f - own) * pool >= 0.5 or f == 1.0)
+    fractions = LADDER if is_automatic(budget) and not options.against else FRACTIONS
+    others = (f for f in fractions if abs(f - own) * pool >= 0.5 or f == 1.0)
     settings = CurveOptions(
         fractions=tuple(sorted({own, *others})), selectors=tuple(dict.fromkeys((options.selector, RANDOM)))
     )
     try:
-        curve = curve_of(labelled, result, options, settings, progress)
+        return curve_of(surveyed, labelled, settings, options.seed, progress), []
     except TooFewFramesError as error:
-        if options.keep != "auto":
+        if not is_automatic(budget):
             raise
-        return Proved(_with_note(result, f"--prove: {error.message}; --keep auto stays at the knee"), None)
-    if options.keep != "auto":
-        return Proved(result, curve)
+        return None, [f"--prove: {error.message}; --keep auto stays at the knee"]
+
+
+def _asked_for(
+    curve: LearningCurve, surveyed: Survey, kept: int, selection: Selection, options: PruneOptions
+) -> tuple[int | None, str]:
+    """Return how many frames ``auto`` keeps, None for the knee, and the sentence on it."""
+    at_the_knee = "--keep auto stays at the knee of the coverage"
     if options.against:
-        why = "the curve does not know the curated frames"
-        return Proved(_with_note(result, f"--keep auto stays at the knee of the coverage: {why}"), curve)
+        return None, f"{at_the_knee}: the curve does not know the curated frames"
     flat = smallest_flat(curve, options.selector)
     if flat.fraction is None:
-        return Proved(_with_note(result, f"--keep auto stays at the knee of the coverage: {flat.why}"), curve)
+        return None, f"{at_the_knee}: {flat.why}"
+    pool = _pool_size(surveyed)
     wanted = int(flat.fraction * pool + 0.5)
-    least = kept - len(result.selection.chosen) + result.selection.floor
+    least = kept - len(selection.chosen) + selection.floor
     count = min(max(wanted, least, 1), pool)
     floor = f"; raised from {wanted}, which cannot represent every cluster and group" if count > wanted else ""
-    if count != kept:
-        again = replace(options, keep=count, embedding=distances_in(options))
-        result = prune(inputs, again, progress=progress)
-    note = f"--prove: --keep auto stopped at {counted(count, 'frame')}{floor}: {flat.why}"
-    others_said = tuple(n for n in result.notes if not n.startswith("--keep auto stopped"))
-    return Proved(_with_note(replace(result, notes=others_said), note), curve)
+    return count, f"--prove: --keep auto stopped at {counted(count, 'frame')}{floor}: {flat.why}"
 
 
-def _with_note(result: PruneResult, note: str) -> PruneResult:
-    return replace(result, notes=(*result.notes, note))
+def _pool_size(surveyed: Survey) -> int:
+    """Return the number of input frames that may be kept."""
+    return int((~surveyed.pile.flags("rejected") & ~surveyed.pile.flags("curated")).sum())
 
 
 def learning_curve_files(
     inputs: Sequence[str | Path],
     output: str | Path | None = None,
-    options: PruneOptions | None = None,
+    options: SurveyOptions | None = None,
     settings: CurveOptions | None = None,
     *,
     overwrite: bool = False,
@@ -321,7 +372,7 @@ def learning_curve_files(
     output
         The page; by default named after the first input, in the current folder.
     options
-        How frames are described and grouped; what is kept is this job's business.
+        How frames are described and grouped.
     settings
         What to compare.
     overwrite
@@ -329,17 +380,16 @@ def learning_curve_files(
     command
         What to type to get the same again, for the page.
     progress
-        See :func:`mlff_curate.workflows.prune.prune`.
+        Told how far the work is.
 
     Raises
     ------
     CurateError
-        As :func:`prune`; also too few labels, a model that cannot be used, an output that exists or cannot be written.
+        As :func:`survey`; also too few labels, a model that cannot be used, an output that exists or cannot be written.
     """
     settings = settings or CurveOptions()
-    # nothing is pruned: the cheapest selection of all frames yields what they are to each other
-    options = replace(options or PruneOptions(), keep=1.0, selector=RANDOM)
-    require_options(options)
+    options = options or SurveyOptions()
+    require_survey_options(options)
     require_setup(settings.fractions, settings.selectors, settings.seeds)
     require_model(settings.model)
     for name in settings.selectors:
@@ -352,11 +402,11 @@ def learning_curve_files(
     labelled = read_labelled(inputs, options)
     usable_frames(labelled.frames, labelled.labels)  # too few are refused before the work
     read = time.perf_counter() - start
-    result = prune(inputs, options, progress=progress)
+    surveyed = survey(read_pile(inputs, options, progress), options, progress)
     start = time.perf_counter()
-    curve = curve_of(labelled, result, options, settings, progress)
-    stages = {name: spent for name, spent in result.seconds.items() if name != "select"}
-    stages = {**stages, "read": stages.get("read", 0.0) + read, "fits": time.perf_counter() - start}
+    curve = curve_of(surveyed, labelled, settings, options.seed, progress)
+    stages = surveyed.seconds
+    stages = {**stages, "read": stages["read"] + read, "fits": time.perf_counter() - start}
     report = CurveReport(
         title=f"Learning curve: {', '.join(dict.fromkeys(map(str, inputs)))}",
         command=command,
@@ -369,9 +419,9 @@ def learning_curve_files(
             "splits": str(settings.seeds),
             "seed": str(options.seed),
             "model": curve.model,
-            "descriptor": result.descriptor,
-            "distances": distances_in(options),
-            "groups": f"by {result.group_key}" if result.group_key else "one",
+            "descriptor": surveyed.descriptor,
+            "distances": surveyed.distances_in,
+            "groups": f"by {surveyed.group_key}" if surveyed.group_key else "one",
             **({"exclude": ", ".join(options.exclude)} if options.exclude else {}),
         },
         seconds=stages,
@@ -380,7 +430,7 @@ def learning_curve_files(
     )
     with whole_files(page) as (stream,):
         stream.write(render_curve(report).encode(errors="replace"))
-    return CurveDone(curve, page, len(result.decisions), stages)
+    return CurveDone(curve, page, surveyed.pile.new, stages)
 
 
 def _page(output: str | Path | None, inputs: Sequence[str | Path]) -> Path:

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING
 from mlff_curate.data.conversion import require_format, require_suffix
 from mlff_curate.data.outputs import require_free
 from mlff_curate.wording import counted, spelled
-from mlff_curate.workflows.prune import PruneOptions, PruneResult, prune, require_options
+from mlff_curate.workflows.decide import PruneResult, is_automatic
+from mlff_curate.workflows.prune import PruneOptions, prune, require_options, survey_within
 from mlff_curate.workflows.prune_outputs import Outputs, peak_memory_mb, report_of, write_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mlff_curate.pruning.budget import Budget
     from mlff_curate.validation.learning_curve import LearningCurve
-    from mlff_curate.workflows.prune import Progress
+    from mlff_curate.workflows.survey import Progress, Survey
 
 _TOLD_APART = ("keep", "seed", "embedding", "label_keys", "workers", "dask")
 
@@ -41,18 +43,18 @@ class PruneDone:
     def summary(self, seconds: float) -> dict[str, object]:
         """Return what ``--json`` prints."""
         result = self.result
-        new = int(result.environments.first[len(result.decisions)])
+        surveyed = result.survey
         values: dict[str, object] = {
             "frames": len(result.decisions),
             "kept": result.count("kept"),
             "dropped": result.count("dropped"),
             "rejected": result.count("rejected"),
-            "environments": new,
-            "clusters": len(result.cluster_sizes),
-            "outliers": result.outliers,
+            "environments": surveyed.new_environments,
+            "clusters": len(surveyed.cluster_sizes),
+            "outliers": surveyed.outliers,
             "coverage": result.coverage,
             "uncovered": result.uncovered,
-            "distances_in": result.distances_in,
+            "distances_in": surveyed.distances_in,
             "seconds": round(seconds, 3),
             "peak_memory_mb": round(peak_memory_mb(), 1),
             "output": str(self.outputs.frames),
@@ -66,18 +68,18 @@ class PruneDone:
 
     def lines(self) -> list[str]:
         """Return what a person reads."""
-        result = self.result
+        result, surveyed = self.result, self.result.survey
         frames, kept = len(result.decisions), result.count("kept")
         groups = len({d.record.group for d in result.decisions})
-        by = f"{counted(groups, 'group')} by {result.group_key}" if result.group_key else "no groups"
+        by = f"{counted(groups, 'group')} by {surveyed.group_key}" if surveyed.group_key else "no groups"
         lines = [
             (
                 f"{self.outputs.frames}: {kept} of {counted(frames, 'frame')} kept ({100 * kept / frames:.1f} %), "
                 f"{result.count('dropped')} dropped, {result.count('rejected')} rejected"
             ),
             (
-                f"{counted(int(result.environments.first[frames]), 'environment')} in "
-                f"{counted(len(result.cluster_sizes), 'cluster')}, {counted(result.outliers, 'outlier')}; {by}"
+                f"{counted(surveyed.new_environments, 'environment')} in "
+                f"{counted(len(surveyed.cluster_sizes), 'cluster')}, {counted(surveyed.outliers, 'outlier')}; {by}"
             ),
             *self._measures(),
             *(f"note: {note}" for note in result.notes),
@@ -94,7 +96,7 @@ class PruneDone:
         result = self.result
         said = [] if result.coverage is None else [f"coverage {result.coverage:.4g}"]
         if result.uncovered is not None:
-            said.append(f"uncovered share {result.uncovered:.3g}, distances in {spelled(result.distances_in)}")
+            said.append(f"uncovered share {result.uncovered:.3g}, distances in {spelled(result.survey.distances_in)}")
         return ["; ".join(said)] if said else []
 
 
@@ -137,39 +139,39 @@ def prune_files(
         As :func:`prune`; also outputs that exist or cannot be written. Nothing is written then.
     """
     options = options or PruneOptions()
-    require_options(options)
+    budget = require_options(options)
     outputs = Outputs.beside(output, inputs, require_format(to))
     require_suffix(outputs.frames, to)
     rules = [word for word in (*options.must_keep, *options.exclude) if Path(word).is_file()]
     read = [Path(p) for p in (*inputs, *options.against, *rules)]
     require_free(outputs.paths, read, overwrite=overwrite)
     result, proof = (
-        _pruned_and_proved(inputs, options, progress) if prove else (prune(inputs, options, progress=progress), None)
+        _pruned_and_proved(inputs, options, budget, progress)
+        if prove
+        else (prune(inputs, options, progress=progress), None)
     )
     start = time.perf_counter()
-    report = report_of(result, outputs, command, _shown(options, result), options.seed, proof)
+    report = report_of(result, outputs, command, _shown(options, result.survey), options.seed, proof)
     write_outputs(result, outputs, report, options.type_map, to)
     result.seconds["write"] = time.perf_counter() - start
     return PruneDone(result, outputs, proof)
 
 
 def _pruned_and_proved(
-    inputs: Sequence[str | Path], options: PruneOptions, progress: Progress | None
+    inputs: Sequence[str | Path], options: PruneOptions, budget: Budget, progress: Progress | None
 ) -> tuple[PruneResult, LearningCurve | None]:
     from mlff_curate.validation.splitting import usable_frames
     from mlff_curate.workflows.learning_curve import prove_pruning, read_labelled
 
     labelled = read_labelled(inputs, options)  # a key that no frame has is found before the work
-    if options.keep != "auto":  # which does without labels
+    if not is_automatic(budget):  # which does without labels
         usable_frames(labelled.frames, labelled.labels)
-    result = prune(inputs, options, progress=progress)
-    start = time.perf_counter()
-    proved = prove_pruning(inputs, labelled, result, options, progress)
-    proved.result.seconds["prove"] = time.perf_counter() - start
+    surveyed = survey_within(budget, inputs, options, progress)
+    proved = prove_pruning(surveyed, labelled, budget, options, progress)
     return proved.result, proved.curve
 
 
-def _shown(options: PruneOptions, result: PruneResult) -> dict[str, str]:
+def _shown(options: PruneOptions, surveyed: Survey) -> dict[str, str]:
     """Return the options that are not at rest, and what the defaults came to."""
     shown = {"keep": str(options.keep), "seed": str(options.seed)}
     for option in fields(options):
@@ -178,8 +180,8 @@ def _shown(options: PruneOptions, result: PruneResult) -> dict[str, str]:
             shown[option.name.replace("_", "-")] = (
                 ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
             )
-    shown["cutoff"] = f"{result.cutoff} A"
-    shown["groups"] = f"by {result.group_key}" if result.group_key else "one"
-    shown["distances in"] = spelled(result.distances_in)
-    shown["MEAGraph training"] = result.training
+    shown["cutoff"] = f"{surveyed.cutoff} A"
+    shown["groups"] = f"by {surveyed.group_key}" if surveyed.group_key else "one"
+    shown["distances in"] = spelled(surveyed.distances_in)
+    shown["MEAGraph training"] = surveyed.training
     return shown

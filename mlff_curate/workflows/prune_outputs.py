@@ -99,7 +99,7 @@ def manifest_text(result: PruneResult) -> str:
         row = [r.source, r.index, r.sha256, r.group, r.n_atoms, d.decision, reason, d.represented_by]
         row += [";".join(map(_figure, d.shares)), _figure(d.distance), _figure(d.farthest)]
         row += [_figure(d.gain), _figure(d.brings), "" if d.stands_for is None else d.stands_for, d.only]
-        row.append(result.distances_in if d.distance is not None or d.brings is not None else "")
+        row.append(result.survey.distances_in if d.distance is not None or d.brings is not None else "")
         writer.writerow(row)
     return out.getvalue()
 
@@ -159,16 +159,16 @@ def report_of(
         for name in sorted(set(group.tolist()))
     )
     reasons = Counter((d.decision, d.reason) for d in result.decisions)
-    new = int(result.environments.first[len(records)])  # environments of the inputs; the curated ones follow
-    owner = result.pool.owner[:new]
+    surveyed, new = result.survey, result.survey.new_environments
+    owner = surveyed.pool.owner[:new]
     kept_frame = decision == "kept"
-    cluster = result.cluster[:new]
+    cluster = surveyed.cluster[:new]
     sizes = np.bincount(cluster[cluster >= 0]) if (cluster >= 0).any() else np.zeros(0, np.int64)
     in_kept = np.bincount(cluster[(cluster >= 0) & kept_frame[owner]], minlength=len(sizes))
     order = np.argsort(-sizes, kind="stable")
     order = order[sizes[order] > 0]
 
-    points, axes = _map(result.embedding[:new])
+    points, axes = _map(surveyed.embedding[:new])
     shown = np.sort(np.random.default_rng([seed, 3]).permutation(new)[:_MAP_POINTS])
     mandatory = int((kept_frame.sum()) - len(result.selection.chosen))
     measured = not np.isnan(result.selection.coverage).any()
@@ -193,8 +193,8 @@ def report_of(
         map_group=group[owner[shown]],
         map_label=np.array(
             [
-                f"{records[f].source} #{records[f].index}, atom {e - result.environments.first[f]} "
-                f"({chemical_symbols[result.environments.species[e]]})"
+                f"{records[f].source} #{records[f].index}, atom {e - surveyed.environments.first[f]} "
+                f"({chemical_symbols[surveyed.environments.species[e]]})"
                 for e, f in zip(shown, owner[shown], strict=True)
             ]
         ),
@@ -204,7 +204,7 @@ def report_of(
         cluster_kept=in_kept[order],
         outliers=int(outside.sum()),
         outliers_kept=int((outside & kept_frame[owner]).sum()),
-        distances_in=result.distances_in,
+        distances_in=surveyed.distances_in,
         uncovered=result.uncovered,
         farthest=max(lengths, default=None),
         curve_frames=mandatory + np.arange(len(result.selection.coverage)) if measured else np.zeros(0, np.int64),

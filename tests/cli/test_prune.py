@@ -741,7 +741,7 @@ def wait(*_, **__):
 if where == "writing":
     prune_outputs.render = wait  # the frames and the manifest are in their temporary files by now
 else:
-    import mlff_curate.workflows.prune as job
+    import mlff_curate.workflows.survey as job
     job.describe = wait
 main(sys.argv[1:])
 """

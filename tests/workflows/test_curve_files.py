@@ -14,7 +14,9 @@ from ase.io import read, write
 from mlff_curate.errors import DataError, OutputError, UsageError
 from mlff_curate.pruning.selectors import SELECTORS, ours
 from mlff_curate.validation.learning_curve import ALL, Flat
+from mlff_curate.workflows import decide as decide_module
 from mlff_curate.workflows import learning_curve as module
+from mlff_curate.workflows import survey as survey_module
 from mlff_curate.workflows.learning_curve import (
     CurveOptions,
     curve_of,
@@ -23,6 +25,7 @@ from mlff_curate.workflows.learning_curve import (
 )
 from mlff_curate.workflows.prune import PruneOptions, prune
 from mlff_curate.workflows.prune_files import prune_files
+from mlff_curate.workflows.prune_outputs import manifest_text
 
 pytestmark = pytest.mark.lammps
 
@@ -114,13 +117,13 @@ class TestLearningCurve:
         assert curve.points[-1].energy.worst_group == "fcc"
 
     def test_frames_without_labels_make_no_curve_and_no_page(self, bare, tmp_path, monkeypatch):
-        monkeypatch.setattr(module, "prune", None)  # refused before the work
+        monkeypatch.setattr(module, "survey", None)  # refused before the work
         with pytest.raises(DataError, match="at least 20 labelled frames, there are 0"):
             learning_curve_files([bare], tmp_path / "out.html", settings=FEW)
         assert not (tmp_path / "out.html").exists()
 
     def test_a_misspelt_key_is_found_before_the_work(self, copper, tmp_path, monkeypatch):
-        monkeypatch.setattr(module, "prune", None)
+        monkeypatch.setattr(module, "survey", None)
         with pytest.raises(DataError, match="forcs: --forces-key names a key that none of the 60 frames has"):
             learning_curve_files([copper], tmp_path / "o.html", PruneOptions(label_keys={"forces": "forcs"}), FEW)
 
@@ -137,8 +140,7 @@ class TestLearningCurve:
 
 
 def test_held_out_frames_take_no_part_in_a_selection(copper, monkeypatch):
-    options = PruneOptions(keep=0.3, seed=5)
-    result = prune(copper, options)
+    surveyed = prune(copper, keep=0.3, seed=5).survey
     offered = []
 
     class Spy(SELECTORS["coverage"]):
@@ -147,9 +149,29 @@ def test_held_out_frames_take_no_part_in_a_selection(copper, monkeypatch):
             return super().fit(pool, progress)
 
     monkeypatch.setattr(module, "SELECTORS", {**SELECTORS, "coverage": Spy})
-    curve_of(read_labelled([copper], options), result, options, CurveOptions((0.1, 0.3), seeds=3))
+    curve_of(surveyed, read_labelled([copper], PruneOptions()), CurveOptions((0.1, 0.3), seeds=3), seed=5)
     assert len(offered) == 6
     assert max(offered) <= 48  # a fifth of each group is out
+
+
+def counting(monkeypatch, owner, name):
+    """Count the calls of a function of a module."""
+    calls, function = [], getattr(owner, name)
+
+    def counted(*arguments, **options):
+        calls.append(name)
+        return function(*arguments, **options)
+
+    monkeypatch.setattr(owner, name, counted)
+    return calls
+
+
+def test_a_learning_curve_surveys_and_prunes_nothing(copper, tmp_path, monkeypatch):
+    described = counting(monkeypatch, survey_module, "describe")
+    gathered = counting(monkeypatch, decide_module, "gather_evidence")
+    done = learning_curve_files([copper], tmp_path / "out.html", settings=FEW)
+    assert (len(described), len(gathered)) == (1, 0)
+    assert list(done.seconds) == ["read", "describe", "embed", "fits"]
 
 
 class TestProve:
@@ -181,6 +203,20 @@ class TestAuto:
         assert "note: --prove: --keep auto stopped at 30 frames: at 50 % it is flat" in done.lines()
         assert sum("--keep auto stopped" in line for line in done.lines()) == 1
         assert "--keep auto stopped at 30 frames" in (tmp_path / "out.report.html").read_text()
+
+    def test_the_second_decision_is_made_on_the_same_survey(self, copper, tmp_path, monkeypatch):
+        read_once, described, gathered = (
+            counting(monkeypatch, *place)
+            for place in (
+                (survey_module, "collect"),
+                (survey_module, "describe"),
+                (decide_module, "gather_evidence"),
+            )
+        )
+        done = self.proved(copper, tmp_path, monkeypatch, Flat(0.5, "flat"))
+        assert (len(read_once), len(described), len(gathered)) == (1, 1, 1)
+        alone = prune(copper, keep=done.result.count("kept"))
+        assert manifest_text(alone) == (tmp_path / "out.manifest.csv").read_text()
 
     def test_every_cluster_and_group_stays_represented(self, copper, tmp_path, monkeypatch):
         done = self.proved(copper, tmp_path, monkeypatch, Flat(0.01, "at 1 % it is flat"))
@@ -222,11 +258,11 @@ def test_a_label_that_cannot_be_read_stops_the_curve_unless_its_frame_is_rejecte
     rule.write_text("3\n")
     labelled = read_labelled([path], PruneOptions())
     assert list(labelled.refused) == [3]
-    result = prune(path, keep=0.5, exclude=(str(rule),))
-    assert ALL in {point.selector for point in curve_of(labelled, result, PruneOptions(), FEW).points}
+    surveyed = prune(path, keep=0.5, exclude=(str(rule),)).survey
+    assert ALL in {point.selector for point in curve_of(surveyed, labelled, FEW).points}
     refused = dataclasses.replace(labelled, refused={0: labelled.refused[3]})
     with pytest.raises(DataError, match="one number per frame"):
-        curve_of(refused, result, PruneOptions(), FEW)
+        curve_of(surveyed, refused, FEW)
 
 
 def test_the_curve_sees_what_prune_sees(copper, monkeypatch):

@@ -7,7 +7,9 @@ import pytest
 from ase.build import bulk
 from ase.io import read, write
 
-from mlff_curate.errors import OutputError
+from mlff_curate.errors import BudgetError, OutputError
+from mlff_curate.validation import splitting
+from mlff_curate.workflows import survey
 from mlff_curate.workflows.prune import PruneOptions, prune
 from mlff_curate.workflows.prune_files import prune_files
 
@@ -76,3 +78,11 @@ def test_frames_that_a_curated_set_holds_are_not_kept_again(pile):
     assert [d.record.index for d in result.decisions if d.decision == "kept"] == [3, 4, 5]
     assert {d.reason for d in result.decisions[:3]} == {"exact copy of a curated frame"}
     assert prune(pile, against=(pile,)).count("kept") == 0
+
+
+@pytest.mark.parametrize("prove", [False, True])
+def test_a_budget_that_cannot_be_met_is_refused_before_the_work(pile, monkeypatch, prove):
+    monkeypatch.setattr(survey, "describe", None)
+    monkeypatch.setattr(splitting, "require_enough", lambda *_: None)
+    with pytest.raises(BudgetError, match="only 6 of 6 can be kept"):
+        prune_files([pile], options=PruneOptions(keep=7), prove=prove)
