@@ -55,14 +55,14 @@ _CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over splits.
+    """A mean over the splits that know the quantity.
 
     Attributes
     ----------
     mean
-        Nan: not known.
+        Nan: no split knows it.
     error
-        Standard error of the mean; nan: one split. Splits share frames and are not independent, so the variance over J
+        Standard error of the mean; nan: fewer than two splits. Splits share frames and are not independent, so the variance over J
         splits is divided not by J but by 1 / (1/J + h / (1 - h)), h being the share held out (Nadeau, Bengio, Mach.
         Learn. 52, 239 (2003)).
     """
@@ -72,10 +72,11 @@ class Estimate:
 
     @classmethod
     def of(cls, values: np.ndarray) -> Estimate:
-        """Take mean and error of one value per split (J,); nan if one of them is."""
-        J = len(values)
-        error = values.std(ddof=1) * math.sqrt(1 / J + HELD_OUT / (1 - HELD_OUT)) if J > 1 else math.nan
-        return cls(float(values.mean()), float(error))
+        """Take mean and error of one value per split, nan where it is not known: J are those that are."""
+        known = values[~np.isnan(values)]
+        J = len(known)
+        error = known.std(ddof=1) * math.sqrt(1 / J + HELD_OUT / (1 - HELD_OUT)) if J > 1 else math.nan
+        return cls(float(known.mean()) if J else math.nan, float(error))
 
 
 @dataclass(frozen=True)
@@ -481,8 +482,8 @@ def _point(selector: str, fraction: float, table: np.ndarray, names: np.ndarray)
     errors = {}
     for q, quantity in enumerate(QUANTITIES):
         part = table[:, 1 + q * size : 1 + (q + 1) * size]
-        mean = part[:, 2:].mean(axis=0)
         # nan: a group that is never held out, or without such labels
+        mean = np.array([Estimate.of(column).mean for column in part[:, 2:].T])
         worst = int(np.nanargmax(mean)) if np.isfinite(mean).any() else None
         errors[quantity.name] = HeldOutError(
             Estimate.of(part[:, 0]),
@@ -516,9 +517,10 @@ def _verdicts(
         other = choices.index((RANDOM, fraction))
         for q, quantity in enumerate(QUANTITIES):
             theirs, ours = (np.maximum(table[:, i, 1 + q * size], np.finfo(float).tiny) for i in (other, c))
-            gain = Estimate.of(np.log(theirs) - np.log(ours))
+            gains = np.log(theirs) - np.log(ours)
+            gain = Estimate.of(gains)
             if math.isfinite(gain.mean):
-                word = _word(gain, len(table))
+                word = _word(gain, int(np.isfinite(gains).sum()))
                 verdicts.append(Verdict(selector, fraction, points[c].frames, quantity.name, word, gain))
     return tuple(verdicts)
 

@@ -200,6 +200,22 @@ class TestErrors:
         assert values.std(ddof=1) == 1.0
         assert Estimate.of(values) == Estimate(0.0, pytest.approx(np.sqrt(0.45)))
 
+    def test_splits_that_hold_out_no_such_label_are_passed_over(self):
+        assert Estimate.of(np.array([np.nan, 3.0, 5.0])) == Estimate.of(np.array([3.0, 5.0]))
+        assert repr(Estimate.of(np.array([np.nan, 3.0]))) == repr(Estimate(3.0, np.nan))
+        assert repr(Estimate.of(np.full(2, np.nan))) == repr(Estimate(np.nan, np.nan))
+
+    def test_a_label_of_few_frames_is_measured_in_the_splits_that_hold_one_out(self):
+        labels = [dataclasses.replace(label, stress=None) if i % 12 else label for i, label in enumerate(LABELS)]
+        recorder = Recorder()
+        result = run(recorder, labels=labels, seeds=5)
+        held = [len(np.setdiff1d(DISTINCT[::12], training)) for training in recorder.offered]
+        assert min(held) == 0 < max(held)
+        assert [q.name for q in result.known] == ["energy", "forces", "stress"]
+        stress = point(result, "ours").stress
+        assert stress.group_mean.mean > 0
+        assert stress.worst_group in ("fcc", "bcc")
+
 
 class TestVerdict:
     def words(self, result):
