@@ -52,6 +52,13 @@ atoms, 3 ms in the small ones of Ta."""
 _CONFIDENCE = 0.95
 """Of a comparison with random; one of twenty would be called better or worse by chance."""
 
+WIDEST = 1.5
+"""Factor between two errors. Random is called as good only where the data exclude more, at 95 %: a test that could not
+see a half more or less shows nothing by failing to."""
+
+_FEWEST_SPLITS = 3
+"""Of two splits the t quantile is 12.7 standard errors: a difference that is not shown says nothing."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -62,9 +69,9 @@ class Estimate:
     mean
         Nan: no split knows it.
     error
-        Standard error of the mean; nan: fewer than two splits. Splits share frames and are not independent, so the variance over J
-        splits is divided not by J but by 1 / (1/J + h / (1 - h)), h being the share held out (Nadeau, Bengio, Mach.
-        Learn. 52, 239 (2003)).
+        Standard error of the mean; nan: fewer than two splits. Splits share frames and are not independent, so the
+        variance over J splits is divided not by J but by 1 / (1/J + h / (1 - h)), h being the share held out (Nadeau,
+        Bengio, Mach. Learn. 52, 239 (2003)).
     """
 
     mean: float
@@ -170,11 +177,15 @@ class Verdict:
     quantity
         ``energy``, ``forces`` or ``stress``, its group mean.
     word
-        ``better`` or ``worse`` by a two-sided t test of `gain` at 95 %, ``as good`` otherwise. ``unknown``: one
-        split has no error.
+        ``better`` or ``worse`` by a two-sided t test of `gain` at 95 %. Otherwise ``as good`` where `ratio` is within a
+        factor WIDEST, ``open`` where it is not, ``unknown`` with fewer than three splits.
     gain
         Logarithm of random's error over the selector's, positive where the selector is better. Errors of small sets
         differ between splits by factors, so that differences would be ruled by the worst split.
+    ratio
+        The selector's error over random's is within, at 95 %.
+    splits
+        That know both errors.
     """
 
     selector: str
@@ -183,6 +194,8 @@ class Verdict:
     quantity: str
     word: str
     gain: Estimate
+    ratio: tuple[float, float] = (math.nan, math.nan)
+    splits: int = 0
 
 
 @dataclass(frozen=True)
@@ -231,15 +244,18 @@ class LearningCurve:
         return asdict(self)
 
     def sentences(self) -> list[str]:
-        """Say per fraction where each selector is better than random, and that random is as good where it is."""
+        """Say per fraction where each selector is better than random, and whether random is as good where it is not."""
         said = []
         for selector in dict.fromkeys(v.selector for v in self.verdicts):
             mine = [v for v in self.verdicts if v.selector == selector]
-            if all(v.word == "unknown" for v in mine):
-                said.append(f"One split tells nothing about chance: whether {selector} beats random stays open.")
+            words = {v.word for v in mine}
+            if words == {"unknown"}:
+                said.append(_untold(selector, max(v.splits for v in mine)))
                 continue
-            if all(v.word == "as good" for v in mine):
+            if words == {"as good"}:
                 said.append(f"Random is as good as {selector} at every fraction, within the error bars.")
+            elif not words & {"better", "worse"}:
+                said.append(f"No difference between {selector} and random is shown at any fraction.")
             said += [self._sentence([v for v in mine if v.fraction == f]) for f in sorted({v.fraction for v in mine})]
         return said
 
@@ -250,10 +266,28 @@ class LearningCurve:
         for v in verdicts:
             q = next(q for q in QUANTITIES if q.name == v.quantity)
             ours, random = (getattr(points[name], q.name).group_mean for name in (v.selector, RANDOM))
-            who = {"better": f"{v.selector} is better", "worse": "random is better"}.get(v.word, "random is as good")
-            parts.append(f"{q.plural}: {who} ({short(ours)} against {short(random)} {q.unit})")
+            parts.append(f"{q.plural}: {_said(v)} ({short(ours)} against {short(random)} {q.unit})")
         where = f"{first.selector} at {percent(first.fraction)} ({counted(first.frames, 'frame')})"
         return f"{where}: {'; '.join(parts)}."
+
+
+def _said(v: Verdict) -> str:
+    """Return a verdict in words."""
+    if v.word == "open":
+        return f"no difference shown, x {v.ratio[0]:.2g} to {v.ratio[1]:.2g} of random's error"
+    return {
+        "better": f"{v.selector} is better",
+        "worse": "random is better",
+        "as good": "random is as good",
+        "unknown": f"cannot be told from random with {counted(v.splits, 'split')}",
+    }[v.word]
+
+
+def _untold(selector: str, splits: int) -> str:
+    """Say that nothing is told."""
+    if splits == 1:
+        return f"One split tells nothing about chance: whether {selector} beats random stays open."
+    return f"{selector[0].upper()}{selector[1:]} cannot be told from random with {splits} splits."
 
 
 def percent(fraction: float) -> str:
@@ -518,22 +552,34 @@ def _verdicts(
         for q, quantity in enumerate(QUANTITIES):
             theirs, ours = (np.maximum(table[:, i, 1 + q * size], np.finfo(float).tiny) for i in (other, c))
             gains = np.log(theirs) - np.log(ours)
-            gain = Estimate.of(gains)
-            if math.isfinite(gain.mean):
-                word = _word(gain, int(np.isfinite(gains).sum()))
-                verdicts.append(Verdict(selector, fraction, points[c].frames, quantity.name, word, gain))
+            known = int(np.isfinite(gains).sum())
+            if known:
+                gain, reach = Estimate.of(gains), _reach(gains, 0.5 + _CONFIDENCE / 2)
+                with np.errstate(over="ignore"):
+                    ratio = (float(np.exp(-gain.mean - reach)), float(np.exp(-gain.mean + reach)))
+                word = _word(gain.mean, reach, known)
+                verdicts.append(Verdict(selector, fraction, points[c].frames, quantity.name, word, gain, ratio, known))
     return tuple(verdicts)
 
 
-def _word(gain: Estimate, splits: int) -> str:
-    """Two-sided t test of a mean over splits, as Nadeau and Bengio have it."""
+def _reach(values: np.ndarray, quantile: float) -> float:
+    """Return how far from its mean over splits (J,) chance may carry it: t quantile times error; nan: unknown.
+
+    Nadeau and Bengio's corrected resampled t test.
+    """
     from scipy.stats import t
 
-    if not math.isfinite(gain.error):
+    J = int(np.isfinite(values).sum())
+    return float(t.ppf(quantile, J - 1)) * Estimate.of(values).error if J > 1 else math.nan
+
+
+def _word(gain: float, reach: float, splits: int) -> str:
+    """Return the word of a :class:`Verdict`, by a two-sided t test."""
+    if abs(gain) > reach:
+        return "better" if gain > 0 else "worse"
+    if splits < _FEWEST_SPLITS:
         return "unknown"
-    if abs(gain.mean) <= t.ppf(0.5 + _CONFIDENCE / 2, splits - 1) * gain.error:
-        return "as good"
-    return "better" if gain.mean > 0 else "worse"
+    return "as good" if abs(gain) + reach <= math.log(WIDEST) else "open"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from mlff_curate.validation import splitting
 from mlff_curate.validation.learning_curve import (
     ALL,
     RANDOM,
+    WIDEST,
     CurvePoint,
     Estimate,
     HeldOutError,
@@ -217,6 +219,14 @@ class TestErrors:
         assert stress.worst_group in ("fcc", "bcc")
 
 
+def verdict_of(errors):
+    """The verdict on energies, errors (J, 2) being random's and ours."""
+    table = np.full((len(errors), 2, 10), np.nan)  # no group
+    table[:, :, 1] = errors
+    points = [SimpleNamespace(frames=10)] * 2
+    return module._verdicts(points, table, [(RANDOM, 0.3), ("ours", 0.3)])[0]
+
+
 class TestVerdict:
     def words(self, result):
         return {v.quantity: v.word for v in result.verdicts}
@@ -242,10 +252,30 @@ class TestVerdict:
         assert "ours at 15 % (12 frames): energies: ours is better (" in result.sentences()[0]
 
     def test_random_under_another_name_is_as_good_and_is_called_so(self):
-        result = run(seeds=5, fractions=[0.3, 0.6])
+        result = run(seeds=12, fractions=[0.97])
         assert set(self.words(result).values()) == {"as good"}
         assert result.sentences()[0] == "Random is as good as ours at every fraction, within the error bars."
         assert "forces: random is as good (" in result.sentences()[1]
+
+    def test_where_much_could_be_hidden_random_is_not_called_as_good(self):
+        result = run(seeds=5, fractions=[0.1])
+        assert self.words(result)["energy"] == "open"
+        low, high = result.verdicts[0].ratio
+        assert low < 1 < high
+        assert max(high, 1 / low) > WIDEST
+        assert f"energies: no difference shown, x {low:.2g} to {high:.2g} of random's error (" in result.sentences()[-1]
+        assert not any("Random is as good as" in said for said in result.sentences())
+
+    def test_two_splits_cannot_tell(self):
+        result = run(seeds=2)
+        assert set(self.words(result).values()) == {"unknown"}
+        assert result.sentences() == ["Ours cannot be told from random with 2 splits."]
+
+    def test_the_t_quantile_is_that_of_the_splits_that_know_the_quantity(self):
+        errors = np.array([[2.0, 1.0], [2.2, 1.0], [1.8, 1.0]])
+        whole = verdict_of(errors)
+        with_gap = verdict_of(np.vstack([errors, [np.nan, 1.0]]))
+        assert (whole, whole.splits, whole.word) == (with_gap, 3, "better")
 
     def test_one_split_proves_nothing(self):
         result = run(seeds=1)
