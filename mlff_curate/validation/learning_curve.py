@@ -17,6 +17,7 @@ from mlff_curate.errors import CurateError, UsageError
 from mlff_curate.validation.splitting import (
     HELD_OUT,
     Split,
+    always_notes,
     require_enough,
     sample_frames,
     split_frames,
@@ -312,6 +313,7 @@ def learning_curve(
     X: np.ndarray,
     same: np.ndarray,
     *,
+    always: np.ndarray | None = None,
     fractions: Sequence[float] = FRACTIONS,
     selectors: Sequence[str] = ("coverage", RANDOM),
     seeds: int = SEEDS,
@@ -331,14 +333,18 @@ def learning_curve(
     group
         (F,) name of each frame's configuration group.
     choose
-        Gets a selector's name, indices of frames (T,), how many of them to keep, and a seed; returns their indices.
-        Random is asked like any other.
+        Gets a selector's name, indices of frames (T,), how many of them to keep, and a seed; returns their indices,
+        those that are kept `always` among them. Random is asked like any other.
     X
         (N, D) descriptors of the environments of all frames, ordered by frame; for variety and coverage.
     same
         (F,) integers, equal for frames that are near copies of each other.
+    always
+        (F,) bool, frames that are kept in any case: they are in every choice that is made where they may be trained
+        on, and count. None: there are none.
     fractions
-        Shares of the training pool, in (0, 1], each rounded to the nearest frame. All of it is always fitted.
+        Shares of the training pool, in (0, 1], each rounded to the nearest frame, but no fewer than are kept in any
+        case. All of it is always fitted.
     selectors
         Names.
     seeds
@@ -367,8 +373,9 @@ def learning_curve(
     require_setup(fractions, selectors, seeds)
     fractions = tuple(sorted(set(fractions) - {1.0}))
     group, same, tell = np.asarray(group), np.asarray(same), progress or (lambda *_: None)
+    always = np.zeros(len(frames), bool) if always is None else np.asarray(always)
     atoms = np.array([len(frame) for frame in frames])
-    _require_lengths(len(frames), labels=len(labels), group=len(group), same=len(same))
+    _require_lengths(len(frames), labels=len(labels), group=len(group), same=len(same), always=len(always))
     if atoms.sum() != len(X):
         raise ValueError(f"X must have a row for each of the {atoms.sum()} environments, got {len(X)}")
     field, design, used, notes = _rows(frames, labels, group, model, cutoff, seed, tell)
@@ -385,10 +392,11 @@ def learning_curve(
         rows = []
         for c, (selector, fraction) in enumerate(choices):
             tell("fits", s * len(choices) + c, seeds * len(choices), selector)
-            count = max(1, int(fraction * len(split.training) + 0.5))
             pool = used[split.training]
+            fixed = pool[always[pool]]
+            count = max(1, len(fixed), int(fraction * len(pool) + 0.5))
             chosen = pool if selector == ALL else choose(selector, pool, count, kept.seed)
-            rows.append(kept.row(_positions(chosen, used, split, count)))
+            rows.append(kept.row(_positions(chosen, used, split, count, fixed)))
         splits.append(split)
         tables.append(rows)
     tell("fits", seeds * len(choices), seeds * len(choices), "")
@@ -398,7 +406,8 @@ def learning_curve(
         f"{field.name[0].upper()}{field.name[1:]} fitted to all labels; mean absolute errors on held-out frames, mean "
         f"over {counted(seeds, 'random split')} and its standard error (Nadeau and Bengio's, for splits that overlap)."
     )
-    all_notes = (setup, *split_notes(splits, group, design.sound), *notes)
+    kept_notes = always_notes(always, [used[split.training] for split in splits])
+    all_notes = (setup, *split_notes(splits, group, design.sound), *kept_notes, *notes)
     return LearningCurve(points, _verdicts(points, table, choices), all_notes, field.name, seeds, width)
 
 
@@ -467,17 +476,19 @@ def _require_lengths(F: int, **lengths: int) -> None:
             raise ValueError(f"{name} must have shape ({F},) like the frames, got length {length}")
 
 
-def _positions(chosen: np.ndarray, used: np.ndarray, split: Split, count: int) -> np.ndarray:
+def _positions(chosen: np.ndarray, used: np.ndarray, split: Split, count: int, fixed: np.ndarray) -> np.ndarray:
     """Return chosen frames as ascending positions among the used ones (U,).
 
     Raises
     ------
     ValueError
-        They are not ``count`` different frames of the training pool.
+        They are not ``count`` different frames of the training pool, or not all of the ``fixed`` ones are among them.
     """
     positions: np.ndarray = split.training[np.isin(used[split.training], chosen)]
     if np.shape(chosen) != (count,) or len(positions) != count:
         raise ValueError(f"choose must return {count} distinct indices out of the {len(split.training)} it was given")
+    if not np.isin(fixed, chosen).all():
+        raise ValueError(f"choose must return the {len(fixed)} frames that are kept in any case")
     return positions
 
 

@@ -235,3 +235,16 @@ def split_notes(splits: Sequence[Split], group: np.ndarray, sound: np.ndarray) -
             "its others are near copies."
         )
     return notes
+
+
+def always_notes(always: np.ndarray, pools: Sequence[np.ndarray]) -> list[str]:
+    """Say how many frames, ``always`` (F,) bool, are in every choice from each split's training pool (T,)."""
+    there = [int(always[pool].sum()) for pool in pools]
+    if not always.any():
+        return []
+    shown = f"{min(there)} to {max(there)}" if min(there) < max(there) else f"{there[0]}"
+    note = (
+        f"Of {counted(int(always.sum()), 'frame')} kept in any case (isolated atoms, --must-keep) {shown} may be "
+        "trained on in a split: they are in every choice, random ones too, and no choice is smaller."
+    )
+    return [note]

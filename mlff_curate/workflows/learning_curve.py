@@ -34,6 +34,7 @@ from mlff_curate.wording import counted
 from mlff_curate.workflows.decide import PruneResult, decide, is_automatic, select
 from mlff_curate.workflows.prune_outputs import peak_memory_mb
 from mlff_curate.workflows.survey import (
+    Pile,
     Progress,
     Stages,
     Survey,
@@ -214,20 +215,27 @@ def curve_of(
         if int(i) in labelled.refused:
             raise labelled.refused[int(i)]
     described = surveyed.described
+    isolated = surveyed.pile.flags("isolated")
+    # an isolated atom that is dropped is in the curated set already
+    always = surveyed.pile.mandatory | isolated
 
     def choose(name: str, training: np.ndarray, count: int, seed: int) -> np.ndarray:
-        part = surveyed.pool.part(place[training])
-        chosen: np.ndarray = training[SELECTORS[name](count, seed=seed).fit(part).selection_.chosen]
-        return chosen
+        frames = place[training]
+        fixed = always[frames]
+        # as in a survey: an isolated atom stands for no other environment
+        part = replace(surveyed.pool.part(frames), given=fixed & ~isolated[frames], eligible=~fixed)
+        chosen = SELECTORS[name](count - int(fixed.sum()), seed=seed).fit(part).selection_.chosen
+        return np.concatenate([training[fixed], training[chosen]])
 
     try:
-        return learning_curve(
+        curve = learning_curve(
             [labelled.frames[i] for i in place],
             [labelled.labels[i] for i in place],
             np.array([records[i].group for i in place]),
             choose,
             described.part(place).X,
             near_copies(described)[place],
+            always=always[place],
             fractions=settings.fractions,
             selectors=settings.selectors,
             seeds=settings.seeds,
@@ -240,6 +248,23 @@ def curve_of(
             record = records[int(place[error.frame])]
             error.file, error.frame = record.source, record.index
         raise
+    return replace(curve, notes=(*curve.notes, *_left_out(surveyed.pile)))
+
+
+def _left_out(pile: Pile) -> list[str]:
+    """Say which frames of the inputs take no part in a curve."""
+    records = pile.records[: pile.new]
+    faulty = sum(bool(r.faults) and not r.excluded for r in records)
+    excluded = sum(r.excluded for r in records)
+    notes = []
+    if faulty:
+        notes.append(
+            f"{counted(faulty, 'frame')} with a label that is not finite, no number or of a wrong shape left out (the "
+            "manifest of prune names each)."
+        )
+    if excluded:
+        notes.append(f"{counted(excluded, 'frame')} excluded by the user left out.")
+    return notes
 
 
 @dataclass(frozen=True)
@@ -315,6 +340,9 @@ def _curve_of_pruning(
     """Return the curve with the number of kept frames on it, and what to say."""
     if kept == 0:
         return None, ["--prove: no frame is kept, so there is nothing to prove"]
+    notes = []
+    if options.against and not is_automatic(budget):  # which has a sentence of its own on it
+        notes = ["--prove: the curve does not know the curated frames: its fits are to frames of the inputs alone"]
     pool = _pool_size(surveyed)
     own = kept / pool
     fractions = LADDER if is_automatic(budget) and not options.against else FRACTIONS
@@ -323,7 +351,7 @@ def _curve_of_pruning(
         fractions=tuple(sorted({own, *others})), selectors=tuple(dict.fromkeys((options.selector, RANDOM)))
     )
     try:
-        return curve_of(surveyed, labelled, settings, options.seed, progress), []
+        return curve_of(surveyed, labelled, settings, options.seed, progress), notes
     except TooFewFramesError as error:
         if not is_automatic(budget):
             raise
@@ -405,6 +433,7 @@ def learning_curve_files(
     surveyed = survey(read_pile(inputs, options, progress), options, progress)
     start = time.perf_counter()
     curve = curve_of(surveyed, labelled, settings, options.seed, progress)
+    curve = replace(curve, notes=(*curve.notes, *surveyed.pile.collection.notes))
     stages = surveyed.seconds
     stages = {**stages, "read": stages["read"] + read, "fits": time.perf_counter() - start}
     report = CurveReport(

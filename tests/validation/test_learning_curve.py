@@ -397,6 +397,35 @@ class TestWhatIsLeftOut:
         assert any("limited to 20000 environments and 1 MB" in note for note in run().notes)
 
 
+class TestKeptInAnyCase:
+    ALWAYS = np.isin(DISTINCT, [0, 1, 2, 3, 45, 46])
+
+    def with_them(self, selector, training, count, seed):
+        fixed = training[self.ALWAYS[training]]
+        others = np.setdiff1d(training, fixed)
+        return np.r_[fixed, at_random(selector, others, count - len(fixed), seed)]
+
+    def test_they_count_and_no_choice_is_smaller(self):
+        counts = []
+
+        def choose(selector, training, count, seed):
+            counts.append((count, int(self.ALWAYS[training].sum())))
+            return self.with_them(selector, training, count, seed)
+
+        result = run(choose, always=self.ALWAYS, fractions=[0.02, 0.3], seeds=3)
+        assert [count for count, _ in counts] == [fixed if i % 2 == 0 else 14 for i, (_, fixed) in enumerate(counts)]
+        held = sorted({fixed for _, fixed in counts})
+        shown = f"{held[0]} to {held[-1]}" if len(held) > 1 else f"{held[0]}"
+        assert any(note.startswith("Of 6 frames kept in any case (isolated") and shown in note for note in result.notes)
+
+    def test_a_choice_without_them_is_refused(self):
+        with pytest.raises(ValueError, match="frames that are kept in any case"):
+            run(lambda _, training, count, __: training[-count:], always=self.ALWAYS)
+
+    def test_where_there_are_none_nothing_is_said(self):
+        assert not any("kept in any case" in note for note in run().notes)
+
+
 class TestRefusals:
     def test_too_few_labels(self):
         labels = [label if i < 19 else Labels() for i, label in enumerate(LABELS)]

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
@@ -13,6 +14,7 @@ from ase.io import read, write
 
 from mlff_curate.errors import DataError, OutputError, UsageError
 from mlff_curate.pruning.selectors import SELECTORS, ours
+from mlff_curate.validation import learning_curve as validation
 from mlff_curate.validation.learning_curve import ALL, Flat
 from mlff_curate.workflows import decide as decide_module
 from mlff_curate.workflows import learning_curve as module
@@ -26,6 +28,7 @@ from mlff_curate.workflows.learning_curve import (
 from mlff_curate.workflows.prune import PruneOptions, prune
 from mlff_curate.workflows.prune_files import prune_files
 from mlff_curate.workflows.prune_outputs import manifest_text
+from mlff_curate.workflows.survey import SurveyOptions
 
 pytestmark = pytest.mark.lammps
 
@@ -174,6 +177,54 @@ def test_a_learning_curve_surveys_and_prunes_nothing(copper, tmp_path, monkeypat
     assert list(done.seconds) == ["read", "describe", "embed", "fits"]
 
 
+def test_mandatory_frames_are_in_every_choice_of_every_selector(copper, tmp_path, monkeypatch):
+    frames = read(copper, ":")
+    for i in (4, 9, 14, 19):
+        frames[i].info["mine"] = True
+    for energy in (1.0, 1.1):
+        atom = Atoms("Cu", cell=[20, 20, 20], pbc=True, info={"config_type": "isolated"})
+        atom.calc = SinglePointCalculator(atom, energy=energy)
+        frames.append(atom)
+    write(tmp_path / "in.extxyz", frames)
+    chosen, positions = [], validation._positions
+
+    def record(choice, used, split, *rest):
+        chosen.append((set(choice), set(used[split.training])))
+        return positions(choice, used, split, *rest)
+
+    monkeypatch.setattr(validation, "_positions", record)
+    settings = CurveOptions((0.05, 0.2), ("coverage", "random", "fps"), 2)
+    options = SurveyOptions(must_keep=("mine",))
+    curve = learning_curve_files([tmp_path / "in.extxyz"], tmp_path / "out.html", options, settings).curve
+    assert len(chosen) == 2 * (3 * 2 + 1)
+    mandatory = {4, 9, 14, 19, F, F + 1}
+    for choice, training in chosen:
+        assert mandatory & training <= choice
+        assert {F, F + 1} <= choice
+    assert any(note.startswith("Of 6 frames kept in any case (isolated atoms, --must-keep)") for note in curve.notes)
+
+
+def test_frames_rejected_for_their_labels_are_counted(copper, tmp_path):
+    frames = read(copper, ":")
+    for i in (3, 7):
+        frames[i].calc.results["energy"] = np.nan
+    write(tmp_path / "nan.extxyz", frames)
+    done = learning_curve_files([tmp_path / "nan.extxyz"], tmp_path / "out.html", settings=FEW)
+    said = (
+        "2 frames with a label that is not finite, no number or of a wrong shape left out (the manifest of prune names"
+    )
+    assert any(note.startswith(said) for note in done.curve.notes)
+
+
+def test_a_label_that_is_nan_everywhere_is_said_to_be_missing(copper, tmp_path):
+    frames = read(copper, ":")
+    for atoms in frames:
+        atoms.calc.results["stress"] = np.full(6, np.nan)
+    write(tmp_path / "nan.extxyz", frames)
+    done = learning_curve_files([tmp_path / "nan.extxyz"], tmp_path / "out.html", settings=FEW)
+    assert "stress is no usable label in any frame: taken as missing" in done.curve.notes
+
+
 class TestProve:
     def test_the_curve_stands_in_the_summary_the_lines_and_the_report(self, copper, tmp_path):
         done = prune_files([copper], tmp_path / "out.extxyz", PruneOptions(keep=0.3), prove=True)
@@ -185,6 +236,12 @@ class TestProve:
         for said in done.proof.sentences():
             assert f"proof: {said}" in done.lines()
             assert said in page
+
+    def test_curated_frames_are_said_to_be_unknown_to_the_curve(self, copper, tmp_path):
+        write(tmp_path / "curated.extxyz", read(copper, ":10"))
+        options = PruneOptions(against=(tmp_path / "curated.extxyz",), keep=10)
+        done = prune_files([copper], tmp_path / "out.extxyz", options, prove=True)
+        assert "--prove: the curve does not know the curated frames" in done.result.notes[-1]
 
     def test_unlabelled_frames_prove_nothing_and_nothing_is_written(self, bare, tmp_path):
         with pytest.raises(DataError, match="at least 20 labelled frames"):
