@@ -50,8 +50,8 @@ MOST_ENVIRONMENTS = {"snap": 20_000, "power-spectrum": 4_000}
 """So that rows take about as long as the rest: 0.3 ms each by LAMMPS for one species; by torch 1 ms in cells of 54
 atoms, 3 ms in the small ones of Ta."""
 
-_CONFIDENCE = 0.95
-"""Of a comparison with random; one of twenty would be called better or worse by chance."""
+CONFIDENCE = 0.95
+"""Of a comparison; one of twenty would be called better or worse by chance."""
 
 WIDEST = 1.5
 """Factor between two errors. Random is called as good only where the data exclude more, at 95 %: a test that could not
@@ -99,12 +99,15 @@ class HeldOutError:
         Over all frames and components alike.
     worst, worst_group
         Of the group whose error is largest, in the mean over splits, and its name.
+    by_split
+        (J,) what `group_mean` is the mean of; nan: no such label is held out. The splits are the same for every point.
     """
 
     group_mean: Estimate
     pooled: Estimate
     worst: Estimate
     worst_group: str
+    by_split: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -217,6 +220,8 @@ class LearningCurve:
         J.
     bandwidth
         Of the kernel, in units of the scaled descriptors.
+    sample_of
+        Usable frames, where the curve is made on a sample of them; 0: on all.
     """
 
     points: tuple[CurvePoint, ...]
@@ -225,6 +230,7 @@ class LearningCurve:
     model: str
     splits: int
     bandwidth: float
+    sample_of: int = 0
 
     @property
     def selectors(self) -> tuple[str, ...]:
@@ -275,7 +281,7 @@ class LearningCurve:
 def _said(v: Verdict) -> str:
     """Return a verdict in words."""
     if v.word == "open":
-        return f"no difference shown, x {v.ratio[0]:.2g} to {v.ratio[1]:.2g} of random's error"
+        return f"no difference shown, x {v.ratio[0]:.2g} to {v.ratio[1]:.2g}"
     return {
         "better": f"{v.selector} is better",
         "worse": "random is better",
@@ -314,7 +320,7 @@ def learning_curve(
     same: np.ndarray,
     *,
     always: np.ndarray | None = None,
-    fractions: Sequence[float] = FRACTIONS,
+    fractions: Sequence[float] | Callable[[int], Sequence[float]] = FRACTIONS,
     selectors: Sequence[str] = ("coverage", RANDOM),
     seeds: int = SEEDS,
     seed: int = 0,
@@ -344,7 +350,8 @@ def learning_curve(
         on, and count. None: there are none.
     fractions
         Shares of the training pool, in (0, 1], each rounded to the nearest frame, but no fewer than are kept in any
-        case. All of it is always fitted.
+        case; or a function that returns them for the number of frames in it, mean over splits. All of it is always
+        fitted.
     selectors
         Names.
     seeds
@@ -370,24 +377,26 @@ def learning_curve(
     ValueError
         Arrays of other lengths than F, or `choose` returns something else than was asked for.
     """
-    require_setup(fractions, selectors, seeds)
-    fractions = tuple(sorted(set(fractions) - {1.0}))
+    require_setup((1.0,) if callable(fractions) else fractions, selectors, seeds)
     group, same, tell = np.asarray(group), np.asarray(same), progress or (lambda *_: None)
     always = np.zeros(len(frames), bool) if always is None else np.asarray(always)
     atoms = np.array([len(frame) for frame in frames])
     _require_lengths(len(frames), labels=len(labels), group=len(group), same=len(same), always=len(always))
     if atoms.sum() != len(X):
         raise ValueError(f"X must have a row for each of the {atoms.sum()} environments, got {len(X)}")
-    field, design, used, notes = _rows(frames, labels, group, model, cutoff, seed, tell)
+    field, design, used, sample_of, notes = _rows(frames, labels, group, model, cutoff, seed, tell)
     first = np.concatenate([[0], np.cumsum(atoms)])
     environments = [X[first[i] : first[i + 1]] for i in used]
     names, group = np.unique(group[used], return_inverse=True)
     width = bandwidth(np.concatenate(environments), np.random.default_rng([seed, 0]))
-    choices = [*((name, fraction) for name in selectors for fraction in fractions), (ALL, 1.0)]
-    splits, tables = [], []
-    for s in range(seeds):
-        rng = np.random.default_rng([seed, s, 1])
-        split = split_frames(np.flatnonzero(design.sound), group, same[used], rng)
+    draws = [np.random.default_rng([seed, s, 1]) for s in range(seeds)]
+    splits = [split_frames(np.flatnonzero(design.sound), group, same[used], rng) for rng in draws]
+    if callable(fractions):
+        fractions = fractions(round(float(np.mean([len(split.training) for split in splits]))))
+    shares = sorted(set(fractions) - {1.0})
+    choices = [*((name, fraction) for name in selectors for fraction in shares), (ALL, 1.0)]
+    tables = []
+    for s, (split, rng) in enumerate(zip(splits, draws, strict=True)):
         kept = _Kept(design, split, group, environments, width, len(names), int(rng.integers(2**31)))
         rows = []
         for c, (selector, fraction) in enumerate(choices):
@@ -397,7 +406,6 @@ def learning_curve(
             count = max(1, len(fixed), int(fraction * len(pool) + 0.5))
             chosen = pool if selector == ALL else choose(selector, pool, count, kept.seed)
             rows.append(kept.row(_positions(chosen, used, split, count, fixed)))
-        splits.append(split)
         tables.append(rows)
     tell("fits", seeds * len(choices), seeds * len(choices), "")
     table = np.array(tables)  # (J, choices, 1 + 3 (2 + G) + 3)
@@ -408,7 +416,7 @@ def learning_curve(
     )
     kept_notes = always_notes(always, [used[split.training] for split in splits])
     all_notes = (setup, *split_notes(splits, group, design.sound), *kept_notes, *notes)
-    return LearningCurve(points, _verdicts(points, table, choices), all_notes, field.name, seeds, width)
+    return LearningCurve(points, _verdicts(points, table, choices), all_notes, field.name, seeds, width, sample_of)
 
 
 def _rows(
@@ -419,8 +427,8 @@ def _rows(
     cutoff: float | None,
     seed: int,
     tell: Progress,
-) -> tuple[LinearModel, Design, np.ndarray, list[str]]:
-    """Return the force field, the rows of the frames that are used, their indices (U,), and what to say."""
+) -> tuple[LinearModel, Design, np.ndarray, int, list[str]]:
+    """Return the force field, the rows of the frames that are used, their indices (U,), `sample_of`, what to say."""
     from mlff_curate.graphs.neighbours import default_cutoff
     from mlff_curate.linear.models import linear_model
     from mlff_curate.linear.ridge import design_of
@@ -431,6 +439,7 @@ def _rows(
     some, sample_notes = sample_frames(
         [len(frames[i]) for i in used], group[used], field.size, MOST_ENVIRONMENTS[field.kind], seed
     )
+    sample_of = 0 if len(some) == len(used) else len(used)
     used = used[some]
     notes = [*model_notes, *notes, *sample_notes]
     require_enough(len(used), notes)
@@ -448,7 +457,7 @@ def _rows(
         count = counted(int(np.count_nonzero(~design.sound)), "frame")
         notes.append(f"{count} with atoms nearly on top of each other set aside.")
     require_enough(int(design.sound.sum()), notes)
-    return field, design, used, notes
+    return field, design, used, sample_of, notes
 
 
 def require_setup(fractions: Sequence[float], selectors: Sequence[str], seeds: int) -> None:
@@ -535,6 +544,7 @@ def _point(selector: str, fraction: float, table: np.ndarray, names: np.ndarray)
             Estimate.of(part[:, 1]),
             Estimate(math.nan, math.nan) if worst is None else Estimate.of(part[:, 2 + worst]),
             "" if worst is None else str(names[worst]),
+            tuple(map(float, part[:, 0])),
         )
     entropy, diversity, coverage = (Estimate.of(column) for column in table[:, -3:].T)
     return CurvePoint(
@@ -565,7 +575,7 @@ def _verdicts(
             gains = np.log(theirs) - np.log(ours)
             known = int(np.isfinite(gains).sum())
             if known:
-                gain, reach = Estimate.of(gains), _reach(gains, 0.5 + _CONFIDENCE / 2)
+                gain, reach = Estimate.of(gains), chance(gains, 0.5 + CONFIDENCE / 2)
                 with np.errstate(over="ignore"):
                     ratio = (float(np.exp(-gain.mean - reach)), float(np.exp(-gain.mean + reach)))
                 word = _word(gain.mean, reach, known)
@@ -573,10 +583,10 @@ def _verdicts(
     return tuple(verdicts)
 
 
-def _reach(values: np.ndarray, quantile: float) -> float:
-    """Return how far from its mean over splits (J,) chance may carry it: t quantile times error; nan: unknown.
+def chance(values: np.ndarray, quantile: float) -> float:
+    """Return how far from zero chance may carry the mean of values over splits: t quantile times error; nan: unknown.
 
-    Nadeau and Bengio's corrected resampled t test.
+    This is Nadeau and Bengio's corrected resampled t test; one-sided at the quantile.
     """
     from scipy.stats import t
 
@@ -591,54 +601,3 @@ def _word(gain: float, reach: float, splits: int) -> str:
     if splits < _FEWEST_SPLITS:
         return "unknown"
     return "as good" if abs(gain) + reach <= math.log(WIDEST) else "open"
-
-
-@dataclass(frozen=True)
-class Flat:
-    """Where a learning curve becomes flat.
-
-    Attributes
-    ----------
-    fraction
-        The smallest from which on no larger set is better; None: there is none below the whole pool.
-    why
-        One sentence, without its subject, with the numbers.
-    """
-
-    fraction: float | None
-    why: str
-
-
-def smallest_flat(curve: LearningCurve, selector: str) -> Flat:
-    """Find the smallest fraction that is as good as any larger one, the whole pool included.
-
-    As good: for every quantity that has labels the group mean exceeds the lowest of all larger fractions by no more
-    than the root of the sum of the two squared errors, those that the plot shows as error bars.
-    """
-    points = curve.of(selector)
-    if curve.splits < 2:
-        return Flat(None, "one split has no error bars")
-    if not {"energy", "forces"} <= {q.name for q in curve.known}:
-        return Flat(None, "energies and forces are needed, and the labels have not both")
-    for i, point in enumerate(points[:-1]):
-        parts = []
-        for q in curve.known:
-            mine = getattr(point, q.name).group_mean
-            best = min(points[i + 1 :], key=lambda p: getattr(p, q.name).group_mean.mean)
-            other = getattr(best, q.name).group_mean
-            if mine.mean - other.mean > math.hypot(mine.error, other.error):
-                break
-            parts.append(f"{q.plural} {short(mine)}, at best {short(other)} {q.unit} at {percent(best.fraction)}")
-        else:
-            return Flat(
-                point.fraction,
-                f"at {percent(point.fraction)} ({counted(point.frames, 'frame')} in the fits) no larger set is better "
-                f"beyond the error bars: {'; '.join(parts)}",
-            )
-    last, before = points[-1], points[-2]
-    parts = [
-        f"{q.plural} {short(getattr(before, q.name).group_mean)} at {percent(before.fraction)} and "
-        f"{short(getattr(last, q.name).group_mean)} {q.unit} with all"
-        for q in curve.known
-    ]
-    return Flat(None, f"held-out errors still fall up to all frames: {'; '.join(parts)}")

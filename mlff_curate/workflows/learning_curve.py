@@ -18,6 +18,7 @@ from mlff_curate.linear.models import require_model
 from mlff_curate.pruning.copies import near_copies
 from mlff_curate.pruning.selectors import SELECTORS
 from mlff_curate.report.curve import CurveReport, render_curve
+from mlff_curate.validation.flatness import ladder, smallest_flat
 from mlff_curate.validation.learning_curve import (
     FRACTIONS,
     RANDOM,
@@ -27,7 +28,6 @@ from mlff_curate.validation.learning_curve import (
     percent,
     require_setup,
     short,
-    smallest_flat,
 )
 from mlff_curate.validation.splitting import TooFewFramesError, usable_frames
 from mlff_curate.wording import counted
@@ -45,16 +45,13 @@ from mlff_curate.workflows.survey import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ase import Atoms
 
     from mlff_curate.pruning.budget import Budget
     from mlff_curate.pruning.problem import Selection
     from mlff_curate.workflows.prune import PruneOptions
-
-LADDER = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0)
-"""Fractions among which ``--keep auto --prove`` looks for the smallest that is good enough."""
 
 
 @dataclass(frozen=True)
@@ -190,6 +187,8 @@ def curve_of(
     settings: CurveOptions,
     seed: int = 0,
     progress: Progress | None = None,
+    *,
+    fractions: Callable[[int], Sequence[float]] | None = None,
 ) -> LearningCurve:
     """Fit force fields to what selectors keep of the frames that are not rejected, and test them on held-out ones.
 
@@ -208,6 +207,8 @@ def curve_of(
         Of everything random.
     progress
         Told how far the work is.
+    fractions
+        In place of those of the settings, as a function of the number of frames to train on.
     """
     records = surveyed.pile.records
     place = np.flatnonzero(~surveyed.pile.flags("rejected") & ~surveyed.pile.flags("curated"))
@@ -236,7 +237,7 @@ def curve_of(
             described.part(place).X,
             near_copies(described)[place],
             always=always[place],
-            fractions=settings.fractions,
+            fractions=fractions or settings.fractions,
             selectors=settings.selectors,
             seeds=settings.seeds,
             seed=seed,
@@ -318,7 +319,7 @@ def prove_pruning(
         curve, notes = _curve_of_pruning(surveyed, labelled, kept, budget, options, progress)
     with clock("select"):
         if curve is not None and is_automatic(budget):
-            count, note = _asked_for(curve, surveyed, kept, selection, options)
+            count, note = _asked_for(curve, kept, selection, options)
             notes.append(note)
             if count is not None:
                 budget = replace(budget, count=count)
@@ -343,42 +344,39 @@ def _curve_of_pruning(
     notes = []
     if options.against and not is_automatic(budget):  # which has a sentence of its own on it
         notes = ["--prove: the curve does not know the curated frames: its fits are to frames of the inputs alone"]
-    pool = _pool_size(surveyed)
-    own = kept / pool
-    fractions = LADDER if is_automatic(budget) and not options.against else FRACTIONS
-    others = (f for f in fractions if abs(f - own) * pool >= 0.5 or f == 1.0)
-    settings = CurveOptions(
-        fractions=tuple(sorted({own, *others})), selectors=tuple(dict.fromkeys((options.selector, RANDOM)))
-    )
+
+    def fractions(training: int) -> tuple[float, ...]:
+        """As many frames as are kept, where so many can be trained on, among others."""
+        own = min(kept / training, 1.0)
+        others = ladder(training) if is_automatic(budget) and not options.against else FRACTIONS
+        return tuple(sorted({own, *(f for f in others if abs(f - own) * training >= 0.5)}))
+
+    settings = CurveOptions(selectors=tuple(dict.fromkeys((options.selector, RANDOM))))
     try:
-        return curve_of(surveyed, labelled, settings, options.seed, progress), notes
+        curve = curve_of(surveyed, labelled, settings, options.seed, progress, fractions=fractions)
     except TooFewFramesError as error:
         if not is_automatic(budget):
             raise
         return None, [f"--prove: {error.message}; --keep auto stays at the knee"]
+    most = curve.points[-1].frames
+    if kept > most:
+        notes.append(f"--prove: {counted(kept, 'frame')} are kept, but a fit has at most {most} to train on")
+    return curve, notes
 
 
-def _asked_for(
-    curve: LearningCurve, surveyed: Survey, kept: int, selection: Selection, options: PruneOptions
-) -> tuple[int | None, str]:
+def _asked_for(curve: LearningCurve, kept: int, selection: Selection, options: PruneOptions) -> tuple[int | None, str]:
     """Return how many frames ``auto`` keeps, None for the knee, and the sentence on it."""
     at_the_knee = "--keep auto stays at the knee of the coverage"
     if options.against:
         return None, f"{at_the_knee}: the curve does not know the curated frames"
     flat = smallest_flat(curve, options.selector)
-    if flat.fraction is None:
+    if flat.frames is None:
         return None, f"{at_the_knee}: {flat.why}"
-    pool = _pool_size(surveyed)
-    wanted = int(flat.fraction * pool + 0.5)
-    least = kept - len(selection.chosen) + selection.floor
-    count = min(max(wanted, least, 1), pool)
-    floor = f"; raised from {wanted}, which cannot represent every cluster and group" if count > wanted else ""
+    count = max(flat.frames, kept - len(selection.chosen) + selection.floor)
+    floor = (
+        f"; raised from {flat.frames}, which cannot represent every cluster and group" if count > flat.frames else ""
+    )
     return count, f"--prove: --keep auto stopped at {counted(count, 'frame')}{floor}: {flat.why}"
-
-
-def _pool_size(surveyed: Survey) -> int:
-    """Return the number of input frames that may be kept."""
-    return int((~surveyed.pile.flags("rejected") & ~surveyed.pile.flags("curated")).sum())
 
 
 def learning_curve_files(

@@ -22,12 +22,10 @@ from mlff_curate.validation.learning_curve import (
     WIDEST,
     CurvePoint,
     Estimate,
-    HeldOutError,
     LearningCurve,
     learning_curve,
     percent,
     short,
-    smallest_flat,
 )
 from mlff_curate.validation.splitting import TooFewFramesError
 
@@ -166,6 +164,21 @@ class TestErrors:
     def test_all_frames_are_fitted_once_whether_asked_for_or_not(self):
         assert run(fractions=[0.3, 1.0]).points == run(fractions=[0.3]).points
 
+    def test_fractions_may_depend_on_the_number_of_frames_to_train_on(self):
+        asked = []
+
+        def fractions(training):
+            asked.append(training)
+            return [12 / training]
+
+        assert point(run(fractions=fractions), "ours").frames == 12
+        assert asked == [48]
+
+    def test_the_errors_of_each_split_are_kept(self):
+        for p in run(seeds=3).points:
+            assert len(p.energy.by_split) == 3
+            assert Estimate.of(np.array(p.energy.by_split)) == p.energy.group_mean
+
     def test_all_frames_but_one_are_about_as_good_as_all(self):
         result = run(fractions=[0.98])
         assert point(result, "ours").frames == 47
@@ -263,7 +276,7 @@ class TestVerdict:
         low, high = result.verdicts[0].ratio
         assert low < 1 < high
         assert max(high, 1 / low) > WIDEST
-        assert f"energies: no difference shown, x {low:.2g} to {high:.2g} of random's error (" in result.sentences()[-1]
+        assert f"energies: no difference shown, x {low:.2g} to {high:.2g} (" in result.sentences()[-1]
         assert not any("Random is as good as" in said for said in result.sentences())
 
     def test_two_splits_cannot_tell(self):
@@ -286,48 +299,6 @@ class TestVerdict:
         result = run(selectors=["ours"])
         assert result.verdicts == ()
         assert result.sentences() == []
-
-
-def made_up_curve(energy, forces, error=1.0, splits=5) -> LearningCurve:
-    """A curve of one selector at 10, 20, ... % and with all frames."""
-
-    def held(value):
-        return HeldOutError(Estimate(value, error), Estimate(value, error), Estimate(value, error), "g")
-
-    unknown = HeldOutError(*[Estimate(np.nan, np.nan)] * 3, "")
-    fractions = [*(round(0.1 * (i + 1), 1) for i in range(len(energy) - 1)), 1.0]
-    names = [*["ours"] * (len(energy) - 1), ALL]
-    variety = [Estimate(0.0, 0.0)] * 3
-    points = tuple(
-        CurvePoint(n, f, round(100 * f), held(e), unknown if g is None else held(g), unknown, *variety)
-        for n, f, e, g in zip(names, fractions, energy, forces, strict=True)
-    )
-    return LearningCurve(points, (), (), "made up", splits, 1.0)
-
-
-class TestFlat:
-    def test_the_smallest_fraction_that_no_larger_one_beats_in_energies_and_forces(self):
-        flat = smallest_flat(made_up_curve([20, 11, 10.5, 10], [20, 15, 10.5, 10]), "ours")
-        assert flat.fraction == 0.3  # at 20 % energies are flat, forces are not
-        assert "energies 10.5 ± 1.0, at best 10.0 ± 1.0 meV/atom at 100 %" in flat.why
-
-    def test_a_dip_further_on_counts_as_a_larger_set_that_is_better(self):
-        assert smallest_flat(made_up_curve([10, 10, 5, 10], [1, 1, 1, 1]), "ours").fraction == 0.3
-
-    def test_error_bars_add_up_in_squares(self):
-        assert smallest_flat(made_up_curve([11.41, 10], [1, 1]), "ours").fraction == 0.1
-        assert smallest_flat(made_up_curve([11.42, 10], [1, 1]), "ours").fraction is None
-
-    def test_errors_that_still_fall_are_not_flat_anywhere(self):
-        flat = smallest_flat(made_up_curve([40, 30, 20, 10], [4, 3, 2, 1]), "ours")
-        assert flat.fraction is None
-        assert "still fall up to all frames: energies 20.0 ± 1.0 at 30 % and 10.0 ± 1.0 meV/atom" in flat.why
-
-    def test_energies_alone_do_not_decide(self):
-        assert "energies and forces are needed" in smallest_flat(made_up_curve([1, 1], [None, None]), "ours").why
-
-    def test_one_split_does_not_decide(self):
-        assert smallest_flat(made_up_curve([1, 1], [1, 1], np.nan, 1), "ours").why == "one split has no error bars"
 
 
 class TestVariety:
@@ -391,6 +362,10 @@ class TestWhatIsLeftOut:
         assert sum(len(FRAMES[i]) for i in seen) <= 60
         assert (GROUP[seen] == 3).sum() >= 8
         assert any("limited to 60 environments" in note for note in result.notes)
+        assert result.sample_of == F
+
+    def test_all_usable_frames_are_no_sample(self):
+        assert run().sample_of == 0
 
     def test_memory_limits_the_sample_where_rows_are_long(self, monkeypatch):
         monkeypatch.setattr(splitting, "MOST_MEGABYTES", 1.0)

@@ -15,7 +15,8 @@ from ase.io import read, write
 from mlff_curate.errors import DataError, OutputError, UsageError
 from mlff_curate.pruning.selectors import SELECTORS, ours
 from mlff_curate.validation import learning_curve as validation
-from mlff_curate.validation.learning_curve import ALL, Flat
+from mlff_curate.validation.flatness import Flat
+from mlff_curate.validation.learning_curve import ALL
 from mlff_curate.workflows import decide as decide_module
 from mlff_curate.workflows import learning_curve as module
 from mlff_curate.workflows import survey as survey_module
@@ -229,13 +230,18 @@ class TestProve:
     def test_the_curve_stands_in_the_summary_the_lines_and_the_report(self, copper, tmp_path):
         done = prune_files([copper], tmp_path / "out.extxyz", PruneOptions(keep=0.3), prove=True)
         points = done.summary(1.0)["proof"]["points"]
-        assert {(p["selector"], p["fraction"]) for p in points} >= {("coverage", 0.3), ("random", 0.3), (ALL, 1.0)}
+        # as many frames as are kept, of the 48 that may be trained on
+        assert {(p["selector"], p["frames"]) for p in points} >= {("coverage", 18), ("random", 18), (ALL, 48)}
         assert done.result.count("kept") == 18  # a number that the user gave stays
         page = (tmp_path / "out.report.html").read_text()
         assert "Proof by fit" in page
         for said in done.proof.sentences():
             assert f"proof: {said}" in done.lines()
             assert said in page
+
+    def test_more_frames_than_can_be_trained_on_are_said(self, copper, tmp_path):
+        done = prune_files([copper], tmp_path / "out.extxyz", PruneOptions(keep=50), prove=True)
+        assert done.result.notes[-1] == "--prove: 50 frames are kept, but a fit has at most 48 to train on"
 
     def test_curated_frames_are_said_to_be_unknown_to_the_curve(self, copper, tmp_path):
         write(tmp_path / "curated.extxyz", read(copper, ":10"))
@@ -255,9 +261,9 @@ class TestAuto:
         return prune_files([path], tmp_path / "out.extxyz", prove=True)
 
     def test_as_many_frames_are_kept_as_the_flat_part_of_the_curve_needs(self, copper, tmp_path, monkeypatch):
-        done = self.proved(copper, tmp_path, monkeypatch, Flat(0.5, "at 50 % it is flat"))
+        done = self.proved(copper, tmp_path, monkeypatch, Flat(30, "with 30 it is flat"))
         assert done.result.count("kept") == len(read(tmp_path / "out.extxyz", ":")) == 30
-        assert "note: --prove: --keep auto stopped at 30 frames: at 50 % it is flat" in done.lines()
+        assert "note: --prove: --keep auto stopped at 30 frames: with 30 it is flat" in done.lines()
         assert sum("--keep auto stopped" in line for line in done.lines()) == 1
         assert "--keep auto stopped at 30 frames" in (tmp_path / "out.report.html").read_text()
 
@@ -270,13 +276,29 @@ class TestAuto:
                 (decide_module, "gather_evidence"),
             )
         )
-        done = self.proved(copper, tmp_path, monkeypatch, Flat(0.5, "flat"))
+        done = self.proved(copper, tmp_path, monkeypatch, Flat(30, "flat"))
         assert (len(read_once), len(described), len(gathered)) == (1, 1, 1)
         alone = prune(copper, keep=done.result.count("kept"))
         assert manifest_text(alone) == (tmp_path / "out.manifest.csv").read_text()
 
+    def test_a_number_of_frames_and_not_a_share_is_what_a_sample_asks_for(self, copper, tmp_path, monkeypatch):
+        monkeypatch.setitem(validation.MOST_ENVIRONMENTS, "snap", 100)
+        seen = []
+
+        def flat(curve, _selector):
+            seen.append(curve)
+            return Flat(curve.points[-2].frames, "flat")
+
+        monkeypatch.setattr(module, "smallest_flat", flat)
+        done = prune_files([copper], tmp_path / "out.extxyz", prove=True)
+        (curve,) = seen
+        assert curve.sample_of == F
+        assert curve.points[-1].frames < 0.8 * F
+        least = done.result.selection.floor
+        assert done.result.count("kept") == max(curve.points[-2].frames, least)
+
     def test_every_cluster_and_group_stays_represented(self, copper, tmp_path, monkeypatch):
-        done = self.proved(copper, tmp_path, monkeypatch, Flat(0.01, "at 1 % it is flat"))
+        done = self.proved(copper, tmp_path, monkeypatch, Flat(1, "with 1 it is flat"))
         least = done.result.selection.floor
         assert done.result.count("kept") == least > 1
         assert done.result.selection.unrepresented == 0
