@@ -39,7 +39,7 @@ Examples:
 @click.option(
     "--selectors",
     metavar="A,B,...",
-    default="coverage,random",
+    default="coverage,random,fps,quests",
     show_default=True,
     help="What to compare: the names of prune --selector.",
 )

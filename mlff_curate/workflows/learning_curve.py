@@ -63,7 +63,7 @@ class CurveOptions:
     fractions
         Shares of the training pool, in (0, 1].
     selectors
-        Of ``SELECTORS``.
+        Of ``SELECTORS``: ours, random and the peers.
     seeds
         Number of random splits.
     model
@@ -71,7 +71,7 @@ class CurveOptions:
     """
 
     fractions: tuple[float, ...] = FRACTIONS
-    selectors: tuple[str, ...] = ("coverage", RANDOM)
+    selectors: tuple[str, ...] = ("coverage", RANDOM, "fps", "quests")
     seeds: int = SEEDS
     model: str | None = None
 

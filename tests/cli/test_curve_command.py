@@ -10,6 +10,7 @@ from mlff_curate_cli.main import main
 
 from mlff_curate import lammps_session
 from mlff_curate.errors import MissingDependencyError
+from mlff_curate.workflows.learning_curve import CurveOptions
 
 
 @pytest.fixture
@@ -46,6 +47,8 @@ def test_one_json_object_on_stdout_and_everything_else_on_stderr(curve, labelled
     values = json.loads(out)
     assert code == 0
     assert {"points", "verdicts", "notes", "model", "splits", "said", "seconds", "output"} <= set(values)
+    assert {p["selector"] for p in values["points"]} == {*CurveOptions.selectors, "all data"}
+    assert CurveOptions.selectors == ("coverage", "random", "fps", "quests")  # ours, random, peers
     assert values["points"][0]["stress"]["group_mean"]["mean"] is None  # no stress in the file
     assert "mean over groups" in err
     assert (here / values["output"]).is_file()
