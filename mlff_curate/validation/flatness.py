@@ -147,7 +147,7 @@ def smallest_flat(curve: LearningCurve, selector: str) -> Flat:
         return Flat(
             point.frames,
             f"with {counted(point.frames, 'frame')} in the fits ({percent(point.fraction)}) no larger number, up to "
-            f"all {everything}, is better beyond chance or by more than {100 * MARGIN:g} %: "
+            f"all {everything}, is better by more than {100 * NEGLIGIBLE:g} % and chance, or than {100 * MARGIN:g} %: "
             f"{'; '.join(e.words for e in excesses)}{before}{sample}",
         )
     last = [_excess(points[-2], points[-1], q, len(known)) for q in known]

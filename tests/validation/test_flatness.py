@@ -38,7 +38,7 @@ def made_up_curve(energy, forces, noise=0.03, splits=5, sample_of=0) -> Learning
 def test_the_fewest_frames_that_no_more_beat_in_energies_and_forces():
     flat = smallest_flat(made_up_curve([20, 10.1, 10.1, 10], [20, 15, 10.1, 10]), "ours")
     assert flat.frames == 30  # with 20 energies are flat, forces are not
-    assert "with 30 frames in the fits (30 %) no larger number, up to all 100, is better" in flat.why
+    assert "with 30 frames in the fits (30 %) no larger number, up to all 100, is better by" in flat.why
     assert "forces 10.7" in flat.why
     assert "with 20, forces are +50" in flat.why
 
