@@ -113,6 +113,16 @@ class PruneResult:
         """The uncovered share of :class:`Evidence`; None where nothing is to be represented, or nothing is kept."""
         return None if np.isnan(self.evidence.uncovered) else self.evidence.uncovered
 
+    @property
+    def cluster_sizes(self) -> np.ndarray:
+        """(C,) environments of the inputs in each cluster of any, descending."""
+        return self.survey.cluster_sizes
+
+    @property
+    def outliers(self) -> int:
+        """Environments of the inputs that are in no cluster."""
+        return self.survey.outliers
+
 
 def is_automatic(budget: Budget) -> bool:
     """Tell whether the number of frames is left to the selector."""

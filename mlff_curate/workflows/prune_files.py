@@ -50,8 +50,8 @@ class PruneDone:
             "dropped": result.count("dropped"),
             "rejected": result.count("rejected"),
             "environments": surveyed.new_environments,
-            "clusters": len(surveyed.cluster_sizes),
-            "outliers": surveyed.outliers,
+            "clusters": len(result.cluster_sizes),
+            "outliers": result.outliers,
             "coverage": result.coverage,
             "uncovered": result.uncovered,
             "distances_in": surveyed.distances_in,
@@ -79,7 +79,7 @@ class PruneDone:
             ),
             (
                 f"{counted(surveyed.new_environments, 'environment')} in "
-                f"{counted(len(surveyed.cluster_sizes), 'cluster')}, {counted(surveyed.outliers, 'outlier')}; {by}"
+                f"{counted(len(result.cluster_sizes), 'cluster')}, {counted(result.outliers, 'outlier')}; {by}"
             ),
             *self._measures(),
             *(f"note: {note}" for note in result.notes),

@@ -34,7 +34,7 @@ from mlff_curate.workflows.survey import SurveyOptions
 pytestmark = pytest.mark.lammps
 
 F = 60
-FEW = CurveOptions(fractions=(0.2,), seeds=2)
+FEW = CurveOptions(fractions=(0.2,), selectors=("coverage", "random"), seeds=2)
 
 
 def copper_frames():
