@@ -143,7 +143,7 @@ def test_gains_are_what_taking_the_frame_brings(make_pool):
 def test_the_share_rises_from_nothing_to_everything(make_pool, seed):
     pool = make_pool(30, seed=seed)
     objective = Information(pool, rng())
-    shares = objective.after(np.random.default_rng(seed).permutation(30))
+    shares = objective.shares(np.random.default_rng(seed).permutation(30))
     assert shares[0] == 0.0
     assert shares[-1] == pytest.approx(1.0, abs=1e-6)
     assert np.all(np.diff(shares) >= -1e-9)
@@ -156,8 +156,8 @@ def test_the_mean_energy_is_not_known_for_nothing(make_pool):
     X = pool.X * np.float32(0.01)
     X[pool.owner >= 10] += 50
     objective = Information(dataclasses.replace(pool, X=X), rng())
-    assert objective.after(np.arange(10))[-1] < 0.05
-    assert objective.after(np.array([0, 10]))[-1] > 0.9
+    assert objective.shares(np.arange(10))[-1] < 0.05
+    assert objective.shares(np.array([0, 10]))[-1] > 0.9
 
 
 def test_given_frames_count_as_known(make_pool):
@@ -181,10 +181,13 @@ def test_what_is_asked_for_does_not_depend_on_what_may_be_chosen(make_pool):
     assert fewer[b.greedy(30)[0]].all()
 
 
-def test_after_agrees_with_greedy(make_pool):
+def test_shares_agree_with_greedy_and_greedy_goes_on_where_it_stopped(make_pool):
     objective = Information(make_pool(30, given=(2, 3)), rng())
     chosen, shares = objective.greedy(10)
-    np.testing.assert_allclose(objective.after(chosen), shares, rtol=1e-12)
+    np.testing.assert_allclose(objective.shares(chosen), shares, rtol=1e-12)
+    more, after = objective.greedy(4, after=chosen[:6])
+    np.testing.assert_array_equal(more, chosen[6:])
+    np.testing.assert_allclose(after, shares[6:], rtol=1e-12)
 
 
 def test_excluded_frames_have_no_say_in_what_is_kept(make_pool):
@@ -245,7 +248,7 @@ def test_a_curated_copy_is_the_frame(make_pool):
     a, b = Information(with_copies, rng()), Information(alone, rng())
     chosen, shares = a.greedy(8)
     assert not set(chosen) & set(range(4))
-    np.testing.assert_allclose(shares[0], b.after(np.zeros(0, int))[0], atol=0.02)
+    np.testing.assert_allclose(shares[0], b.shares(np.zeros(0, int))[0], atol=0.02)
     assert shares[-1] == pytest.approx(1.0, abs=1e-6)
 
 
