@@ -8,7 +8,7 @@ import click
 from click.core import ParameterSource
 
 from .options import machine_options, run_options
-from .screen import print_json, progress_bars
+from .screen import finish, progress_bars
 
 EPILOG = """\b
 Examples:
@@ -90,13 +90,4 @@ def embed(
     )
     with progress_bars(quiet=quiet, verbose=verbose) as progress:
         done = embed_files(inputs, output, options, save_model=save_model, overwrite=overwrite, progress=progress)
-    summary = done.summary(time.perf_counter() - start)
-    if as_json:
-        print_json(summary)
-    if quiet:
-        return
-    for line in done.lines():
-        click.echo(line, err=as_json)
-    if verbose:
-        stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in done.result.seconds.items())
-        click.echo(f"seconds: {stages}; peak memory {summary['peak_memory_mb']} MB", err=True)
+    finish(done, start, as_json=as_json, quiet=quiet, verbose=verbose)

@@ -9,7 +9,7 @@ import time
 import click
 
 from .options import label_options, machine_options, run_options
-from .screen import print_json, progress_bars
+from .screen import finish, progress_bars
 
 EPILOG = """\b
 Examples:
@@ -127,13 +127,4 @@ def prune(
             command=shlex.join(["mlff-curate", *sys.argv[1:]]),
             progress=progress,
         )
-    summary = done.summary(time.perf_counter() - start)
-    if as_json:
-        print_json(summary)
-    if quiet:
-        return
-    for line in done.lines():
-        click.echo(line, err=as_json)
-    if verbose:
-        stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in done.result.seconds.items())
-        click.echo(f"seconds: {stages}; peak memory {summary['peak_memory_mb']} MB", err=True)
+    finish(done, start, as_json=as_json, quiet=quiet, verbose=verbose)

@@ -38,6 +38,11 @@ class PruneDone:
     outputs: Outputs
     proof: LearningCurve | None = None
 
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Stage to seconds."""
+        return self.result.seconds
+
     def summary(self, seconds: float) -> dict[str, object]:
         """Return what ``--json`` prints."""
         result = self.result
