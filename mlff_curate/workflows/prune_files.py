@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mlff_curate.data.conversion import require_format, require_suffix
 from mlff_curate.data.outputs import require_free
+from mlff_curate.report.tables import table_lines
 from mlff_curate.wording import counted, spelled
 from mlff_curate.workflows.prune import PruneOptions, PruneResult, prune, require_options
 from mlff_curate.workflows.prune_outputs import Outputs, peak_memory_mb, report_of, write_outputs
@@ -88,8 +89,6 @@ class PruneDone:
             *(f"note: {note}" for note in result.notes),
         ]
         if self.proof is not None:
-            from mlff_curate.workflows.learning_curve import table_lines
-
             lines += table_lines(self.proof, "group_mean")
             lines += [f"proof: {said}" for said in (*self.proof.sentences(), *self.proof.notes)]
         return [*lines, f"why each frame stayed or went: {self.outputs.manifest}, {self.outputs.report}"]
