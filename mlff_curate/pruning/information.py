@@ -24,8 +24,8 @@ LIKENESS = 0.1
 """Weight of likeness to the whole beside certainty: that alone chases what is rare, likeness alone what is common."""
 
 OFFSET = 10.0
-"""What the energy of the average environment may be, in the same units: as good as unknown. To hold it for known would
-let the labels of one phase tell, by the mean, the energy of a second one that has no label."""
+"""What the energy of an atom of each element may be on average, in the same units: as good as unknown. To hold it for
+known would let the labels of one phase, or composition, tell by the mean the energy of a second one that has no label."""
 
 _BLOCK = 8192  # environments whose features are held at once
 _FRAMES = 1024  # frames whose rows are copied at once
@@ -39,8 +39,8 @@ class Information:
     The model is a Gaussian process over environments with the kernel of :class:`KernelFeatures`. The energy per atom
     of a frame is the average over its environments; forces tell how environments differ within a frame, and the
     deviations of the environments from the frame's average stand for them. Labelling a frame of n environments with
-    features phi_i adds to the precision matrix ``a a^T / s_E^2``, a the average about the mean of all groups and one
-    column OFFSET for the energy of that mean, and ``d_i d_i^T / s_F^2`` for every deviation d_i, of which a few random
+    features phi_i adds to the precision matrix ``a a^T / s_E^2``, a the average about the mean of all groups and a column
+    per element, OFFSET times its share of the frame's atoms, for the energy of that mean, and ``d_i d_i^T / s_F^2`` for every deviation d_i, of which a few random
     combinations are kept. Noise is what no fit reproduces, the same in a frame over again: which adds nothing.
 
     What is minimised is the expected squared error over all frames, ``T(S) = tr C(S) M_E / t_E + tr C(S) M_F / t_F``
@@ -57,7 +57,7 @@ class Information:
 
     Frames over again (:attr:`Pool.same`) are chosen last.
 
-    Memory is about ``4 (2 + SKETCHES) D`` bytes a frame, 11 kB, and half as much again while it is built; time is
+    Memory is about ``4 (2 + SKETCHES) D`` bytes a frame, 11 kB, and half as much again and a copy of the views while it is built; time is
     linear in frames for each choice, most of it gains that are computed anew.
 
     Parameters
@@ -85,14 +85,15 @@ class Information:
             again = np.flatnonzero(self.original != np.arange(pool.frames))
             combined[again] = combined[self.original[again]]
         D = average.shape[1]
-        self.rows = np.zeros((pool.frames, 1 + SKETCHES, D + 1), np.float32)  # the last column is the offset
+        columns = D + pool.composition.shape[1]
+        self.rows = np.zeros((pool.frames, 1 + SKETCHES, columns), np.float32)
         self.rows[:, 0, :D] = self.average / ENERGY_NOISE
-        self.rows[:, 0, D] = OFFSET / ENERGY_NOISE
+        self.rows[:, 0, D:] = OFFSET / ENERGY_NOISE * pool.composition
         self.rows[:, 1:, :D] = combined / (FORCE_NOISE * np.sqrt(SKETCHES))
 
-        self.prior = np.eye(D + 1)
+        self.prior = np.eye(columns)
         all_known = np.linalg.inv(self.prior + self.precision(np.flatnonzero(everything)))
-        self.moment = np.zeros((D + 1, D + 1))
+        self.moment = np.zeros((columns, columns))
         for kind, per_row in ((slice(0, 1), weight), (slice(1, None), weight / self.sizes)):
             moment = self._second_moment(wanted, kind, per_row)
             left = float(np.sum(all_known * moment))
@@ -126,11 +127,11 @@ class Information:
         return average, combined
 
     def precision(self, frames: np.ndarray) -> np.ndarray:
-        """Return (D + 1, D + 1), what labels of these frames add to the precision."""
+        """Return (D + S, D + S), what labels of these frames add to the precision."""
         return self._second_moment(np.unique(self.original[frames]), slice(None), np.ones(len(self.rows)))
 
     def _second_moment(self, frames: np.ndarray, kind: slice, weight: np.ndarray) -> np.ndarray:
-        """Return the sum over rows of one kind of ``weight row row^T``, (D + 1, D + 1), weight (F,) of each frame."""
+        """Return the sum over rows of one kind of ``weight row row^T``, (D + S, D + S), weight (F,) of each frame."""
         D = self.rows.shape[2]
         moment = np.zeros((D, D))
         for first in range(0, len(frames), _FRAMES):
@@ -143,7 +144,7 @@ class Information:
     def share(self, uncertainty: float) -> float:
         """Return the share of what all frames tell that is told: 1 when everything is labelled.
 
-        It is 0 where no more is known than the mean energy would tell, and less never is: like the share of explained
+        It is 0 where no more is known than the mean energy of each element would tell, and less never is: like the share of explained
         variance.
         """
         span = self.mean_known - self.everything_known
@@ -241,7 +242,7 @@ class _State:
         self.open[pool.candidates] = True
 
     def _products(self) -> np.ndarray:
-        """Return covariance and spread side by side, (D + 1, 2 D + 2), so that rows meet both in one product."""
+        """Return covariance and spread side by side, (D + S, 2 D + 2 S), so that rows meet both in one product."""
         return np.concatenate([self.covariance, self.spread], axis=1, dtype=np.float32, casting="same_kind")
 
     def _unlike(self, squared: np.ndarray | float, size: np.ndarray | float) -> np.ndarray:

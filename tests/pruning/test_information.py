@@ -29,8 +29,10 @@ class Dense:
             weight[f] = 1.0 / (pool.group[wanted] == pool.group[f]).sum() / len(groups)
         self.away = average - weight @ average
         self.pool, self.sizes = pool, sizes
-        a = np.column_stack([self.away, np.full(pool.frames, OFFSET)])
-        d = np.pad(combined, ((0, 0), (0, 0), (0, 1)))
+        species = np.zeros(len(pool.X)) if pool.species is None else pool.species
+        shares = [[np.mean(species[pool.owner == f] == z) for z in np.unique(species)] for f in range(pool.frames)]
+        a = np.column_stack([self.away, OFFSET * np.array(shares)])
+        d = np.pad(combined, ((0, 0), (0, 0), (0, a.shape[1] - self.away.shape[1])))
         self.told = [
             np.outer(a[f], a[f]) / ENERGY_NOISE**2 + d[f].T @ d[f] / SKETCHES / FORCE_NOISE**2
             for f in range(pool.frames)
@@ -64,9 +66,12 @@ class Dense:
         return np.log(self.uncertainty(kept)) + LIKENESS * np.log(self.unlike(kept))
 
 
+@pytest.mark.parametrize("elements", [0, 3])
 @pytest.mark.parametrize("options", [{}, {"given": (0, 5)}, {"excluded": (3, 4)}, {"given": (1,), "excluded": (2,)}])
-def test_the_uncertainty_is_the_formula_of_the_docstring(make_pool, options):
+def test_the_uncertainty_is_the_formula_of_the_docstring(make_pool, options, elements):
     pool = make_pool(14, **options)
+    if elements:
+        pool = dataclasses.replace(pool, species=np.random.default_rng(1).integers(0, elements, len(pool.X)))
     dense, state = Dense(pool), _State(Information(pool, rng()))
     kept = list(np.flatnonzero(pool.given))
     assert state.uncertainty == pytest.approx(dense.uncertainty(kept), rel=1e-4)
@@ -158,6 +163,24 @@ def test_the_mean_energy_is_not_known_for_nothing(make_pool):
     objective = Information(dataclasses.replace(pool, X=X), rng())
     assert objective.shares(np.arange(10))[-1] < 0.05
     assert objective.shares(np.array([0, 10]))[-1] > 0.9
+
+
+def test_the_energy_of_an_element_is_not_known_from_another(make_pool):
+    """Frames of two elements that lie in one place: labels of one tell the other nothing unless they are one element."""
+    pool = make_pool(20, groups=1, size=2)
+    alike = dataclasses.replace(pool, X=pool.X * np.float32(1e-3))
+    species = np.where(pool.owner >= 10, 41, 73)
+    apart = Information(dataclasses.replace(alike, species=species), rng())
+    first, both = apart.rows[:, 0, -2:], np.array([0, 10])
+    assert set(map(tuple, first.tolist())) == {(OFFSET / ENERGY_NOISE, 0.0), (0.0, OFFSET / ENERGY_NOISE)}
+    told = [_State(objective) for objective in (Information(alike, rng()), apart)]
+    for state in told:
+        for frame in range(10):
+            state.take(frame)
+    one, two = (state.uncertainty / state.objective.everything_known for state in told)
+    assert one < 10 < 1000 < two
+    told[1].take(10)
+    assert told[1].uncertainty / apart.everything_known < 10
 
 
 def test_given_frames_count_as_known(make_pool):
