@@ -39,10 +39,10 @@ class Information:
     The model is a Gaussian process over environments with the kernel of :class:`KernelFeatures`. The energy per atom
     of a frame is the average over its environments; forces tell how environments differ within a frame, and the
     deviations of the environments from the frame's average stand for them. Labelling a frame of n environments with
-    features phi_i adds to the precision matrix ``a a^T / s_E^2``, a the average about the mean of all groups and, for the
-    energy of that mean, a column per element: OFFSET times its share of the atoms. It adds ``d_i d_i^T / s_F^2`` for every
-    deviation d_i, of which a few random combinations are kept. Noise is what no fit reproduces, the same in a frame over
-    again: which adds nothing.
+    features phi_i adds to the precision matrix ``a a^T / s_E^2``, a the average about the mean of all groups and, for
+    the energy of that mean, a column per element: OFFSET times its share of the atoms. It adds ``d_i d_i^T / s_F^2``
+    for every deviation d_i, of which a few random combinations are kept. Noise is what no fit reproduces, the same in
+    a frame over again: which adds nothing.
 
     What is minimised is the expected squared error over all frames, ``T(S) = tr C(S) M_E / t_E + tr C(S) M_F / t_F``
     (Bayesian I-optimal design: Chaloner and Verdinelli, Statist. Sci. 10, 273 (1995), section 2.2), with C(S) the
@@ -58,8 +58,8 @@ class Information:
 
     Frames over again (:attr:`Pool.same`) are chosen last.
 
-    Memory is about ``4 (2 + SKETCHES) D`` bytes a frame, 11 kB, and half as much again and a copy of the views while it is
-    built; time is linear in frames for each choice, most of it gains that are computed anew.
+    Memory is about ``4 (2 + SKETCHES) D`` bytes a frame, 11 kB, and half as much again and a copy of the views while
+    it is built; time is linear in frames for each choice, most of it gains that are computed anew.
 
     Parameters
     ----------
