@@ -7,8 +7,8 @@ import time
 import click
 from click.core import ParameterSource
 
-from .options import machine_options, run_options
-from .screen import print_json, progress_bars
+from .options import elements, group_by_option, inputs_argument, machine_options, run_options, type_map_option
+from .screen import finish, progress_bars
 
 EPILOG = """\b
 Examples:
@@ -18,7 +18,7 @@ Examples:
 
 
 @click.command(epilog=EPILOG)
-@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=click.Path())
+@inputs_argument
 @click.option("-o", "--output", metavar="OUT", type=click.Path(), required=True, help="Where to write, HDF5.")
 @click.option("--save-model", metavar="M", type=click.Path(), help="Keep the trained model in this file.")
 @click.option(
@@ -37,8 +37,8 @@ Examples:
     help="inductive, or published: the paper's, quadratic in the environments, cannot be saved.  [default: inductive]",
 )
 @click.option("--epochs", metavar="N", type=int, help="At most so many.  [default: 12; published: 100]")
-@click.option("--group-by", metavar="KEY", help="Info key of the groups; none: one group.  [default: config_type]")
-@click.option("--type-map", metavar="A,B,...", help="Elements of the types 1, 2, ... of files that know types only.")
+@group_by_option
+@type_map_option
 @machine_options
 @run_options
 @click.pass_context
@@ -83,20 +83,11 @@ def embed(
         # a stored model has a seed already: one that was typed says otherwise, the default says nothing
         seed=None if context.get_parameter_source("seed") is ParameterSource.DEFAULT else seed,
         group_by=group_by,
-        type_map=tuple(type_map.split(",")) if type_map else (),
+        type_map=elements(type_map),
         device=device,
         workers=workers,
         dask=dask,
     )
     with progress_bars(quiet=quiet, verbose=verbose) as progress:
         done = embed_files(inputs, output, options, save_model=save_model, overwrite=overwrite, progress=progress)
-    summary = done.summary(time.perf_counter() - start)
-    if as_json:
-        print_json(summary)
-    if quiet:
-        return
-    for line in done.lines():
-        click.echo(line, err=as_json)
-    if verbose:
-        stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in done.result.seconds.items())
-        click.echo(f"seconds: {stages}; peak memory {summary['peak_memory_mb']} MB", err=True)
+    finish(done, start, as_json=as_json, quiet=quiet, verbose=verbose)

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 import time
+from typing import TYPE_CHECKING
 
 import click
 
 from mlff_curate.errors import UsageError
 
-from .options import label_options, machine_options, run_options
-from .screen import print_json, progress_bars
+from .options import (
+    command_line,
+    distance_options,
+    exclude_option,
+    group_by_option,
+    inputs_argument,
+    label_options,
+    machine_options,
+    prune_options,
+    run_options,
+)
+from .screen import finish, progress_bars
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from .options import Common
 
 EPILOG = """\b
 Examples:
@@ -21,7 +35,7 @@ Examples:
 
 
 @click.command(name="learning-curve", epilog=EPILOG)
-@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=click.Path())
+@inputs_argument
 @click.option(
     "-o",
     "--output",
@@ -49,18 +63,9 @@ Examples:
     metavar="NAME",
     help="Force field: snap (LAMMPS) or power-spectrum.  [default: snap where LAMMPS is there]",
 )
-@click.option("--group-by", metavar="KEY", help="Info key of the groups; none: one group.  [default: config_type]")
-@click.option(
-    "--exclude", metavar="X", multiple=True, help="Info key, KEY=VALUE or file of frame indices to leave out."
-)
-@click.option(
-    "--embedding",
-    metavar="NAME",
-    help="Where selectors compare environments: descriptor or meagraph.  [default: descriptor]",
-)
-@click.option(
-    "--descriptor", metavar="NAME", default="power-spectrum", show_default=True, help="power-spectrum or bispectrum."
-)
+@group_by_option
+@exclude_option
+@distance_options
 @label_options
 @machine_options
 @run_options
@@ -72,22 +77,11 @@ def learning_curve(
     selectors: str,
     seeds: int,
     model: str | None,
-    group_by: str | None,
-    exclude: tuple[str, ...],
-    embedding: str | None,
-    descriptor: str,
-    energy_key: str | None,
-    forces_key: str | None,
-    stress_key: str | None,
-    type_map: str | None,
-    device: str,
-    workers: int,
-    dask: str | None,
-    seed: int,
     overwrite: bool,
     as_json: bool,
     quiet: bool,
     verbose: bool,
+    **common: Unpack[Common],
 ) -> None:
     """Compare ways to choose frames by the force fields they train, on frames held out; labels are needed.
 
@@ -95,42 +89,20 @@ def learning_curve(
     and says where random frames are as good.
     """
     from mlff_curate.workflows.learning_curve import CurveOptions, learning_curve_files
-    from mlff_curate.workflows.prune import PruneOptions
 
     start = time.perf_counter()
-    options = PruneOptions(
-        group_by=group_by,
-        exclude=exclude,
-        type_map=tuple(type_map.split(",")) if type_map else (),
-        label_keys={"energy": energy_key, "forces": forces_key, "stress": stress_key},
-        embedding=embedding,
-        descriptor=descriptor,
-        seed=seed,
-        device=device,
-        workers=workers,
-        dask=dask,
-    )
     settings = CurveOptions(_numbers(fractions), tuple(selectors.split(",")), seeds, model)
     with progress_bars(quiet=quiet, verbose=verbose) as progress:
         done = learning_curve_files(
             inputs,
             output,
-            options,
+            prune_options(common),
             settings,
             overwrite=overwrite,
-            command=shlex.join(["mlff-curate", *sys.argv[1:]]),
+            command=command_line(),
             progress=progress,
         )
-    summary = done.summary(time.perf_counter() - start)
-    if as_json:
-        print_json(summary)
-    if quiet:
-        return
-    for line in done.lines():
-        click.echo(line, err=as_json)
-    if verbose:
-        stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in done.seconds.items())
-        click.echo(f"seconds: {stages}; peak memory {summary['peak_memory_mb']} MB", err=True)
+    finish(done, start, as_json=as_json, quiet=quiet, verbose=verbose)
 
 
 def _numbers(text: str) -> tuple[float, ...]:

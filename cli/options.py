@@ -1,15 +1,30 @@
-"""Options that every command has, spelled once."""
+"""Options that several commands have, spelled once, and what becomes of them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+import shlex
+import sys
+from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 import click
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mlff_curate.workflows.prune import PruneOptions
+
 _F = TypeVar("_F", bound="Callable[..., object]")
+
+inputs_argument = click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=click.Path())
+group_by_option = click.option(
+    "--group-by", metavar="KEY", help="Info key of the groups; none: one group.  [default: config_type]"
+)
+exclude_option = click.option(
+    "--exclude", metavar="X", multiple=True, help="Info key, KEY=VALUE or file of frame indices to leave out."
+)
+type_map_option = click.option(
+    "--type-map", metavar="A,B,...", help="Elements of the types 1, 2, ... of files that know types only."
+)
 
 
 def _stack(*options: Callable[[_F], _F]) -> Callable[[_F], _F]:
@@ -38,6 +53,25 @@ def run_options(function: _F) -> _F:
     )(function)
 
 
+def distance_options(function: _F) -> _F:
+    """Add what environments are compared by."""
+    return _stack(
+        click.option(
+            "--embedding",
+            metavar="NAME",
+            help="Where environments are compared: descriptor or meagraph. Clusters are MEAGraph's in either case.  "
+            "[default: descriptor]",
+        ),
+        click.option(
+            "--descriptor",
+            metavar="NAME",
+            default="power-spectrum",
+            show_default=True,
+            help="power-spectrum or bispectrum.",
+        ),
+    )(function)
+
+
 def machine_options(function: _F) -> _F:
     """Add where to run: device, processes, Dask."""
     return _stack(
@@ -55,7 +89,50 @@ def label_options(function: _F) -> _F:
         click.option("--energy-key", metavar="KEY", help="Name of the energies, if it is not plain."),
         click.option("--forces-key", metavar="KEY", help="Name of the forces."),
         click.option("--stress-key", metavar="KEY", help="Name of the stresses."),
-        click.option(
-            "--type-map", metavar="A,B,...", help="Elements of the types 1, 2, ... of files that know types only."
-        ),
+        type_map_option,
     )(function)
+
+
+class Common(TypedDict):
+    """What `prune` and `learning-curve` are given alike: how frames are read, described and grouped, and where."""
+
+    group_by: str | None
+    exclude: tuple[str, ...]
+    embedding: str | None
+    descriptor: str
+    energy_key: str | None
+    forces_key: str | None
+    stress_key: str | None
+    type_map: str | None
+    device: str
+    workers: int
+    dask: str | None
+    seed: int
+
+
+def prune_options(common: Common) -> PruneOptions:
+    """Return the options that follow; all others at rest."""
+    from mlff_curate.workflows.prune import PruneOptions
+
+    return PruneOptions(
+        group_by=common["group_by"],
+        exclude=common["exclude"],
+        type_map=elements(common["type_map"]),
+        label_keys={"energy": common["energy_key"], "forces": common["forces_key"], "stress": common["stress_key"]},
+        embedding=common["embedding"],
+        descriptor=common["descriptor"],
+        seed=common["seed"],
+        device=common["device"],
+        workers=common["workers"],
+        dask=common["dask"],
+    )
+
+
+def elements(type_map: str | None) -> tuple[str, ...]:
+    """Return the words of `--type-map`."""
+    return tuple(type_map.split(",")) if type_map else ()
+
+
+def command_line() -> str:
+    """Return what the user typed, for the page."""
+    return shlex.join(["mlff-curate", *sys.argv[1:]])

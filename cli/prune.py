@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
 
-from .options import label_options, machine_options, run_options
-from .screen import print_json, progress_bars
+from .options import (
+    command_line,
+    distance_options,
+    exclude_option,
+    group_by_option,
+    inputs_argument,
+    label_options,
+    machine_options,
+    prune_options,
+    run_options,
+)
+from .screen import finish, progress_bars
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from .options import Common
 
 EPILOG = """\b
 Examples:
@@ -20,7 +35,7 @@ Examples:
 
 
 @click.command(epilog=EPILOG)
-@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=click.Path())
+@inputs_argument
 @click.option(
     "-o", "--output", metavar="OUT", type=click.Path(), help="Kept frames.  [default: <first input>.pruned.extxyz]"
 )
@@ -32,12 +47,12 @@ Examples:
     help="With a point a fraction of all frames (0.2), without one a count (40); auto: the knee of the coverage, "
     "that is of what the kept frames tell about energies and forces, with every cluster and group represented.",
 )
-@click.option("--group-by", metavar="KEY", help="Info key of the groups; none: one group.  [default: config_type]")
+@group_by_option
 @click.option(
     "--against", metavar="CURATED", multiple=True, type=click.Path(), help="Frames that count as kept already."
 )
 @click.option("--must-keep", metavar="X", multiple=True, help="Info key, KEY=VALUE or file of frame indices.")
-@click.option("--exclude", metavar="X", multiple=True, help="The same for frames that are never kept.")
+@exclude_option
 @click.option(
     "--selector",
     metavar="NAME",
@@ -46,15 +61,7 @@ Examples:
     help="coverage: what tells most about energies and forces of all frames; or to compare: random, stratified, fps, "
     "cluster-quota, quests.",
 )
-@click.option(
-    "--embedding",
-    metavar="NAME",
-    help="Where environments are compared: descriptor or meagraph. Clusters are MEAGraph's in either case.  "
-    "[default: descriptor]",
-)
-@click.option(
-    "--descriptor", metavar="NAME", default="power-spectrum", show_default=True, help="power-spectrum or bispectrum."
-)
+@distance_options
 @click.option("--to", metavar="FORMAT", default="extxyz", show_default=True, help="Format of OUT.")
 @click.option(
     "--prove",
@@ -70,52 +77,25 @@ def prune(
     inputs: tuple[str, ...],
     output: str | None,
     keep: str,
-    group_by: str | None,
     against: tuple[str, ...],
     must_keep: tuple[str, ...],
-    exclude: tuple[str, ...],
     selector: str,
-    embedding: str | None,
-    descriptor: str,
     to: str,
     prove: bool,
-    energy_key: str | None,
-    forces_key: str | None,
-    stress_key: str | None,
-    type_map: str | None,
-    device: str,
-    workers: int,
-    dask: str | None,
-    seed: int,
     overwrite: bool,
     as_json: bool,
     quiet: bool,
     verbose: bool,
+    **common: Unpack[Common],
 ) -> None:
     """Keep the frames that train the same force field; labels are not needed.
 
     Writes the kept frames as they came, OUT.manifest.csv with a reason for every frame, and OUT.report.html.
     """
-    from mlff_curate.workflows.prune import PruneOptions
     from mlff_curate.workflows.prune_files import prune_files
 
     start = time.perf_counter()
-    options = PruneOptions(
-        keep=keep,
-        against=against,
-        group_by=group_by,
-        must_keep=must_keep,
-        exclude=exclude,
-        type_map=tuple(type_map.split(",")) if type_map else (),
-        label_keys={"energy": energy_key, "forces": forces_key, "stress": stress_key},
-        selector=selector,
-        embedding=embedding,
-        descriptor=descriptor,
-        seed=seed,
-        device=device,
-        workers=workers,
-        dask=dask,
-    )
+    options = replace(prune_options(common), keep=keep, against=against, must_keep=must_keep, selector=selector)
     with progress_bars(quiet=quiet, verbose=verbose) as progress:
         done = prune_files(
             inputs,
@@ -124,16 +104,7 @@ def prune(
             to=to,
             prove=prove,
             overwrite=overwrite,
-            command=shlex.join(["mlff-curate", *sys.argv[1:]]),
+            command=command_line(),
             progress=progress,
         )
-    summary = done.summary(time.perf_counter() - start)
-    if as_json:
-        print_json(summary)
-    if quiet:
-        return
-    for line in done.lines():
-        click.echo(line, err=as_json)
-    if verbose:
-        stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in done.result.seconds.items())
-        click.echo(f"seconds: {stages}; peak memory {summary['peak_memory_mb']} MB", err=True)
+    finish(done, start, as_json=as_json, quiet=quiet, verbose=verbose)

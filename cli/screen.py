@@ -5,13 +5,28 @@ from __future__ import annotations
 import json
 import math
 import sys
+import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import click
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+
+class Done(Protocol):
+    """A finished job: its stages' seconds, and what it has to say."""
+
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        """Stage to seconds."""
+
+    def summary(self, seconds: float) -> Mapping[str, object]:
+        """Return what ``--json`` prints, ``peak_memory_mb`` among it."""
+
+    def lines(self) -> list[str]:
+        """Return what a person reads."""
 
 
 @contextmanager
@@ -49,6 +64,20 @@ def progress_bars(*, quiet: bool, verbose: bool) -> Iterator[Callable[[str, int,
             bars.update(tasks[stage], completed=done, total=total, words=words)
 
         yield move
+
+
+def finish(done: Done, start: float, *, as_json: bool, quiet: bool, verbose: bool) -> None:
+    """Print what a job has to say; `start` is when it began, by ``time.perf_counter``."""
+    summary = done.summary(time.perf_counter() - start)
+    if as_json:
+        print_json(summary)
+    if quiet:
+        return
+    for line in done.lines():
+        click.echo(line, err=as_json)
+    if verbose:
+        stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in done.seconds.items())
+        click.echo(f"seconds: {stages}; peak memory {summary['peak_memory_mb']} MB", err=True)
 
 
 def print_json(values: Mapping[str, object]) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from mlff_curate.devices import require_device
 from mlff_curate.errors import UsageError
+from mlff_curate.parameters import Parameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ MODES = tuple(_CHANNELS)
 AUTO, RANDOM = "auto", "random"
 
 
-class MEAGraph:
+class MEAGraph(Parameters):
     """Multi-kernel edge-attention graph autoencoder (Sun, Vita, Samanta, Lordi, arXiv:2509.12358).
 
     In the mode ``"inductive"`` the model keeps a bounded, seeded set of anchor environments with their state after
@@ -110,33 +110,6 @@ class MEAGraph:
         self.gross = gross
         self.seed = seed
         self.device = device
-
-    @classmethod
-    def _names(cls) -> list[str]:
-        return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002 (scikit-learn's signature)
-        """Return the parameters by name."""
-        return {name: getattr(self, name) for name in self._names()}
-
-    def set_params(self, **parameters: Any) -> Self:
-        """Set parameters by name.
-
-        Raises
-        ------
-        ValueError
-            Unknown name; the message lists those known.
-        """
-        for name, value in parameters.items():
-            if name not in self._names():
-                message = f"unknown parameter {name!r}; available: {', '.join(self._names())}"
-                raise ValueError(message)
-            setattr(self, name, value)
-        return self
-
-    def __repr__(self) -> str:
-        """Return the call that makes this model."""
-        return f"MEAGraph({', '.join(f'{name}={value!r}' for name, value in self.get_params().items())})"
 
     def fit(
         self, X: np.ndarray, species: np.ndarray | None = None, progress: Callable[[int, int, str], None] | None = None

@@ -9,7 +9,7 @@ import numpy as np
 from mlff_curate.pruning.kernel import KernelFeatures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from mlff_curate.pruning.floor import Missing
     from mlff_curate.pruning.problem import Pool
@@ -24,10 +24,11 @@ LIKENESS = 0.1
 """Weight of likeness to the whole beside certainty: that alone chases what is rare, likeness alone what is common."""
 
 OFFSET = 10.0
-"""What the energy of the average environment may be, in the same units: as good as unknown. To hold it for known would
-let the labels of one phase tell, by the mean, the energy of a second one that has no label."""
+"""What the energy of an atom of each element may be on average, in the same units: as good as unknown. To hold it for
+known would let the labels of one phase or composition tell, by the mean, the energy of a second one that has none."""
 
 _BLOCK = 8192  # environments whose features are held at once
+_FRAMES = 1024  # frames whose rows are copied at once
 _REFRESHED = 48  # candidates whose gain is computed at once
 _SMALLEST = 1e-9
 
@@ -38,9 +39,10 @@ class Information:
     The model is a Gaussian process over environments with the kernel of :class:`KernelFeatures`. The energy per atom
     of a frame is the average over its environments; forces tell how environments differ within a frame, and the
     deviations of the environments from the frame's average stand for them. Labelling a frame of n environments with
-    features phi_i adds to the precision matrix ``a a^T / s_E^2``, a the average about the mean of all groups and one
-    column OFFSET for the energy of that mean, and ``d_i d_i^T / s_F^2`` for every deviation d_i, of which a few random
-    combinations are kept. Noise is what no fit reproduces, the same in a frame over again: which adds nothing.
+    features phi_i adds to the precision matrix ``a a^T / s_E^2``, a the average about the mean of all groups and, for
+    the energy of that mean, a column per element: OFFSET times its share of the atoms. It adds ``d_i d_i^T / s_F^2``
+    for every deviation d_i, of which a few random combinations are kept. Noise is what no fit reproduces, the same in
+    a frame over again: which adds nothing.
 
     What is minimised is the expected squared error over all frames, ``T(S) = tr C(S) M_E / t_E + tr C(S) M_F / t_F``
     (Bayesian I-optimal design: Chaloner and Verdinelli, Statist. Sci. 10, 273 (1995), section 2.2), with C(S) the
@@ -56,8 +58,8 @@ class Information:
 
     Frames over again (:attr:`Pool.same`) are chosen last.
 
-    Memory is about ``6 (1 + SKETCHES) D`` bytes a frame, 11 kB, and some five times that while it is built; time is
-    linear in frames for each choice.
+    Memory is about ``4 (2 + SKETCHES) D`` bytes a frame, 11 kB, and half as much again and a copy of the views while
+    it is built; time is linear in frames for each choice, most of it gains that are computed anew.
 
     Parameters
     ----------
@@ -84,20 +86,17 @@ class Information:
             again = np.flatnonzero(self.original != np.arange(pool.frames))
             combined[again] = combined[self.original[again]]
         D = average.shape[1]
-        self.rows = np.zeros((pool.frames, 1 + SKETCHES, D + 1), np.float32)  # the last column is the offset
+        columns = D + pool.composition.shape[1]
+        self.rows = np.zeros((pool.frames, 1 + SKETCHES, columns), np.float32)
         self.rows[:, 0, :D] = self.average / ENERGY_NOISE
-        self.rows[:, 0, D] = OFFSET / ENERGY_NOISE
+        self.rows[:, 0, D:] = OFFSET / ENERGY_NOISE * pool.composition
         self.rows[:, 1:, :D] = combined / (FORCE_NOISE * np.sqrt(SKETCHES))
 
-        self.prior = np.eye(D + 1)
+        self.prior = np.eye(columns)
         all_known = np.linalg.inv(self.prior + self.precision(np.flatnonzero(everything)))
-        self.moment = np.zeros((D + 1, D + 1))
-        per_environment = weight[wanted] / self.sizes[wanted]
-        for part in (
-            np.sqrt(weight[wanted])[:, None] * self.rows[wanted, 0],
-            (np.sqrt(per_environment)[:, None, None] * self.rows[wanted, 1:]).reshape(-1, D + 1),
-        ):
-            moment = part.T.astype(np.float64) @ part
+        self.moment = np.zeros((columns, columns))
+        for kind, per_row in ((slice(0, 1), weight), (slice(1, None), weight / self.sizes)):
+            moment = self._second_moment(wanted, kind, per_row)
             left = float(np.sum(all_known * moment))
             self.moment += moment / left if left > 0 else 0.0
         self.mean_known = float(np.trace(self.moment[:D, :D]))
@@ -129,20 +128,25 @@ class Information:
         return average, combined
 
     def precision(self, frames: np.ndarray) -> np.ndarray:
-        """Return (D + 1, D + 1), what labels of these frames add to the precision."""
+        """Return (D + S, D + S), what labels of these frames add to the precision."""
+        return self._second_moment(np.unique(self.original[frames]), slice(None), np.ones(len(self.rows)))
+
+    def _second_moment(self, frames: np.ndarray, kind: slice, weight: np.ndarray) -> np.ndarray:
+        """Return the sum over rows of one kind of ``weight row row^T``, (D + S, D + S), weight (F,) of each frame."""
         D = self.rows.shape[2]
-        precision = np.zeros((D, D))
-        frames = np.unique(self.original[frames])
-        for first in range(0, len(frames), 1024):
-            part = self.rows[frames[first : first + 1024]].reshape(-1, D).astype(np.float64)
-            precision += part.T @ part
-        return precision
+        moment = np.zeros((D, D))
+        for first in range(0, len(frames), _FRAMES):
+            some = frames[first : first + _FRAMES]
+            rows = self.rows[some, kind]
+            part = (rows * np.sqrt(weight[some])[:, None, None]).reshape(-1, D).astype(np.float64)
+            moment += part.T @ part
+        return moment
 
     def share(self, uncertainty: float) -> float:
         """Return the share of what all frames tell that is told: 1 when everything is labelled.
 
-        It is 0 where no more is known than the mean energy would tell, and less never is: like the share of explained
-        variance.
+        It is 0 where no more is known than the mean energy of each element would tell, and less never is: like the
+        share of explained variance.
         """
         span = self.mean_known - self.everything_known
         return float(np.clip((self.mean_known - uncertainty) / span, 0.0, 1.0)) if span > 0 else 1.0
@@ -153,6 +157,7 @@ class Information:
         slope: float = 0.0,
         progress: Callable[[int, int, str], None] | None = None,
         missing: Missing | None = None,
+        after: Sequence[int] | np.ndarray = (),
     ) -> tuple[np.ndarray, np.ndarray]:
         """Choose eligible frames one by one, each time the one that is best for the objective.
 
@@ -167,6 +172,8 @@ class Information:
             Called with frames chosen, limit, and the share in words.
         missing
             If given, choose only among frames that represent something not yet represented.
+        after
+            Frames that are chosen already.
 
         Returns
         -------
@@ -174,6 +181,8 @@ class Information:
             (K,) frames, and (K + 1,) the share before the first and after each.
         """
         state = _State(self)
+        for frame in after:
+            state.take(int(frame))
         chosen: list[int] = []
         shares = [self.share(state.uncertainty)]
         while len(chosen) < limit:
@@ -195,7 +204,7 @@ class Information:
             chosen, shares = chosen[:highest], shares[: highest + 1]
         return np.array(chosen, dtype=np.int64), np.array(shares)
 
-    def after(self, chosen: np.ndarray) -> np.ndarray:
+    def shares(self, chosen: np.ndarray) -> np.ndarray:
         """Return the shares before the first and after each frame chosen in this order, (K + 1,)."""
         state = _State(self)
         shares = [self.share(state.uncertainty)]
@@ -227,10 +236,15 @@ class _State:
         self.kept_sum = objective.sizes[given] @ objective.average[given].astype(np.float64)
         self.kept_size = float(objective.sizes[given].sum())
         self.unlike = self._unlike(float(self.kept_sum @ self.kept_sum), self.kept_size)
+        self.products = self._products()
         self.bound = np.full(pool.frames, np.inf)
         self.fresh = np.zeros(pool.frames, bool)
         self.open = np.zeros(pool.frames, bool)
         self.open[pool.candidates] = True
+
+    def _products(self) -> np.ndarray:
+        """Return covariance and spread side by side, (D + S, 2 D + 2 S), so that rows meet both in one product."""
+        return np.concatenate([self.covariance, self.spread], axis=1, dtype=np.float32, casting="same_kind")
 
     def _unlike(self, squared: np.ndarray | float, size: np.ndarray | float) -> np.ndarray:
         scale = self.objective.mean_spread
@@ -251,28 +265,29 @@ class _State:
         unknown = allowed & np.isinf(self.bound)
         if unknown.any():
             self._refresh(np.flatnonzero(unknown))
-        while True:
-            score = np.where(allowed, likeness - np.log1p(-self._part(self.bound)), -np.inf)
-            top = int(score.argmax())
-            if self.fresh[top]:
-                return top
-            stale = np.where(self.fresh, -np.inf, score)
-            some = np.argpartition(-stale, min(_REFRESHED, len(stale) - 1))[:_REFRESHED]
-            self._refresh(np.sort(some[np.isfinite(stale[some])]))
+        score = np.where(allowed, likeness - np.log1p(-self._part(self.bound)), -np.inf)
+        stale = np.flatnonzero(allowed & ~self.fresh)
+        stale = stale[
+            np.argsort(-score[stale], kind="stable")
+        ]  # gains only fall: the order holds while some are renewed
+        while not self.fresh[top := int(score.argmax())]:
+            some, stale = np.sort(stale[:_REFRESHED]), stale[_REFRESHED:]
+            self._refresh(some)
+            score[some] = likeness[some] - np.log1p(-self._part(self.bound[some]))
+        return top
 
     def _part(self, gain: np.ndarray) -> np.ndarray:
         return np.clip(gain / max(self.uncertainty, _SMALLEST), 0.0, 1.0 - _SMALLEST)
 
     def _refresh(self, frames: np.ndarray) -> None:
         """Compute the gains of T of these frames."""
-        covariance, spread = self.covariance.astype(np.float32), self.spread.astype(np.float32)
         for first in range(0, len(frames), 512):
             some = frames[first : first + 512]
             rows = self.objective.rows[some]
-            flat = rows.reshape(-1, rows.shape[2])
-            known = np.matmul((flat @ covariance).reshape(rows.shape), rows.transpose(0, 2, 1))
-            gained = np.matmul((flat @ spread).reshape(rows.shape), rows.transpose(0, 2, 1))
-            solved = np.linalg.solve(known.astype(np.float64) + np.eye(rows.shape[1]), gained)
+            n, r, D = rows.shape
+            both = (rows.reshape(-1, D) @ self.products).reshape(n, r, 2, D)
+            known, gained = np.einsum("nrpd,nqd->pnrq", both, rows, optimize=True)
+            solved = np.linalg.solve(known.astype(np.float64) + np.eye(r), gained)
             self.bound[some] = np.maximum(np.trace(solved, axis1=1, axis2=2), 0.0)
         self.fresh[frames] = True
 
@@ -296,6 +311,7 @@ class _State:
         cross = U @ mixed.T
         self.spread -= cross + cross.T
         self.spread += U @ inner @ U.T
+        self.products = self._products()
         self.uncertainty = max(self.uncertainty - float(np.trace(inner)), 0.0)
 
     def _keep(self, frame: int) -> None:

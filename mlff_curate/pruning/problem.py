@@ -33,6 +33,8 @@ class Pool:
         (N, D2) float32, a finer description of the same environments that our own selector looks at beside X.
     same
         (F,) int, equal for frames of the same geometry; None: all differ.
+    species
+        (N,) central element of each environment; None: one element.
     """
 
     X: np.ndarray
@@ -44,6 +46,7 @@ class Pool:
     asking: np.ndarray | None = None
     detail: np.ndarray | None = None
     same: np.ndarray | None = None
+    species: np.ndarray | None = None
 
     @property
     def views(self) -> tuple[np.ndarray, ...]:
@@ -54,6 +57,16 @@ class Pool:
     def frames(self) -> int:
         """F."""
         return len(self.group)
+
+    @cached_property
+    def composition(self) -> np.ndarray:
+        """(F, S) share of each element among the environments of a frame."""
+        if self.species is None:
+            return np.ones((self.frames, 1))
+        elements, element = np.unique(self.species, return_inverse=True)
+        amount = np.bincount(self.owner * len(elements) + element, minlength=self.frames * len(elements))
+        composition: np.ndarray = amount.reshape(self.frames, -1) / np.diff(self.first)[:, None]
+        return composition
 
     @cached_property
     def candidates(self) -> np.ndarray:
@@ -90,9 +103,17 @@ class Pool:
         first = np.concatenate([[0], np.cumsum(np.diff(self.first)[frames])])
         group = np.unique(self.group[frames], return_inverse=True)[1]
         everything = np.ones(len(frames), bool)
-        detail = None if self.detail is None else self.detail[rows]
-        same = None if self.same is None else self.same[frames]
-        return Pool(self.X[rows], first, group, self.cluster[rows], ~everything, everything, detail=detail, same=same)
+        return Pool(
+            self.X[rows],
+            first,
+            group,
+            self.cluster[rows],
+            given=~everything,
+            eligible=everything,
+            detail=None if self.detail is None else self.detail[rows],
+            same=None if self.same is None else self.same[frames],
+            species=None if self.species is None else self.species[rows],
+        )
 
 
 def species_columns(X: np.ndarray, species: np.ndarray) -> np.ndarray:

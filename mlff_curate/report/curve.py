@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlff_curate.report.parts import PALETTE, axis, layout, numbers, plot_text, render_page
-from mlff_curate.validation.learning_curve import ALL, Estimate, LearningCurve, percent, short
+from mlff_curate.report.run import RunReport
+from mlff_curate.report.tables import Table, error_table
+from mlff_curate.validation.learning_curve import ALL, Estimate, LearningCurve, percent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,6 +20,7 @@ _LEFT, _RIGHT = (0.0, 0.45), (0.55, 1.0)
 _THIRDS = ((0.0, 0.27), (0.365, 0.635), (0.73, 1.0))
 _MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "cross")
 _VARIETY = (("entropy", "entropy (nats)"), ("diversity", "diversity (nats)"), ("coverage", "coverage (fraction)"))
+_TABLES = {"group_mean": "Mean over groups", "pooled": "All held-out frames pooled", "worst": "Worst group"}
 _VARIETY_TEXT = (
     "Entropy: how evenly the environments in the fit are spread, 0 if all are the same. Diversity: the logarithm of "
     "the number of different ones. Coverage: the share of all environments that could be kept that have one in the fit "
@@ -26,99 +29,42 @@ _VARIETY_TEXT = (
 
 
 @dataclass(frozen=True)
-class CurveReport:
-    """Everything that the page of a learning curve shows.
+class CurveReport(RunReport):
+    """Everything that the page of a learning curve shows, besides what all pages say.
 
     Attributes
     ----------
-    title
-        Heading of the page.
-    command
-        The command line that makes the same curve again.
-    version
-        Version of the program.
-    inputs, output
-        Input files, as the user wrote them, and the page.
-    options
-        Name -> value, as text.
-    seconds
-        Stage -> seconds, in the order of the stages.
-    peak_memory_mb
-        Peak memory of the process in MB.
     curve
         What was measured.
     """
 
-    title: str
-    command: str
-    version: str
-    inputs: tuple[str, ...]
-    output: str
-    options: Mapping[str, str]
-    seconds: Mapping[str, float]
-    peak_memory_mb: float
     curve: LearningCurve
 
 
 @dataclass(frozen=True)
-class Table:
-    """A table of text."""
-
-    title: str
-    heads: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True)
 class CurveTables:
-    """What the section says besides its sentences: (place, title, text) of each figure, and the tables."""
+    """What the section says besides its sentences: (place, title, text) of each figure, (title, table)."""
 
     figures: tuple[tuple[str, str, str], ...]
-    tables: tuple[Table, ...]
+    tables: tuple[tuple[str, Table], ...]
 
 
 def render_curve(report: CurveReport) -> str:
     """Return the page of a learning curve as HTML; see :func:`mlff_curate.report.parts.render_page`."""
     return render_page(
         "learning_curve.html.j2",
+        report,
         curve_figures(report.curve),
-        report=report,
         curve=report.curve,
         curve_tables=curve_tables(report.curve),
-        seconds={stage: f"{seconds:.2f}" for stage, seconds in report.seconds.items()},
     )
 
 
 def curve_tables(curve: LearningCurve) -> CurveTables:
     """Return what stands around the figures."""
     figures = [(f"curve-{q.name}", f"Held-out {q.plural}", "") for q in curve.known]
-    tables = [
-        _table(curve, "group_mean", "Mean over groups"),
-        _table(curve, "pooled", "All held-out frames pooled"),
-        _table(curve, "worst", "Worst group"),
-    ]
+    tables = [(title, error_table(curve, which)) for which, title in _TABLES.items()]
     return CurveTables((*figures, ("curve-variety", "What is in the fits", _VARIETY_TEXT)), tuple(tables))
-
-
-def _table(curve: LearningCurve, which: str, title: str) -> Table:
-    heads = [
-        "Frames chosen",
-        "Share",
-        "Frames in the fit",
-        *(f"{q.name.capitalize()} MAE ({q.unit})" for q in curve.known),
-    ]
-    if which == "group_mean":
-        heads += ["Entropy", "Diversity", "Coverage"]
-    rows = []
-    for p in curve.points:
-        row = [p.selector, percent(p.fraction), str(p.frames)]
-        for q in curve.known:
-            error = getattr(p, q.name)
-            row.append(short(getattr(error, which)) + (f" {error.worst_group}" if which == "worst" else ""))
-        if which == "group_mean":
-            row += [short(p.entropy), short(p.diversity), short(p.coverage)]
-        rows.append(tuple(row))
-    return Table(title, tuple(heads), tuple(rows))
 
 
 def curve_figures(curve: LearningCurve) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mlff_curate.report.run import RunReport
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -61,27 +63,11 @@ class ReasonCount:
 
 # eq=False: the generated comparison would ask arrays for one truth value.
 @dataclass(frozen=True, eq=False)
-class PruneReport:
-    """Everything that the page shows.
+class PruneReport(RunReport):
+    """Everything that the page shows, besides what all pages say.
 
     Attributes
     ----------
-    title
-        Heading of the page.
-    command
-        The command line that makes the same selection again.
-    version
-        Version of the program.
-    inputs
-        Input files, as the user wrote them.
-    output
-        File with the kept frames.
-    options
-        Seed, keep, descriptor, cutoff ..., as text.
-    seconds
-        Stage -> seconds, in the order of the stages.
-    peak_memory_mb
-        Peak memory of the process in MB.
     notes
         Plain sentences for the user.
     labels
@@ -136,14 +122,6 @@ class PruneReport:
         Arrays that belong together differ in length, or a group's decisions do not add up to its frames.
     """
 
-    title: str
-    command: str
-    version: str
-    inputs: tuple[str, ...]
-    output: str
-    options: Mapping[str, str]
-    seconds: Mapping[str, float]
-    peak_memory_mb: float
     notes: tuple[str, ...]
     labels: Mapping[str, int]
     groups: tuple[GroupCounts, ...]

@@ -49,8 +49,8 @@ def render(report: PruneReport) -> str:
         figures |= curve_figures(report.proof)
     return render_page(
         "page.html.j2",
+        report,
         figures,
-        report=report,
         headline=_headline(report),
         labels_text=_labels_text(report.labels),
         groups=_group_table(report.groups),
@@ -61,7 +61,6 @@ def render(report: PruneReport) -> str:
         coverage_text=_coverage_text(report),
         curve=report.proof,
         curve_tables=curve_tables(report.proof) if report.proof is not None else (),
-        seconds={stage: f"{seconds:.2f}" for stage, seconds in report.seconds.items()},
     )
 
 

@@ -16,21 +16,25 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mlff_curate.report.run import RunReport
+
 # Okabe & Ito's palette (https://jfly.uni-koeln.de/color/) without its yellow, which vanishes on white paper.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
 
 
-def render_page(template: str, figures: Mapping[str, Any], **values: Any) -> str:
+def render_page(template: str, report: RunReport, figures: Mapping[str, Any], **values: Any) -> str:
     """Return a page as HTML: a function of the arguments and of the installed plotly alone, always fit for UTF-8.
 
     Parameters
     ----------
     template
         File in the folder of templates.
+    report
+        What all pages say.
     figures
         Name of a place on the page to its figure; with none, plotly stays out.
     values
-        What the template asks for.
+        What the template asks for besides.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
@@ -44,6 +48,7 @@ def render_page(template: str, figures: Mapping[str, Any], **values: Any) -> str
         lstrip_blocks=True,
     )
     page = environment.get_template(template).render(
+        report=report,
         figures=figures,
         # Escaped by json_text; plotly.js is the installed package's own code.
         data=Markup(json_text(figures)),  # noqa: S704

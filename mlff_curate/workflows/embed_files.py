@@ -47,6 +47,11 @@ class EmbedDone:
     output: Path
     model: Path | None
 
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Stage to seconds."""
+        return self.result.seconds
+
     def summary(self, seconds: float) -> dict[str, object]:
         """Return what ``--json`` prints."""
         result = self.result

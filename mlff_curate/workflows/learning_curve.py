@@ -18,6 +18,7 @@ from mlff_curate.linear.models import require_model
 from mlff_curate.pruning.copies import near_copies
 from mlff_curate.pruning.selectors import SELECTORS
 from mlff_curate.report.curve import CurveReport, render_curve
+from mlff_curate.report.tables import table_lines
 from mlff_curate.validation.flatness import ladder, smallest_flat
 from mlff_curate.validation.learning_curve import (
     FRACTIONS,
@@ -25,9 +26,7 @@ from mlff_curate.validation.learning_curve import (
     SEEDS,
     LearningCurve,
     learning_curve,
-    percent,
     require_setup,
-    short,
 )
 from mlff_curate.validation.splitting import TooFewFramesError, usable_frames
 from mlff_curate.wording import counted
@@ -128,33 +127,6 @@ class CurveDone:
             *(f"note: {note}" for note in self.curve.notes),
             f"plots: {self.output}",
         ]
-
-
-_HEADS = {"group_mean": "mean over groups", "pooled": "all frames pooled", "worst": "worst group"}
-
-
-def table_lines(curve: LearningCurve, which: str) -> list[str]:
-    """Return a table of held-out errors as lines of text.
-
-    Parameters
-    ----------
-    which
-        ``group_mean``, which comes with variety and coverage, ``pooled`` or ``worst``.
-    """
-    head = [_HEADS[which], "kept", "frames", *(f"{q.name}, {q.unit}" for q in curve.known)]
-    if which == "group_mean":
-        head += ["entropy", "diversity", "coverage"]
-    rows = [head]
-    for p in curve.points:
-        row = [p.selector, percent(p.fraction), str(p.frames)]
-        for q in curve.known:
-            error = getattr(p, q.name)
-            row.append(short(getattr(error, which)) + (f" {error.worst_group}" if which == "worst" else ""))
-        if which == "group_mean":
-            row += [f"{p.entropy.mean:.2f}", f"{p.diversity.mean:.2f}", f"{p.coverage.mean:.3f}"]
-        rows.append(row)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def read_labelled(inputs: Sequence[str | Path], options: SurveyOptions) -> LabelledFrames:

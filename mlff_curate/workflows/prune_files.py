@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mlff_curate.data.conversion import require_format, require_suffix
 from mlff_curate.data.outputs import require_free
+from mlff_curate.report.tables import table_lines
 from mlff_curate.wording import counted, spelled
 from mlff_curate.workflows.decide import PruneResult, is_automatic
 from mlff_curate.workflows.prune import PruneOptions, prune, require_options, survey_within
@@ -39,6 +40,11 @@ class PruneDone:
     result: PruneResult
     outputs: Outputs
     proof: LearningCurve | None = None
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Stage to seconds."""
+        return self.result.seconds
 
     def summary(self, seconds: float) -> dict[str, object]:
         """Return what ``--json`` prints."""
@@ -85,8 +91,6 @@ class PruneDone:
             *(f"note: {note}" for note in result.notes),
         ]
         if self.proof is not None:
-            from mlff_curate.workflows.learning_curve import table_lines
-
             lines += table_lines(self.proof, "group_mean")
             lines += [f"proof: {said}" for said in (*self.proof.sentences(), *self.proof.notes)]
         return [*lines, f"why each frame stayed or went: {self.outputs.manifest}, {self.outputs.report}"]

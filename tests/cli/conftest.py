@@ -3,8 +3,11 @@
 import csv
 import json
 import signal
-from dataclasses import dataclass
+import subprocess
+import sys
+import threading
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from ase.build import bulk
@@ -13,8 +16,7 @@ from mlff_curate_cli.main import main
 from mlff_curate.data.formatting import format_frame
 
 
-@dataclass
-class Run:
+class Run(NamedTuple):
     """What a command left behind."""
 
     code: int
@@ -94,16 +96,43 @@ def trajectory(put):
 
 
 @pytest.fixture
-def prune(here, capsys):
-    """Run ``mlff-curate prune`` in the current folder."""
+def command(here, capsys):
+    """Run ``mlff-curate`` in the current folder."""
     assert Path.cwd() == here
     before = signal.getsignal(signal.SIGTERM)
 
     def run(*arguments):
         capsys.readouterr()
         with pytest.raises(SystemExit) as stopped:
-            main(["prune", *map(str, arguments)])
+            main(list(map(str, arguments)))
         return Run(stopped.value.code, *capsys.readouterr())
 
     yield run
     signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def prune(command):
+    """Run ``mlff-curate prune`` in the current folder."""
+    return lambda *arguments: command("prune", *arguments)
+
+
+@pytest.fixture
+def signalled(here):
+    """Send a signal to a script when it says ``now``; -> the number of files at that moment, and what it left."""
+
+    def run(number, script, *arguments):
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        guard = threading.Timer(60, process.kill)
+        guard.daemon = True
+        guard.start()
+        assert process.stdout.readline() == "now\n"
+        files = len(list(here.iterdir()))
+        process.send_signal(number)
+        out, err = process.communicate()
+        guard.cancel()
+        return files, Run(process.returncode, out, err)
+
+    return run

@@ -1,12 +1,9 @@
 """`mlff-curate learning-curve` as typed."""
 
 import json
-import signal
-from pathlib import Path
 
 import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
-from mlff_curate_cli.main import main
 
 from mlff_curate import lammps_session
 from mlff_curate.errors import MissingDependencyError
@@ -14,19 +11,9 @@ from mlff_curate.workflows.learning_curve import CurveOptions
 
 
 @pytest.fixture
-def curve(here, capsys):
-    """Run the command in the current folder; -> exit status, stdout, stderr."""
-    assert Path.cwd() == here
-    before = signal.getsignal(signal.SIGTERM)
-
-    def run(*arguments):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stopped:
-            main(["learning-curve", *map(str, arguments)])
-        return stopped.value.code, *capsys.readouterr()
-
-    yield run
-    signal.signal(signal.SIGTERM, before)
+def curve(command):
+    """Run ``mlff-curate learning-curve`` in the current folder; -> exit status, stdout, stderr."""
+    return lambda *arguments: command("learning-curve", *arguments)
 
 
 @pytest.fixture

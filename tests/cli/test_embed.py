@@ -1,18 +1,13 @@
 """`mlff-curate embed`, end to end on a few atoms: the command-line contract of docs/architecture.md."""
 
 import gzip
-import json
 import os
 import pickle
 import signal
-import subprocess
-import sys
-import threading
 
 import h5py
 import numpy as np
 import pytest
-from mlff_curate_cli.main import main
 
 KEYS = {
     *("frames", "environments", "clusters", "outliers", "new", "embedding_size", "descriptor", "descriptor_size"),
@@ -31,31 +26,15 @@ DUMP = "".join(
 ).encode()
 
 
-class Run:
-    """What a command left behind."""
-
-    def __init__(self, code, captured):
-        self.code, (self.out, self.err) = code, captured
-
-    @property
-    def json(self):
-        return json.loads(self.out)
-
-
 @pytest.fixture
-def embed(here, capsys):  # noqa: ARG001
+def embed(command):
     """Run ``mlff-curate embed`` in the current folder, quickly."""
-    before = signal.getsignal(signal.SIGTERM)
 
     def run(*arguments):
-        capsys.readouterr()
         quick = [] if {"--model", "--epochs"} & set(arguments) else ["--epochs", "1"]
-        with pytest.raises(SystemExit) as stopped:
-            main(["embed", *map(str, arguments), *quick])
-        return Run(stopped.value.code, capsys.readouterr())
+        return command("embed", *arguments, *quick)
 
-    yield run
-    signal.signal(signal.SIGTERM, before)
+    return run
 
 
 def listing(folder):
@@ -352,23 +331,12 @@ main(sys.argv[1:])
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("where", ["computing", "writing"])
-def test_signal_leaves_no_file(trajectory, here, number, status, where):
-    process = subprocess.Popen(
-        [sys.executable, "-c", RUN, where, "embed", trajectory, "-o", "out.h5", "--save-model", "m", "--epochs", "1"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    guard = threading.Timer(60, process.kill)
-    guard.daemon = True
-    guard.start()
-    assert process.stdout.readline() == "now\n"
-    assert len(listing(here)) == (3 if where == "writing" else 1)
-    process.send_signal(number)
-    out, err = process.communicate()
-    guard.cancel()
-    assert (process.returncode, out) == (status, "")
-    assert "Traceback" not in err
+def test_signal_leaves_no_file(signalled, trajectory, here, number, status, where):
+    arguments = ["embed", trajectory, "-o", "out.h5", "--save-model", "m", "--epochs", "1"]
+    files, done = signalled(number, RUN, where, *arguments)
+    assert files == (3 if where == "writing" else 1)
+    assert (done.code, done.out) == (status, "")
+    assert "Traceback" not in done.err
     assert listing(here) == [trajectory]
 
 

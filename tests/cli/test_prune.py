@@ -5,9 +5,6 @@ import gzip
 import hashlib
 import os
 import signal
-import subprocess
-import sys
-import threading
 
 import ase.io
 import numpy as np
@@ -749,27 +746,14 @@ main(sys.argv[1:])
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("where", ["computing", "writing"])
-def test_signal_leaves_no_file(trajectory, here, number, status, where):
-    process = subprocess.Popen(
-        [sys.executable, "-c", RUN, where, "prune", trajectory, "--keep", "3"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    guard = threading.Timer(60, process.kill)
-    guard.daemon = True
-    guard.start()
-    assert process.stdout.readline() == "now\n"
-    assert len(listing(here)) == (4 if where == "writing" else 1)
-    process.send_signal(number)
-    out, err = process.communicate()
-    guard.cancel()
-    assert process.returncode == status
-    assert out == ""
-    assert "Traceback" not in err
+def test_signal_leaves_no_file(signalled, trajectory, here, number, status, where):
+    files, done = signalled(number, RUN, where, "prune", trajectory, "--keep", "3")
+    assert files == (4 if where == "writing" else 1)
+    assert (done.code, done.out) == (status, "")
+    assert "Traceback" not in done.err
     assert listing(here) == [trajectory]
     if number == signal.SIGINT:
-        assert err.strip() == "mlff-curate: interrupted: nothing was written"
+        assert done.err.strip() == "mlff-curate: interrupted: nothing was written"
 
 
 # The same again.

@@ -29,8 +29,10 @@ class Dense:
             weight[f] = 1.0 / (pool.group[wanted] == pool.group[f]).sum() / len(groups)
         self.away = average - weight @ average
         self.pool, self.sizes = pool, sizes
-        a = np.column_stack([self.away, np.full(pool.frames, OFFSET)])
-        d = np.pad(combined, ((0, 0), (0, 0), (0, 1)))
+        species = np.zeros(len(pool.X)) if pool.species is None else pool.species
+        shares = [[np.mean(species[pool.owner == f] == z) for z in np.unique(species)] for f in range(pool.frames)]
+        a = np.column_stack([self.away, OFFSET * np.array(shares)])
+        d = np.pad(combined, ((0, 0), (0, 0), (0, a.shape[1] - self.away.shape[1])))
         self.told = [
             np.outer(a[f], a[f]) / ENERGY_NOISE**2 + d[f].T @ d[f] / SKETCHES / FORCE_NOISE**2
             for f in range(pool.frames)
@@ -64,9 +66,12 @@ class Dense:
         return np.log(self.uncertainty(kept)) + LIKENESS * np.log(self.unlike(kept))
 
 
+@pytest.mark.parametrize("elements", [0, 3])
 @pytest.mark.parametrize("options", [{}, {"given": (0, 5)}, {"excluded": (3, 4)}, {"given": (1,), "excluded": (2,)}])
-def test_the_uncertainty_is_the_formula_of_the_docstring(make_pool, options):
+def test_the_uncertainty_is_the_formula_of_the_docstring(make_pool, options, elements):
     pool = make_pool(14, **options)
+    if elements:
+        pool = dataclasses.replace(pool, species=np.random.default_rng(1).integers(0, elements, len(pool.X)))
     dense, state = Dense(pool), _State(Information(pool, rng()))
     kept = list(np.flatnonzero(pool.given))
     assert state.uncertainty == pytest.approx(dense.uncertainty(kept), rel=1e-4)
@@ -143,7 +148,7 @@ def test_gains_are_what_taking_the_frame_brings(make_pool):
 def test_the_share_rises_from_nothing_to_everything(make_pool, seed):
     pool = make_pool(30, seed=seed)
     objective = Information(pool, rng())
-    shares = objective.after(np.random.default_rng(seed).permutation(30))
+    shares = objective.shares(np.random.default_rng(seed).permutation(30))
     assert shares[0] == 0.0
     assert shares[-1] == pytest.approx(1.0, abs=1e-6)
     assert np.all(np.diff(shares) >= -1e-9)
@@ -156,8 +161,27 @@ def test_the_mean_energy_is_not_known_for_nothing(make_pool):
     X = pool.X * np.float32(0.01)
     X[pool.owner >= 10] += 50
     objective = Information(dataclasses.replace(pool, X=X), rng())
-    assert objective.after(np.arange(10))[-1] < 0.05
-    assert objective.after(np.array([0, 10]))[-1] > 0.9
+    assert objective.shares(np.arange(10))[-1] < 0.05
+    assert objective.shares(np.array([0, 10]))[-1] > 0.9
+
+
+def test_the_energy_of_an_element_is_not_known_from_another(make_pool):
+    """Frames that lie in one place: labels of one element tell the other nothing."""
+    pool = make_pool(20, groups=1, size=2)
+    alike = dataclasses.replace(pool, X=pool.X * np.float32(1e-3))
+    species = np.where(pool.owner >= 10, 41, 73)
+    apart = Information(dataclasses.replace(alike, species=species), rng())
+    first = apart.rows[:, 0, -2:]
+    assert set(map(tuple, first.tolist())) == {(OFFSET / ENERGY_NOISE, 0.0), (0.0, OFFSET / ENERGY_NOISE)}
+    told = [_State(objective) for objective in (Information(alike, rng()), apart)]
+    for state in told:
+        for frame in range(10):
+            state.take(frame)
+    one, two = (state.uncertainty / state.objective.everything_known for state in told)
+    assert one < 10
+    assert two > 1000
+    told[1].take(10)
+    assert told[1].uncertainty / apart.everything_known < 10
 
 
 def test_given_frames_count_as_known(make_pool):
@@ -181,10 +205,13 @@ def test_what_is_asked_for_does_not_depend_on_what_may_be_chosen(make_pool):
     assert fewer[b.greedy(30)[0]].all()
 
 
-def test_after_agrees_with_greedy(make_pool):
+def test_shares_agree_with_greedy_and_greedy_goes_on_where_it_stopped(make_pool):
     objective = Information(make_pool(30, given=(2, 3)), rng())
     chosen, shares = objective.greedy(10)
-    np.testing.assert_allclose(objective.after(chosen), shares, rtol=1e-12)
+    np.testing.assert_allclose(objective.shares(chosen), shares, rtol=1e-12)
+    more, after = objective.greedy(4, after=chosen[:6])
+    np.testing.assert_array_equal(more, chosen[6:])
+    np.testing.assert_allclose(after, shares[6:], rtol=1e-12)
 
 
 def test_excluded_frames_have_no_say_in_what_is_kept(make_pool):
@@ -245,7 +272,7 @@ def test_a_curated_copy_is_the_frame(make_pool):
     a, b = Information(with_copies, rng()), Information(alone, rng())
     chosen, shares = a.greedy(8)
     assert not set(chosen) & set(range(4))
-    np.testing.assert_allclose(shares[0], b.after(np.zeros(0, int))[0], atol=0.02)
+    np.testing.assert_allclose(shares[0], b.shares(np.zeros(0, int))[0], atol=0.02)
     assert shares[-1] == pytest.approx(1.0, abs=1e-6)
 
 

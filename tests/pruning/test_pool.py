@@ -52,3 +52,25 @@ def test_frames_that_may_be_chosen_ask_unless_told_otherwise(make_pool):
     told = dataclasses.replace(pool, asking=np.arange(10) < 5)
     assert np.flatnonzero(told.demanding).tolist() == [0, 1, 2, 3, 4]
     assert told.candidates.tolist() == [3, 4, 5, 6, 7, 8, 9]
+
+
+def test_composition_is_the_share_of_each_element(make_pool):
+    pool = make_pool(12)
+    np.testing.assert_array_equal(pool.composition, np.ones((12, 1)))
+    species = np.random.default_rng(0).choice([13, 28, 40], len(pool.X))
+    alloy = dataclasses.replace(pool, species=species)
+    wanted = [[np.mean(species[pool.owner == f] == z) for z in (13, 28, 40)] for f in range(12)]
+    np.testing.assert_allclose(alloy.composition, wanted, atol=1e-15)
+
+
+def test_a_part_has_all_that_its_frames_had(make_pool):
+    pool = make_pool(9)
+    rng = np.random.default_rng(0)
+    everything = {"detail": rng.normal(size=(len(pool.X), 2)), "species": rng.integers(1, 9, len(pool.X))}
+    pool = dataclasses.replace(pool, same=np.arange(9) // 2, **everything)
+    frames = np.array([1, 4, 5])
+    part, rows = pool.part(frames), np.isin(pool.owner, frames)
+    np.testing.assert_array_equal(np.diff(part.first), np.diff(pool.first)[frames])
+    np.testing.assert_array_equal(part.same, [0, 2, 2])
+    for name in ("X", "cluster", *everything):
+        np.testing.assert_array_equal(getattr(part, name), getattr(pool, name)[rows])

@@ -304,6 +304,18 @@ def test_parameters_are_kept_as_given_and_judged_by_fit(make_pool, name):
 
 
 @pytest.mark.parametrize("name", SELECTORS)
+def test_parameters_are_read_and_set_by_name_as_scikit_learn_does(make_pool, name):
+    selector = SELECTORS[name](5)
+    assert selector.get_params() == {"count": 5, "seed": 0}
+    assert selector.set_params(count=7, seed=2) is selector
+    twin = type(selector)(**selector.get_params())
+    np.testing.assert_array_equal(selector.fit(make_pool(30)).chosen_, twin.fit(make_pool(30)).chosen_)
+    assert len(twin.chosen_) == 7
+    with pytest.raises(ValueError, match=r"^unknown parameter 'counts'; available: count, seed$"):
+        selector.set_params(counts=3)
+
+
+@pytest.mark.parametrize("name", SELECTORS)
 def test_fit_returns_the_selector_and_anew_for_another_pool(make_pool, name):
     selector = SELECTORS[name](4)
     assert selector.fit(make_pool(30)) is selector

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from mlff_curate.errors import UsageError
+from mlff_curate.parameters import Parameters
 from mlff_curate.pruning.problem import Selection
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ _STREAM = 2
 """Which of the seed's random streams is the selectors': 1 draws the scaling's sample, 3 the map of the report."""
 
 
-@dataclass(eq=False)
-class Selector(ABC):
+@dataclass(eq=False, repr=False)
+class Selector(Parameters, ABC):
     """Choose frames from a pool, in scikit-learn's manners.
 
     Parameters are kept as given and looked at by :meth:`fit`; what :meth:`fit` found ends in an underscore.
@@ -58,7 +59,7 @@ class Selector(ABC):
 
     count: int | None = None
     seed: int = field(default=0, kw_only=True)
-    selection_: Selection = field(init=False, repr=False)
+    selection_: Selection = field(init=False)
 
     def fit(self, pool: Pool, progress: Progress | None = None) -> Self:
         """Choose, and return itself.

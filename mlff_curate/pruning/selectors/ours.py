@@ -48,8 +48,8 @@ class CoverageSelector(Selector):
             free, fill = _with_floor(pool, floor, greedy, limit, needed)
         chosen = np.concatenate([free, fill])
         if len(chosen) < limit and self.count is not None:
-            chosen = np.concatenate([chosen, _rest(pool, chosen, limit)])
-        share = share[: len(chosen) + 1] if len(chosen) == len(free) else objective.after(chosen)
+            chosen = np.concatenate([chosen, objective.greedy(limit - len(chosen), after=chosen)[0]])
+        share = share[: len(chosen) + 1] if len(chosen) == len(free) else objective.shares(chosen)
         for_floor = np.zeros(len(chosen), bool)
         for_floor[len(free) : len(free) + len(fill)] = True
         kept = pool.given.copy()
@@ -81,8 +81,3 @@ def _with_floor(
             high = middle
     fill = fill_after(low)
     return greedy[:low], fill if low + len(fill) <= limit else needed  # ties taken otherwise may need more
-
-
-def _rest(pool: Pool, chosen: np.ndarray, limit: int) -> np.ndarray:
-    """Return frames to reach the limit, in input order; only where nothing is left to gain."""
-    return np.setdiff1d(pool.candidates, chosen)[: limit - len(chosen)]
