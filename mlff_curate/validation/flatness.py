@@ -62,10 +62,13 @@ class Flat:
         The fewest in a fit that no larger fit is better than; None: there is no such number below the whole pool.
     why
         One sentence, without its subject, with the numbers.
+    falls
+        Whether errors still fall up to all frames; else, without a number, it could not be told.
     """
 
     frames: int | None
     why: str
+    falls: bool = False
 
 
 @dataclass(frozen=True)
@@ -160,6 +163,7 @@ def smallest_flat(curve: LearningCurve, selector: str) -> Flat:
         None,
         f"held-out errors still fall up to all {everything} frames; with {points[-2].frames} and with all: "
         f"{'; '.join(parts)}{sample}",
+        falls=True,
     )
 
 

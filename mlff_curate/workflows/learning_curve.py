@@ -291,7 +291,7 @@ def prove_pruning(
         curve, notes = _curve_of_pruning(surveyed, labelled, kept, budget, options, progress)
     with clock("select"):
         if curve is not None and is_automatic(budget):
-            count, note = _asked_for(curve, kept, selection, options)
+            count, note = _asked_for(curve, kept, selection, surveyed, options)
             notes.append(note)
             if count is not None:
                 budget = replace(budget, count=count)
@@ -336,14 +336,28 @@ def _curve_of_pruning(
     return curve, notes
 
 
-def _asked_for(curve: LearningCurve, kept: int, selection: Selection, options: PruneOptions) -> tuple[int | None, str]:
-    """Return how many frames ``auto`` keeps, None for the knee, and the sentence on it."""
+def _asked_for(
+    curve: LearningCurve, kept: int, selection: Selection, surveyed: Survey, options: PruneOptions
+) -> tuple[int | None, str]:
+    """Return how many frames ``auto`` keeps, None for the knee, and the sentence on it.
+
+    Where errors still fall up to all frames, no smaller set trains the same force field, and all are kept; repeats of
+    a geometry are not.
+    """
     at_the_knee = "--keep auto stays at the knee of the coverage"
     if options.against:
         return None, f"{at_the_knee}: the curve does not know the curated frames"
     flat = smallest_flat(curve, options.selector)
-    if flat.frames is None:
+    if flat.frames is None and not flat.falls:
         return None, f"{at_the_knee}: {flat.why}"
+    if flat.frames is None and curve.sample_of:
+        count = max(kept, curve.points[-1].frames)
+        return count, f"--prove: --keep auto keeps {counted(count, 'frame')}, the most that a fit had: {flat.why}"
+    if flat.frames is None:
+        pool, mandatory = surveyed.pool, surveyed.pile.mandatory
+        new = pool.eligible if pool.same is None else pool.eligible & ~np.isin(pool.same, pool.same[pool.given])
+        count = int(mandatory.sum()) + (int(new.sum()) if pool.same is None else len(np.unique(pool.same[new])))
+        return count, f"--prove: --keep auto keeps all {counted(count, 'frame')} that differ: {flat.why}"
     count = max(flat.frames, kept - len(selection.chosen) + selection.floor)
     floor = (
         f"; raised from {flat.frames}, which cannot represent every cluster and group" if count > flat.frames else ""

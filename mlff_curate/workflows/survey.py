@@ -308,6 +308,7 @@ def survey(pile: Pile, o: SurveyOptions, progress: Progress | None = None) -> Su
             asking=choosable,
             detail=None if environments.detail is None else species_columns(environments.detail, environments.species),
             same=same,
+            species=environments.species,
         )
         if curated.any():
             copies = near_copies(replace(pool, X=described))  # the embedding takes out what tells copies from kin

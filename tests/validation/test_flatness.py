@@ -82,6 +82,7 @@ def test_a_dip_further_on_counts_as_a_larger_set_that_is_better():
 def test_errors_that_still_fall_are_not_flat_anywhere():
     flat = smallest_flat(made_up_curve([40, 30, 20, 10], [4, 3, 2, 1]), "ours")
     assert flat.frames is None
+    assert flat.falls
     assert "with 30 and with all: energies 21.2" in flat.why
 
 
@@ -96,7 +97,9 @@ def test_energies_alone_do_not_decide():
 
 
 def test_one_split_does_not_decide():
-    assert smallest_flat(made_up_curve([1, 1], [1, 1], splits=1), "ours").why == "one split has no error bars"
+    flat = smallest_flat(made_up_curve([1, 1], [1, 1], splits=1), "ours")
+    assert flat.why == "one split has no error bars"
+    assert not flat.falls
 
 
 @pytest.mark.parametrize("frames", [1, 24, 25, 100, 290, 2014, 100_000])

@@ -304,12 +304,27 @@ class TestAuto:
         assert done.result.selection.unrepresented == 0
         assert f"stopped at {least} frames; raised from 1, which cannot represent every" in done.result.notes[-1]
 
-    def test_a_curve_that_is_flat_nowhere_leaves_the_knee(self, copper, tmp_path, monkeypatch):
+    def test_a_curve_that_cannot_tell_leaves_the_knee(self, copper, tmp_path, monkeypatch):
         knee = prune(copper)
-        done = self.proved(copper, tmp_path, monkeypatch, Flat(None, "held-out errors still fall"))
+        done = self.proved(copper, tmp_path, monkeypatch, Flat(None, "one split has no error bars"))
         assert [d.decision for d in done.result.decisions] == [d.decision for d in knee.decisions]
-        assert done.result.notes[-1] == "--keep auto stays at the knee of the coverage: held-out errors still fall"
+        assert done.result.notes[-1] == "--keep auto stays at the knee of the coverage: one split has no error bars"
         assert done.proof is not None
+
+    def test_where_errors_fall_up_to_all_frames_all_that_differ_are_kept(self, copper, tmp_path, monkeypatch):
+        frames = read(copper, ":")
+        write(tmp_path / "twice.extxyz", [*frames, *frames[:7]])
+        flat = Flat(None, "errors still fall", falls=True)
+        done = self.proved(tmp_path / "twice.extxyz", tmp_path, monkeypatch, flat)
+        assert done.result.count("kept") == F
+        assert done.result.notes[-1] == f"--prove: --keep auto keeps all {F} frames that differ: errors still fall"
+
+    def test_where_errors_fall_up_to_all_of_a_sample_that_many_are_kept(self, copper, tmp_path, monkeypatch):
+        monkeypatch.setitem(validation.MOST_ENVIRONMENTS, "snap", 100)
+        knee = prune(copper).count("kept")
+        done = self.proved(copper, tmp_path, monkeypatch, Flat(None, "errors still fall", falls=True))
+        assert done.result.count("kept") == max(knee, done.proof.points[-1].frames)
+        assert "the most that a fit had: errors still fall" in done.result.notes[-1]
 
     def test_without_labels_it_stays_label_free_and_says_so(self, bare, tmp_path):
         done = prune_files([bare], tmp_path / "out.extxyz", prove=True)
