@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from mlff_curate.workflows.collect import FrameRecord
     from mlff_curate.workflows.survey import Pile, Progress, Survey
 
+FAR = 2.0
+"""A frame farther than this from the kept ones, in the unit of :class:`Evidence`, is not represented by them. Two
+environments drawn at random are 1.4 apart, so that all of a crystal represent each other."""
+UNLIKE = "unlike every {} frame"
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -226,7 +231,8 @@ def _decisions(pile: Pile, selection: Selection, evidence: Evidence) -> tuple[De
             by_whom = [records[f] for f in evidence.representatives[i] if f >= 0]
             shares = tuple(float(share) for share in evidence.share[i, : len(by_whom)])
             distance, farthest = float(evidence.distance[i]), float(evidence.farthest[i])
-            decisions.append(_stood_for(record, "represented by {} frames", by_whom, shares, distance, farthest))
+            reason = "represented by {} frames" if distance <= FAR else UNLIKE
+            decisions.append(_stood_for(record, reason, by_whom, shares, distance, farthest))
     return tuple(decisions)
 
 
@@ -312,8 +318,17 @@ def _notes(pile: Pile, budget: Budget, selection: Selection, decisions: Sequence
             f"--keep auto stopped at {counted(kept, 'frame')}: the next would have brought less coverage than the "
             f"average frame{extra}"
         )
+    notes += _note_on_unlike(decisions)
     if collection.group_key is not None:
         without = sum(r.group == "none" for r in collection.records if not r.curated)
         if without and len({r.group for r in collection.records}) > 1:
             notes.append(f"{counted(without, 'frame')} without {collection.group_key}: group 'none'")
     return tuple(notes)
+
+
+def _note_on_unlike(decisions: Sequence[Decision]) -> list[str]:
+    unlike = sum(d.decision == "dropped" and (d.distance or 0.0) > FAR for d in decisions)
+    if not unlike:
+        return []
+    frames = counted(unlike, "dropped frame")
+    return [f"{frames} unlike all that is kept (distance above {FAR:g} in the manifest): a larger --keep may take them"]

@@ -86,3 +86,18 @@ def test_a_budget_that_cannot_be_met_is_refused_before_the_work(pile, monkeypatc
     monkeypatch.setattr(splitting, "require_enough", lambda *_: None)
     with pytest.raises(BudgetError, match="only 6 of 6 can be kept"):
         prune_files([pile], options=PruneOptions(keep=7), prove=prove)
+
+
+def test_a_frame_that_nothing_kept_is_like_is_not_said_to_be_represented(pile, tmp_path):
+    crystal = [bulk("Ta", cubic=True) * (2, 2, 1) for _ in range(20)]
+    for i, atoms in enumerate(crystal):
+        atoms.rattle(0.05, seed=i)
+    write(pile, [*crystal, bulk("Ta", "fcc", a=4.2, cubic=True)])
+    (tmp_path / "which.txt").write_text("0\n")
+    result = prune(pile, keep=1, must_keep=("which.txt",))
+    *like, odd = result.decisions[1:]
+    assert {d.reason for d in like} == {"represented by kept frames"}
+    assert max(d.distance for d in like) < 2 < odd.distance
+    assert (odd.decision, odd.reason, odd.represented_by) == ("dropped", "unlike every kept frame", f"{pile}#0")
+    assert "1 dropped frame unlike all that is kept (distance above 2 in the manifest)" in result.notes[-1]
+    assert not any("unlike" in note for note in prune(pile, keep=1.0).notes)
