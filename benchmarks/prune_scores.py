@@ -4,6 +4,8 @@
 
 JUDGE is prune_quality.py, run by `--python`, the interpreter of an environment that has what it needs (quests among
 it). All methods are timed in the same run. The folder must not exist, so that no old score is taken for a new one.
+Baselines know no options of ours: with `--baselines FOLDER` they are taken from an earlier run, of the same sets and as
+many seeds, and only ours is judged anew. `--command` replaces `mlff-curate prune`.
 """
 
 from __future__ import annotations
@@ -26,18 +28,29 @@ def main() -> None:
     parser.add_argument("data", type=Path, nargs="+")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--options", default="")
+    parser.add_argument("--baselines", type=Path)
+    parser.add_argument("--command", help="as for the judge, in place of `mlff-curate prune`")
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--program", default=str(Path(sys.executable).with_name("mlff-curate")))
     parser.add_argument("--folder", type=Path, default=Path("scores"))
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True)
-    ours = f"{arguments.program} prune {{pool}} --keep {{keep}} --seed {{seed}} -o {{out}} {arguments.options}"
+    ours = (
+        arguments.command
+        or f"{arguments.program} prune {{pool}} --keep {{keep}} --seed {{seed}} -o {{out}} {arguments.options}"
+    )
     results = {}
     for data in arguments.data:
         out = arguments.folder / f"{data.stem}.json"
         command = [arguments.python, str(arguments.judge), str(data), "--seeds", str(arguments.seeds)]
+        command += ["--methods", "random"] if arguments.baselines else []
         subprocess.run([*command, "--command", ours, "--json", str(out)], check=True)
         results[data.stem] = json.loads(out.read_text())["methods"]
+        if arguments.baselines:
+            earlier = json.loads((arguments.baselines / out.name).read_text())["methods"]
+            if earlier["random"]["errors"] != results[data.stem]["random"]["errors"]:
+                sys.exit(f"{arguments.baselines} is of other splits: random frames have other errors there")
+            results[data.stem] |= {name: earlier[name] for name in BASELINES if name in earlier}
     print_table(results)
 
 

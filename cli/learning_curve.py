@@ -91,7 +91,7 @@ def learning_curve(
     from mlff_curate.workflows.learning_curve import CurveOptions, learning_curve_files
 
     start = time.perf_counter()
-    settings = CurveOptions(_numbers(fractions), tuple(selectors.split(",")), seeds, model)
+    settings = CurveOptions(_numbers(fractions), tuple(word.strip() for word in selectors.split(",")), seeds, model)
     with progress_bars(quiet=quiet, verbose=verbose) as progress:
         done = learning_curve_files(
             inputs,

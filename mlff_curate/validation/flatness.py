@@ -33,6 +33,10 @@ NEGLIGIBLE = 0.02
 """An excess up to this is none, were it beyond chance: where splits agree, a test tells any set from a part of it. On a
 curve that falls as one over the root of the frames, 4 % of the frames make as much."""
 
+UNSEEN = {"energy": 1.0, "forces": 5e-3, "stress": 0.05}
+"""An excess up to this is none, in meV/atom, eV/Angstrom and GPa: about what the settings of a DFT calculation leave
+open in its labels. Where a fit errs by a tenth of it, no relative difference matters."""
+
 STEP = math.sqrt(2)
 """Between neighbouring sizes of the ladder: what is kept is at most so many times what would have done."""
 
@@ -91,6 +95,9 @@ class _Excess:
 
     @property
     def too_large(self) -> bool:
+        mine, other = (getattr(p, self.quantity.name).group_mean.mean for p in (self.mine, self.other))
+        if mine - other <= UNSEEN[self.quantity.name]:
+            return False
         by_test = self.mean > max(self.chance, math.log1p(NEGLIGIBLE))
         return by_test or self.mean > math.log1p(MARGIN)
 
@@ -110,10 +117,10 @@ def smallest_flat(curve: LearningCurve, selector: str) -> Flat:
 
     As good: for every quantity that has labels, no larger choice has lower errors by a one-sided t test of the
     logarithm of the ratio of group means, split by split, unless by no more than NEGLIGIBLE; and over none do errors
-    exceed MARGIN in the mean. The splits are the same for both, so that what they have in common cancels, which it does
-    not between the error bars of two means. The test is at 95 % for all comparisons of one choice together
-    (Bonferroni): of some twenty, with each larger choice in each quantity, one would else tell apart what is equal. The
-    margin holds where the test has little to say.
+    exceed MARGIN in the mean. Differences up to UNSEEN do not count. The splits are the same for both, so that what
+    they have in common cancels, which it does not between the error bars of two means. The test is at 95 % for all
+    comparisons of one choice together (Bonferroni): of some twenty, with each larger choice in each quantity, one would
+    else tell apart what is equal. The margin holds where the test has little to say.
 
     What counts is the number of frames in the fit. A share would not do: where the curve is made on a sample, the same
     share of all frames is many more, and nothing says that a set must grow with the pile it is chosen from. That no
@@ -125,6 +132,8 @@ def smallest_flat(curve: LearningCurve, selector: str) -> Flat:
         return Flat(None, "one split has no error bars")
     if not {"energy", "forces"} <= {q.name for q in known}:
         return Flat(None, "energies and forces are needed in two splits or more, and the labels have not both")
+    if len(points) < 2:
+        return Flat(None, "there is no smaller set in the curve to compare with")
     everything = points[-1].frames
     sample = ""
     if curve.sample_of:

@@ -262,7 +262,7 @@ class LearningCurve:
             if words == {"as good"}:
                 said.append(f"Random is as good as {selector} at every fraction, within the error bars.")
             elif not words & {"better", "worse"}:
-                said.append(f"No difference between {selector} and random is shown at any fraction.")
+                said.append(f"Nowhere is {selector} shown to be better or worse than random.")
             said += [self._sentence([v for v in mine if v.fraction == f]) for f in sorted({v.fraction for v in mine})]
         return said
 
@@ -274,18 +274,18 @@ class LearningCurve:
             q = next(q for q in QUANTITIES if q.name == v.quantity)
             ours, random = (getattr(points[name], q.name).group_mean for name in (v.selector, RANDOM))
             parts.append(f"{q.plural}: {_said(v)} ({short(ours)} against {short(random)} {q.unit})")
-        where = f"{first.selector} at {percent(first.fraction)} ({counted(first.frames, 'frame')})"
+        where = f"{first.selector} at {percent(first.fraction)} ({counted(first.frames, 'frame')}), mean over groups"
         return f"{where}: {'; '.join(parts)}."
 
 
 def _said(v: Verdict) -> str:
     """Return a verdict in words."""
-    if v.word == "open":
-        return f"no difference shown, x {v.ratio[0]:.2g} to {v.ratio[1]:.2g}"
+    between = f"x {v.ratio[0]:.3g} to {v.ratio[1]:.3g}"
     return {
+        "open": f"no difference shown, {between}",
         "better": f"{v.selector} is better",
         "worse": "random is better",
-        "as good": "random is as good",
+        "as good": f"random is as good, {between}",
         "unknown": f"cannot be told from random with {counted(v.splits, 'split')}",
     }[v.word]
 
@@ -318,6 +318,7 @@ def learning_curve(
     choose: Choose,
     X: np.ndarray,
     same: np.ndarray,
+    vectors: np.ndarray | None = None,
     *,
     always: np.ndarray | None = None,
     fractions: Sequence[float] | Callable[[int], Sequence[float]] = FRACTIONS,
@@ -345,6 +346,8 @@ def learning_curve(
         (N, D) descriptors of the environments of all frames, ordered by frame; for variety and coverage.
     same
         (F,) integers, equal for frames that are near copies of each other.
+    vectors
+        (F, d) float32, what tells other frames too near to held-out ones; see :func:`split_frames`. None: nothing.
     always
         (F,) bool, frames that are kept in any case: they are in every choice that is made where they may be trained
         on, and count. None: there are none.
@@ -389,8 +392,9 @@ def learning_curve(
     environments = [X[first[i] : first[i + 1]] for i in used]
     names, group = np.unique(group[used], return_inverse=True)
     width = bandwidth(np.concatenate(environments), np.random.default_rng([seed, 0]))
+    close = None if vectors is None else vectors[used]
     draws = [np.random.default_rng([seed, s, 1]) for s in range(seeds)]
-    splits = [split_frames(np.flatnonzero(design.sound), group, same[used], rng) for rng in draws]
+    splits = [split_frames(np.flatnonzero(design.sound), group, same[used], rng, close) for rng in draws]
     if callable(fractions):
         fractions = fractions(round(float(np.mean([len(split.training) for split in splits]))))
     shares = sorted(set(fractions) - {1.0})

@@ -33,6 +33,11 @@ LARGEST_FORCE = 30.0
 MOST_MEGABYTES = 256.0
 """Of cached design rows; with many species it allows fewer environments than time does."""
 
+CLOSE = 2e-3
+"""A frame is not trained on if it is as near as this to a held-out one, in mean and deviation of its environments, as a
+share of the root-mean-square distance of a frame from the mean of all: on Ta about what random displacements of 0.002
+Angstrom make. Chains of such steps do not count: the strains of an elastic set are spaced as densely."""
+
 _FIRST_OF_GROUP = 10  # a sample takes up to this many frames of every group before it takes more of any
 
 
@@ -167,7 +172,13 @@ def sample_frames(
     return kept, [note]
 
 
-def split_frames(usable: np.ndarray, group: np.ndarray, same: np.ndarray, rng: np.random.Generator) -> Split:
+def split_frames(
+    usable: np.ndarray,
+    group: np.ndarray,
+    same: np.ndarray,
+    rng: np.random.Generator,
+    vectors: np.ndarray | None = None,
+) -> Split:
     """Hold out a share of each group and leave copies of what is held out aside.
 
     Copies are drawn one after the other, so that as few families as possible are torn apart and lost for training.
@@ -180,6 +191,8 @@ def split_frames(usable: np.ndarray, group: np.ndarray, same: np.ndarray, rng: n
         Group and family of near copies, by frame.
     rng
         Draws the frames.
+    vectors
+        (F, d) float32 by frame; those within CLOSE of a held-out one count as its copies as well. None: families alone.
 
     Raises
     ------
@@ -198,6 +211,8 @@ def split_frames(usable: np.ndarray, group: np.ndarray, same: np.ndarray, rng: n
     held = np.sort(np.concatenate(held_out))
     rest = np.setdiff1d(usable, held)
     copy = np.isin(same[rest], same[held])
+    if vectors is not None:
+        copy |= _close(vectors, rest, held, usable)
     training = rest[~copy]
     if len(training) < FEWEST_TRAINED:
         raise TooFewFramesError(
@@ -205,6 +220,17 @@ def split_frames(usable: np.ndarray, group: np.ndarray, same: np.ndarray, rng: n
             f"{int(copy.sum())} of the {len(usable)} are near copies of held-out frames"
         )
     return Split(held, training, int(copy.sum()))
+
+
+def _close(vectors: np.ndarray, rest: np.ndarray, held: np.ndarray, usable: np.ndarray) -> np.ndarray:
+    """Return (R,) bool, which of the rest are within CLOSE of a held-out frame."""
+    from mlff_curate.graphs.similarity import exact_index
+
+    origin = vectors[usable].mean(axis=0)
+    spread = float(np.mean(np.square(vectors[usable] - origin, dtype=np.float64).sum(axis=1)))
+    squared, _ = exact_index(vectors[held] - origin).search(np.ascontiguousarray(vectors[rest] - origin), 1)
+    close: np.ndarray = squared[:, 0] <= CLOSE**2 * spread
+    return close
 
 
 def split_notes(splits: Sequence[Split], group: np.ndarray, sound: np.ndarray) -> list[str]:
@@ -227,7 +253,11 @@ def split_notes(splits: Sequence[Split], group: np.ndarray, sound: np.ndarray) -
             )
     if max(copies):
         shown = f"{min(copies)} to {max(copies)}" if min(copies) < max(copies) else f"{copies[0]}"
-        notes.append(f"Near copies of held-out frames left out of training: {shown} frames per split.")
+        notes.append(
+            f"Near copies of held-out frames left out of training, {shown} per split: environments within "
+            f"{100 * CLOSE:g} % of the spread of frames, in mean and deviation (frames of one MD run some steps apart "
+            "are no copies)."
+        )
     lost = set(numbers[~small]) - set.intersection(*(set(group[split.training]) for split in splits))
     if lost:
         notes.append(

@@ -313,10 +313,10 @@ def _notes(pile: Pile, budget: Budget, selection: Selection, decisions: Sequence
         )
     elif is_automatic(budget) and kept and not everything:
         fill = int(selection.for_floor.sum())
-        extra = f"; {fill} of them represent clusters or groups that the rest did not" if fill else ""
+        extra = f"; {fill} of them for clusters or groups that the rest does not represent" if fill else ""
         notes.append(
             f"--keep auto stopped at {counted(kept, 'frame')}: the next would have brought less coverage than the "
-            f"average frame{extra}"
+            f"average frame{extra}; errors of a force field may fall further, which --prove measures"
         )
     notes += _note_on_unlike(decisions)
     if collection.group_key is not None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,6 @@ from mlff_curate.pruning.copies import near_copies
 from mlff_curate.pruning.selectors import SELECTORS
 from mlff_curate.report.curve import CurveReport, render_curve
 from mlff_curate.report.tables import table_lines
-from mlff_curate.validation.flatness import ladder, smallest_flat
 from mlff_curate.validation.learning_curve import (
     FRACTIONS,
     RANDOM,
@@ -28,14 +28,12 @@ from mlff_curate.validation.learning_curve import (
     learning_curve,
     require_setup,
 )
-from mlff_curate.validation.splitting import TooFewFramesError, usable_frames
+from mlff_curate.validation.splitting import usable_frames
 from mlff_curate.wording import counted
-from mlff_curate.workflows.decide import PruneResult, decide, is_automatic, select
 from mlff_curate.workflows.prune_outputs import peak_memory_mb
 from mlff_curate.workflows.survey import (
     Pile,
     Progress,
-    Stages,
     Survey,
     SurveyOptions,
     read_pile,
@@ -47,10 +45,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ase import Atoms
-
-    from mlff_curate.pruning.budget import Budget
-    from mlff_curate.pruning.problem import Selection
-    from mlff_curate.workflows.prune import PruneOptions
 
 
 @dataclass(frozen=True)
@@ -83,6 +77,8 @@ class LabelledFrames:
     labels: list[Labels]
     refused: dict[int, CurateError]
     """What is wrong with the labels of frames that have none here."""
+    notes: list[str] = field(default_factory=list)
+    """Under which names labels were found."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +146,38 @@ def read_labelled(inputs: Sequence[str | Path], options: SurveyOptions) -> Label
             labels.append(Labels())
         frames.append(frame.atoms)
     require_keys(labels, **keys)
-    return LabelledFrames(frames, labels, refused)
+    return LabelledFrames(frames, labels, refused, _names_used(labels))
+
+
+def _names_used(labels: Sequence[Labels]) -> list[str]:
+    """Say under which names labels were found, and warn of several for one kind: they may not mean the same."""
+    names = {
+        kind: Counter(name for label in labels if (name := getattr(label, f"{kind}_key")) is not None)
+        for kind in ("energy", "forces", "stress")
+    }
+    read = "; ".join(f"{kind} from {', '.join(sorted(counts))}" for kind, counts in names.items() if counts)
+    said = [f"Labels read: {read}."] if read else []
+    for kind, counts in names.items():
+        if len(counts) > 1:
+            shown = ", ".join(f"{name} ({counted(n, 'frame')})" for name, n in sorted(counts.items()))
+            said.append(
+                f"WARNING: {kind} is read from several names, {shown}: if they do not mean the same, choose one with "
+                f"--{kind}-key."
+            )
+    return said
+
+
+def require_labels(labelled: LabelledFrames, pile: Pile) -> None:
+    """Refuse frames whose labels cannot be told, unless they are rejected anyway.
+
+    Raises
+    ------
+    DataError
+        The first one's fault, with file and frame.
+    """
+    for i in np.flatnonzero(~pile.flags("rejected") & ~pile.flags("curated")):
+        if int(i) in labelled.refused:
+            raise labelled.refused[int(i)]
 
 
 def curve_of(
@@ -184,9 +211,7 @@ def curve_of(
     """
     records = surveyed.pile.records
     place = np.flatnonzero(~surveyed.pile.flags("rejected") & ~surveyed.pile.flags("curated"))
-    for i in place:
-        if int(i) in labelled.refused:
-            raise labelled.refused[int(i)]
+    require_labels(labelled, surveyed.pile)
     described = surveyed.described
     isolated = surveyed.pile.flags("isolated")
     # an isolated atom that is dropped is in the curated set already
@@ -208,6 +233,7 @@ def curve_of(
             choose,
             described.part(place).X,
             near_copies(described)[place],
+            described.frame_vectors[place],
             always=always[place],
             fractions=fractions or settings.fractions,
             selectors=settings.selectors,
@@ -221,7 +247,7 @@ def curve_of(
             record = records[int(place[error.frame])]
             error.file, error.frame = record.source, record.index
         raise
-    return replace(curve, notes=(*curve.notes, *_left_out(surveyed.pile)))
+    return replace(curve, notes=(*curve.notes, *labelled.notes, *_left_out(surveyed.pile)))
 
 
 def _left_out(pile: Pile) -> list[str]:
@@ -238,131 +264,6 @@ def _left_out(pile: Pile) -> list[str]:
     if excluded:
         notes.append(f"{counted(excluded, 'frame')} excluded by the user left out.")
     return notes
-
-
-@dataclass(frozen=True)
-class Proved:
-    """A pruning that was tested.
-
-    Attributes
-    ----------
-    result
-        With ``keep="auto"`` of the count that the labels ask for.
-    curve
-        None: too few labels, and the count was left to us; or nothing is kept.
-    """
-
-    result: PruneResult
-    curve: LearningCurve | None
-
-
-def prove_pruning(
-    surveyed: Survey,
-    labelled: LabelledFrames,
-    budget: Budget,
-    options: PruneOptions,
-    progress: Progress | None = None,
-) -> Proved:
-    """Prune and make the learning curve of it; with ``keep="auto"`` keep as many frames as make it flat.
-
-    Parameters
-    ----------
-    surveyed
-        What the frames are to each other.
-    labelled
-        The frames of the inputs that were surveyed, in their order.
-    budget
-        How many to keep.
-    options
-        The selector, the seed, and whether there are curated frames.
-    progress
-        Told how far the work is.
-
-    Raises
-    ------
-    DataError
-        Too few labels for a count that the user gave.
-    """
-    clock = Stages()
-    with clock("select"):
-        selection = select(surveyed, budget, options.selector, options.seed, progress)
-    kept = int(surveyed.pile.mandatory.sum()) + len(selection.chosen)
-    with clock("prove"):
-        curve, notes = _curve_of_pruning(surveyed, labelled, kept, budget, options, progress)
-    with clock("select"):
-        if curve is not None and is_automatic(budget):
-            count, note = _asked_for(curve, kept, selection, surveyed, options)
-            notes.append(note)
-            if count is not None:
-                budget = replace(budget, count=count)
-            if count not in (None, kept):
-                selection = select(surveyed, budget, options.selector, options.seed, progress)
-        result = decide(surveyed, selection, budget, options.seed, notes)
-    result.seconds.update(clock.seconds)
-    return Proved(result, curve)
-
-
-def _curve_of_pruning(
-    surveyed: Survey,
-    labelled: LabelledFrames,
-    kept: int,
-    budget: Budget,
-    options: PruneOptions,
-    progress: Progress | None,
-) -> tuple[LearningCurve | None, list[str]]:
-    """Return the curve with the number of kept frames on it, and what to say."""
-    if kept == 0:
-        return None, ["--prove: no frame is kept, so there is nothing to prove"]
-    notes = []
-    if options.against and not is_automatic(budget):  # which has a sentence of its own on it
-        notes = ["--prove: the curve does not know the curated frames: its fits are to frames of the inputs alone"]
-
-    def fractions(training: int) -> tuple[float, ...]:
-        """As many frames as are kept, where so many can be trained on, among others."""
-        own = min(kept / training, 1.0)
-        others = ladder(training) if is_automatic(budget) and not options.against else FRACTIONS
-        return tuple(sorted({own, *(f for f in others if abs(f - own) * training >= 0.5)}))
-
-    settings = CurveOptions(selectors=tuple(dict.fromkeys((options.selector, RANDOM))))
-    try:
-        curve = curve_of(surveyed, labelled, settings, options.seed, progress, fractions=fractions)
-    except TooFewFramesError as error:
-        if not is_automatic(budget):
-            raise
-        return None, [f"--prove: {error.message}; --keep auto stays at the knee"]
-    most = curve.points[-1].frames
-    if kept > most:
-        notes.append(f"--prove: {counted(kept, 'frame')} are kept, but a fit has at most {most} to train on")
-    return curve, notes
-
-
-def _asked_for(
-    curve: LearningCurve, kept: int, selection: Selection, surveyed: Survey, options: PruneOptions
-) -> tuple[int | None, str]:
-    """Return how many frames ``auto`` keeps, None for the knee, and the sentence on it.
-
-    Where errors still fall up to all frames, no smaller set trains the same force field, and all are kept; repeats of
-    a geometry are not.
-    """
-    at_the_knee = "--keep auto stays at the knee of the coverage"
-    if options.against:
-        return None, f"{at_the_knee}: the curve does not know the curated frames"
-    flat = smallest_flat(curve, options.selector)
-    if flat.frames is None and not flat.falls:
-        return None, f"{at_the_knee}: {flat.why}"
-    if flat.frames is None and curve.sample_of:
-        count = max(kept, curve.points[-1].frames)
-        return count, f"--prove: --keep auto keeps {counted(count, 'frame')}, the most that a fit had: {flat.why}"
-    if flat.frames is None:
-        pool, mandatory = surveyed.pool, surveyed.pile.mandatory
-        new = pool.eligible if pool.same is None else pool.eligible & ~np.isin(pool.same, pool.same[pool.given])
-        count = int(mandatory.sum()) + (int(new.sum()) if pool.same is None else len(np.unique(pool.same[new])))
-        return count, f"--prove: --keep auto keeps all {counted(count, 'frame')} that differ: {flat.why}"
-    count = max(flat.frames, kept - len(selection.chosen) + selection.floor)
-    floor = (
-        f"; raised from {flat.frames}, which cannot represent every cluster and group" if count > flat.frames else ""
-    )
-    return count, f"--prove: --keep auto stopped at {counted(count, 'frame')}{floor}: {flat.why}"
 
 
 def learning_curve_files(
@@ -414,7 +315,9 @@ def learning_curve_files(
     labelled = read_labelled(inputs, options)
     usable_frames(labelled.frames, labelled.labels)  # too few are refused before the work
     read = time.perf_counter() - start
-    surveyed = survey(read_pile(inputs, options, progress), options, progress)
+    pile = read_pile(inputs, options, progress)
+    require_labels(labelled, pile)
+    surveyed = survey(pile, options, progress)
     start = time.perf_counter()
     curve = curve_of(surveyed, labelled, settings, options.seed, progress)
     curve = replace(curve, notes=(*curve.notes, *surveyed.pile.collection.notes))

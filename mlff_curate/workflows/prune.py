@@ -12,9 +12,9 @@ from mlff_curate.pruning.budget import Budget
 from mlff_curate.pruning.selectors import SELECTORS
 from mlff_curate.workflows.decide import PruneResult, decide, is_automatic, require_budget, select
 from mlff_curate.workflows.survey import (
+    Pile,
     Progress,
     Stages,
-    Survey,
     SurveyOptions,
     read_pile,
     require_known,
@@ -73,7 +73,7 @@ def prune(
     """
     o = replace(options or PruneOptions(), **changes)
     budget = require_options(o)
-    surveyed = survey_within(budget, inputs, o, progress)
+    surveyed = survey(pile_within(budget, inputs, o, progress), o, progress)
     clock = Stages()
     with clock("select"):
         selection = select(surveyed, budget, o.selector, o.seed, progress)
@@ -82,10 +82,10 @@ def prune(
     return result
 
 
-def survey_within(
+def pile_within(
     budget: Budget, inputs: str | Path | Iterable[str | Path], o: SurveyOptions, progress: Progress | None = None
-) -> Survey:
-    """Survey files; a budget that they cannot meet is refused once they are read, before the work.
+) -> Pile:
+    """Read files; a budget that they cannot meet is refused before the work.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def survey_within(
     """
     pile = read_pile(inputs, o, progress)
     require_budget(budget, pile)
-    return survey(pile, o, progress)
+    return pile
 
 
 def require_options(o: PruneOptions) -> Budget:

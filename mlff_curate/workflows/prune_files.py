@@ -12,8 +12,9 @@ from mlff_curate.data.outputs import require_free
 from mlff_curate.report.tables import table_lines
 from mlff_curate.wording import counted, spelled
 from mlff_curate.workflows.decide import PruneResult, is_automatic
-from mlff_curate.workflows.prune import PruneOptions, prune, require_options, survey_within
+from mlff_curate.workflows.prune import PruneOptions, pile_within, prune, require_options
 from mlff_curate.workflows.prune_outputs import Outputs, peak_memory_mb, report_of, write_outputs
+from mlff_curate.workflows.survey import survey
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -165,12 +166,15 @@ def _pruned_and_proved(
     inputs: Sequence[str | Path], options: PruneOptions, budget: Budget, progress: Progress | None
 ) -> tuple[PruneResult, LearningCurve | None]:
     from mlff_curate.validation.splitting import usable_frames
-    from mlff_curate.workflows.learning_curve import prove_pruning, read_labelled
+    from mlff_curate.workflows.learning_curve import read_labelled, require_labels
+    from mlff_curate.workflows.prove import prove_pruning
 
     labelled = read_labelled(inputs, options)  # a key that no frame has is found before the work
     if not is_automatic(budget):  # which does without labels
         usable_frames(labelled.frames, labelled.labels)
-    surveyed = survey_within(budget, inputs, options, progress)
+    pile = pile_within(budget, inputs, options, progress)
+    require_labels(labelled, pile)
+    surveyed = survey(pile, options, progress)
     proved = prove_pruning(surveyed, labelled, budget, options, progress)
     return proved.result, proved.curve
 

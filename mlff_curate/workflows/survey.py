@@ -267,7 +267,8 @@ def survey(pile: Pile, o: SurveyOptions, progress: Progress | None = None) -> Su
         species = sorted({int(z) for atoms in geometries for z in np.unique(atoms.numbers)})
         maker = make_descriptor(o.descriptor, species)
         same = _same_geometry(pile.collection)
-        once = ~curated | ~np.isin(same, same[~curated])  # see _same_geometry
+        judged = ~curated & ~rejected
+        once = judged | (curated & ~np.isin(same, same[judged]))  # see _same_geometry
         environments = describe(
             geometries,
             maker,

@@ -298,6 +298,8 @@ def test_parameters_are_kept_as_given_and_judged_by_fit(make_pool, name):
     assert not hasattr(wrong, "selection_")
     with pytest.raises(UsageError, match=r"^count must be a number of frames from 0 on, or None, got -1$"):
         wrong.fit(make_pool(5))
+    with pytest.raises(UsageError, match=r"^count must be a number of frames from 0 on, or None, got 2\.5$"):
+        SELECTORS[name](2.5).fit(make_pool(5))
     with pytest.raises(UsageError, match=r"^--seed: must be a whole number from 0 on, got -2$"):
         SELECTORS[name](1, seed=-2).fit(make_pool(5))
     assert repr(wrong) == f"{type(wrong).__name__}(count=-1, seed=3)"

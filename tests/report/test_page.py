@@ -279,7 +279,7 @@ def make_curve(selector="coverage", group="Surface", stress=NAN, **changes) -> L
     )
     verdicts = (
         Verdict(selector, 0.1, 29, "energy", "better", Estimate(0.3, 0.1)),
-        Verdict(selector, 0.1, 29, "forces", "as good", Estimate(0.01, 0.1)),
+        Verdict(selector, 0.1, 29, "forces", "as good", Estimate(0.01, 0.1), (0.81, 1.2)),
     )
     curve = LearningCurve(points, verdicts, ("Five seeds.",), "quadratic SNAP", 5, 1.0)
     return dataclasses.replace(curve, **changes)
@@ -303,7 +303,7 @@ class TestProof:
     def test_where_random_is_as_good_the_page_says_so(self):
         text = read(proof=make_curve()).text
         assert "energies: coverage is better (3.21 ± 0.10 against 4.50 ± 0.10 meV/atom)" in text
-        assert "forces: random is as good (0.121 ± 0.004 against 0.122 ± 0.004 eV/Å)" in text
+        assert "forces: random is as good, x 0.81 to 1.2 (0.121 ± 0.004 against 0.122 ± 0.004 eV/Å)" in text
 
     def test_lines_of_all_selectors_end_at_the_whole_pool_with_their_error_bars(self):
         figure = read(proof=make_curve()).figures["curve-energy"]

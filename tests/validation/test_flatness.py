@@ -63,14 +63,14 @@ def test_a_test_that_sees_little_does_not_make_a_curve_flat():
     ("excess", "noise", "frames"), [(0.04, 0.05, 10), (0.07, 0.1, None), (0.04, 0.01, None), (0.015, 0.001, 10)]
 )
 def test_neither_beyond_chance_nor_by_more_than_the_margin_unless_negligible(excess, noise, frames):
-    flat = smallest_flat(made_up_curve([10 * (1 + excess), 10], [1, 1], noise=noise), "ours")
+    flat = smallest_flat(made_up_curve([100 * (1 + excess), 100], [1, 1], noise=noise), "ours")
     assert flat.frames == frames
     assert excess < MARGIN or frames is None
 
 
 def test_among_many_comparisons_one_chance_difference_does_not_count():
     # 4 % above the last in energies: beyond chance as one of two comparisons, not as one of four
-    two, many = (made_up_curve([10.4, *[10] * n], [1] * (n + 1), noise=0.0125) for n in (1, 2))
+    two, many = (made_up_curve([104, *[100] * n], [1] * (n + 1), noise=0.0125) for n in (1, 2))
     assert smallest_flat(two, "ours").frames is None
     assert smallest_flat(many, "ours").frames == 10
 
@@ -112,3 +112,16 @@ def test_the_ladder_leads_in_even_steps_to_a_few_tens_of_frames(frames):
         <= fractions[0] * frames * 1.001
         < max(FEWEST * STEP, frames + 1 if frames < FEWEST else 0) * 1.001
     )
+
+
+@pytest.mark.parametrize(("energy", "forces", "frames"), [(0.9, 4e-3, 10), (1.2, 4e-3, None), (0.9, 6e-3, None)])
+def test_what_labels_leave_open_is_no_difference(energy, forces, frames):
+    """However large the ratio: cells that a fit reproduces to a tenth of that are reproduced."""
+    curve = made_up_curve([0.1 + energy, 0.1], [1e-4 + forces, 1e-4], noise=1e-3)
+    assert smallest_flat(curve, "ours").frames == frames
+
+
+def test_a_curve_of_all_frames_alone_is_flat_nowhere():
+    flat = smallest_flat(made_up_curve([1], [1]), "ours")
+    assert (flat.frames, flat.falls) == (None, False)
+    assert flat.why == "there is no smaller set in the curve to compare with"

@@ -27,7 +27,7 @@ from mlff_curate.validation.learning_curve import (
     percent,
     short,
 )
-from mlff_curate.validation.splitting import TooFewFramesError
+from mlff_curate.validation.splitting import CLOSE, TooFewFramesError
 
 pytestmark = pytest.mark.lammps
 
@@ -128,6 +128,24 @@ class TestSplit:
         assert min(lost) >= 1
         note = next(note for note in result.notes if "Near copies" in note)
         assert all(str(count) in note for count in lost)
+
+    def test_a_frame_as_near_as_a_copy_to_a_held_out_one_is_not_trained_on(self):
+        """Its neighbours' neighbours are: chains do not count."""
+        line = np.zeros((F, 3), np.float32)
+        line[:, 0] = DISTINCT  # far apart by frame
+        line[1::2, 0] = line[::2, 0] + 1.5 * CLOSE * DISTINCT.std()  # but in pairs that are near, though not too near
+        near = line.copy()
+        near[1::2, 0] = line[::2, 0] + 0.5 * CLOSE * DISTINCT.std()
+        apart, close = Recorder(), Recorder()
+        run(apart, vectors=line)
+        result = run(close, vectors=near)
+        for training in apart.offered:
+            assert len(training) == 48
+        for before, training in zip(apart.offered, close.offered, strict=True):
+            held_out = np.setdiff1d(DISTINCT, before)
+            assert set(training) == set(before) - set(held_out ^ 1)
+            assert len(training) < 48
+        assert any("Near copies of held-out frames left out of training" in note for note in result.notes)
 
     def test_small_groups_are_only_trained_on(self):
         group = GROUP.copy()
@@ -262,13 +280,13 @@ class TestVerdict:
 
         result = run(by_name(balanced), frames, labels, group, fractions=[0.15], seeds=5)
         assert self.words(result)["energy"] == "better"
-        assert "ours at 15 % (12 frames): energies: ours is better (" in result.sentences()[0]
+        assert "ours at 15 % (12 frames), mean over groups: energies: ours is better (" in result.sentences()[0]
 
     def test_random_under_another_name_is_as_good_and_is_called_so(self):
         result = run(seeds=12, fractions=[0.97])
         assert set(self.words(result).values()) == {"as good"}
         assert result.sentences()[0] == "Random is as good as ours at every fraction, within the error bars."
-        assert "forces: random is as good (" in result.sentences()[1]
+        assert "forces: random is as good, x " in result.sentences()[1]
 
     def test_where_much_could_be_hidden_random_is_not_called_as_good(self):
         result = run(seeds=5, fractions=[0.1])
@@ -276,7 +294,7 @@ class TestVerdict:
         low, high = result.verdicts[0].ratio
         assert low < 1 < high
         assert max(high, 1 / low) > WIDEST
-        assert f"energies: no difference shown, x {low:.2g} to {high:.2g} (" in result.sentences()[-1]
+        assert f"energies: no difference shown, x {low:.3g} to {high:.3g} (" in result.sentences()[-1]
         assert not any("Random is as good as" in said for said in result.sentences())
 
     def test_two_splits_cannot_tell(self):

@@ -19,6 +19,8 @@ from mlff_curate.validation.flatness import Flat
 from mlff_curate.validation.learning_curve import ALL
 from mlff_curate.workflows import decide as decide_module
 from mlff_curate.workflows import learning_curve as module
+from mlff_curate.workflows import prove as prove_module
+from mlff_curate.workflows import prune_files as prune_files_module
 from mlff_curate.workflows import survey as survey_module
 from mlff_curate.workflows.learning_curve import (
     CurveOptions,
@@ -131,12 +133,31 @@ class TestLearningCurve:
         with pytest.raises(DataError, match="forcs: --forces-key names a key that none of the 60 frames has"):
             learning_curve_files([copper], tmp_path / "o.html", PruneOptions(label_keys={"forces": "forcs"}), FEW)
 
-    def test_labels_that_contradict_each_other_name_file_and_frame(self, copper, tmp_path):
+    def test_labels_that_contradict_each_other_name_file_and_frame(self, copper, tmp_path, monkeypatch):
         frames = read(copper, ":30")
         frames[7].info["REF_energy"] = 1.0
         write(tmp_path / "two.extxyz", frames)
-        with pytest.raises(DataError, match=r"two.extxyz: frame 7: several labels could be the energy"):
+        monkeypatch.setattr(module, "survey", None)  # refused before the work
+        monkeypatch.setattr(prune_files_module, "survey", None)
+        refused = r"two.extxyz: frame 7: several labels could be the energy"
+        with pytest.raises(DataError, match=refused):
             learning_curve_files([tmp_path / "two.extxyz"], tmp_path / "out.html", settings=FEW)
+        with pytest.raises(DataError, match=refused):
+            prune_files([tmp_path / "two.extxyz"], tmp_path / "out.extxyz", prove=True)
+
+    def test_it_says_under_which_names_labels_were_found_and_warns_of_two_for_one_kind(self, bare, tmp_path):
+        frames = read(bare, ":")
+        for i, atoms in enumerate(frames):
+            atoms.info["REF_energy" if i % 2 else "dft_energy"] = -3.0 * len(atoms)
+        write(tmp_path / "mixed.extxyz", frames)
+        *_, said, warning = read_labelled([tmp_path / "mixed.extxyz"], PruneOptions()).notes
+        assert said == "Labels read: energy from REF_energy, dft_energy."
+        assert warning == (
+            "WARNING: energy is read from several names, REF_energy (30 frames), dft_energy (30 frames): if they do "
+            "not mean the same, choose one with --energy-key."
+        )
+        one = read_labelled([tmp_path / "mixed.extxyz"], PruneOptions(label_keys={"energy": "REF_energy"}))
+        assert one.notes == ["Labels read: energy from REF_energy."]
 
     def test_an_unknown_selector_lists_those_there_are(self, copper, tmp_path):
         with pytest.raises(UsageError, match=r"--selectors: 'best' is unknown; available: coverage, random"):
@@ -257,7 +278,7 @@ class TestProve:
 
 class TestAuto:
     def proved(self, path, tmp_path, monkeypatch, flat):
-        monkeypatch.setattr(module, "smallest_flat", lambda *_: flat)
+        monkeypatch.setattr(prove_module, "smallest_flat", lambda *_: flat)
         return prune_files([path], tmp_path / "out.extxyz", prove=True)
 
     def test_as_many_frames_are_kept_as_the_flat_part_of_the_curve_needs(self, copper, tmp_path, monkeypatch):
@@ -289,7 +310,7 @@ class TestAuto:
             seen.append(curve)
             return Flat(curve.points[-2].frames, "flat")
 
-        monkeypatch.setattr(module, "smallest_flat", flat)
+        monkeypatch.setattr(prove_module, "smallest_flat", flat)
         done = prune_files([copper], tmp_path / "out.extxyz", prove=True)
         (curve,) = seen
         assert curve.sample_of == F
@@ -302,7 +323,25 @@ class TestAuto:
         least = done.result.selection.floor
         assert done.result.count("kept") == least > 1
         assert done.result.selection.unrepresented == 0
-        assert f"stopped at {least} frames; raised from 1, which cannot represent every" in done.result.notes[-1]
+        assert (
+            f"stopped at {least} frames; raised from 1, too few for what must be kept and for every"
+            in done.result.notes[-1]
+        )
+
+    def test_frames_that_fits_set_aside_are_kept_besides_those_that_count(self, copper, tmp_path, monkeypatch):
+        """Extreme frames are unlike all others and chosen early, and the curve was made without them."""
+        extreme = [atoms.copy() for atoms in read(copper, ":6")]
+        for i, atoms in enumerate(extreme):
+            atoms.set_cell(atoms.cell * (0.75 + 0.01 * i), scale_atoms=True)
+            atoms.calc = SinglePointCalculator(atoms, energy=50.0 * len(atoms), forces=np.zeros((len(atoms), 3)))
+        write(tmp_path / "extreme.extxyz", [*read(copper, ":"), *extreme])
+        done = self.proved(tmp_path / "extreme.extxyz", tmp_path, monkeypatch, Flat(30, "flat"))
+        kept = [d.record.index for d in done.result.decisions if d.decision == "kept"]
+        odd = sum(i >= F for i in kept)
+        assert odd > 0
+        assert len(kept) - odd == 30
+        assert f"--prove: {odd} kept frame" in done.result.notes[-1]
+        assert f"--keep auto stopped at {30 + odd} frames: flat" in done.result.notes[-2]
 
     def test_a_curve_that_cannot_tell_leaves_the_knee(self, copper, tmp_path, monkeypatch):
         knee = prune(copper)
@@ -324,7 +363,7 @@ class TestAuto:
         knee = prune(copper).count("kept")
         done = self.proved(copper, tmp_path, monkeypatch, Flat(None, "errors still fall", falls=True))
         assert done.result.count("kept") == max(knee, done.proof.points[-1].frames)
-        assert "the most that a fit had: errors still fall" in done.result.notes[-1]
+        assert "as many as the largest fit had: errors still fall" in done.result.notes[-1]
 
     def test_without_labels_it_stays_label_free_and_says_so(self, bare, tmp_path):
         done = prune_files([bare], tmp_path / "out.extxyz", prove=True)

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ase.build import bulk
 from ase.io import read, write
@@ -101,3 +102,18 @@ def test_a_frame_that_nothing_kept_is_like_is_not_said_to_be_represented(pile, t
     assert (odd.decision, odd.reason, odd.represented_by) == ("dropped", "unlike every kept frame", f"{pile}#0")
     assert "1 dropped frame unlike all that is kept (distance above 2 in the manifest)" in result.notes[-1]
     assert not any("unlike" in note for note in prune(pile, keep=1.0).notes)
+
+
+def test_what_is_excluded_is_not_learned_from(pile, tmp_path):
+    """Neither scaling nor MEAGraph see it."""
+    frames = read(pile, ":")
+    junk = [atoms.copy() for atoms in frames[:3]]
+    for atoms in junk:
+        atoms.set_cell(0.8 * atoms.cell, scale_atoms=True)
+    write("junk.extxyz", [*frames, *junk])
+    (tmp_path / "which.txt").write_text("6\n7\n8\n")
+    alone, beside = prune(pile, keep=3), prune("junk.extxyz", keep=3, exclude=("which.txt",))
+    n = alone.survey.environments.first[-1]
+    np.testing.assert_array_equal(beside.survey.environments.X[:n], alone.survey.environments.X)
+    np.testing.assert_allclose(beside.survey.embedding[:n], alone.survey.embedding, atol=1e-5)
+    assert [r.index for r in beside.kept] == [r.index for r in alone.kept]

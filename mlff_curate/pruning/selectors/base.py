@@ -76,7 +76,7 @@ class Selector(Parameters, ABC):
         UsageError
             A parameter has a value that no pool could make right.
         """
-        if self.count is not None and self.count < 0:
+        if self.count is not None and (self.count != int(self.count) or self.count < 0):
             raise UsageError(f"count must be a number of frames from 0 on, or None, got {self.count}")
         if self.seed < 0:
             raise UsageError(f"must be a whole number from 0 on, got {self.seed}", key="--seed")
