@@ -254,7 +254,7 @@ def split_notes(splits: Sequence[Split], group: np.ndarray, sound: np.ndarray) -
     if max(copies):
         shown = f"{min(copies)} to {max(copies)}" if min(copies) < max(copies) else f"{copies[0]}"
         notes.append(
-            f"Near copies of held-out frames left out of training, {shown} per split: environments within "
+            f"Near copies of held-out frames left out of training, {shown} frames per split: environments within "
             f"{100 * CLOSE:g} % of the spread of frames, in mean and deviation (frames of one MD run some steps apart "
             "are no copies)."
         )
