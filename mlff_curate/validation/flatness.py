@@ -21,7 +21,7 @@ from mlff_curate.validation.learning_curve import (
 from mlff_curate.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 MARGIN = 0.05
 """By how much errors may exceed those of a larger set, in the mean, where chance might explain it: a test that sees
@@ -159,7 +159,8 @@ def smallest_flat(curve: LearningCurve, selector: str) -> Flat:
         return Flat(
             point.frames,
             f"with {counted(point.frames, 'frame')} in the fits ({percent(point.fraction)}) no larger number, up to "
-            f"all {everything}, is better by more than {100 * NEGLIGIBLE:g} % and chance, or than {100 * MARGIN:g} %: "
+            f"all {everything}, is better by more than {100 * NEGLIGIBLE:g} % and chance, or than {100 * MARGIN:g} %, "
+            f"where that is more than {_unseen(known)}: "
             f"{'; '.join(e.words for e in excesses)}{before}{sample}",
         )
     last = [_excess(points[-2], points[-1], q, len(known)) for q in known]
@@ -194,6 +195,11 @@ def _splits(point: CurvePoint, q: Quantity) -> int:
 def _largest(excesses: Iterable[_Excess]) -> _Excess:
     """Return the one that speaks most against the smaller set: too large before not, then by its mean."""
     return max(excesses, key=lambda e: (e.too_large, e.mean))
+
+
+def _unseen(known: Sequence[Quantity]) -> str:
+    amounts = [f"{UNSEEN[q.name]:g} {q.unit}" for q in known]
+    return f"{', '.join(amounts[:-1])} or {amounts[-1]}"
 
 
 def _share(log_ratio: float) -> str:

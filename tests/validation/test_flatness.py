@@ -39,6 +39,7 @@ def test_the_fewest_frames_that_no_more_beat_in_energies_and_forces():
     flat = smallest_flat(made_up_curve([20, 10.1, 10.1, 10], [20, 15, 10.1, 10]), "ours")
     assert flat.frames == 30  # with 20 energies are flat, forces are not
     assert "with 30 frames in the fits (30 %) no larger number, up to all 100, is better by" in flat.why
+    assert "or than 5 %, where that is more than 1 meV/atom or 0.005 eV/\u00c5: energies" in flat.why
     assert "forces 10.7" in flat.why
     assert "with 20, forces are +50" in flat.why
 
