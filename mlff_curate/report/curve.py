@@ -10,7 +10,7 @@ import numpy as np
 
 from mlff_curate.report.parts import PALETTE, axis, layout, numbers, plot_text, render_page
 from mlff_curate.report.run import RunReport
-from mlff_curate.report.tables import Table, error_table
+from mlff_curate.report.tables import Table, error_table, verdict_table
 from mlff_curate.validation.learning_curve import ALL, Estimate, LearningCurve, percent
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ def curve_tables(curve: LearningCurve) -> CurveTables:
     """Return what stands around the figures."""
     figures = [(f"curve-{q.name}", f"Held-out {q.plural}", "") for q in curve.known]
     tables = [(title, error_table(curve, which)) for which, title in _TABLES.items()]
+    if curve.verdicts:
+        tables.insert(0, ("Against random: error over random's, mean over groups", verdict_table(curve)))
     return CurveTables((*figures, ("curve-variety", "What is in the fits", _VARIETY_TEXT)), tuple(tables))
 
 

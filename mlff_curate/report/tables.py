@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,9 +53,40 @@ def error_table(curve: LearningCurve, which: str, *, screen: bool = False) -> Ta
     return Table(tuple(heads), tuple(rows))
 
 
+_VERDICTS = {
+    "better": "better",
+    "worse": "random is better",
+    "as good": "random is as good",
+    "open": "no difference shown",
+    "unknown": "cannot be told",
+}
+
+
+def verdict_table(curve: LearningCurve, *, screen: bool = False) -> Table:
+    """Return how each selector fares against random, a row per selector and fraction.
+
+    Behind each word stands the selector's error over random's, mean over groups: its geometric mean over splits and
+    the interval that holds it at 95 %.
+    """
+    heads = ["against random" if screen else "Against random", "kept" if screen else "Share"]
+    heads += ["frames" if screen else "Frames in the fit"]
+    names = list(dict.fromkeys(v.quantity for v in curve.verdicts))
+    rows: dict[tuple[str, float], list[str]] = {}
+    for v in curve.verdicts:
+        # not every fraction need have all: a label that is rare may not be held out in two splits
+        blank = [v.selector, percent(v.fraction), str(v.frames), *[""] * len(names)]
+        row = rows.setdefault((v.selector, v.fraction), blank)
+        low, high = v.ratio
+        between = f" ({low:.3g} to {high:.3g})" if math.isfinite(low) and math.isfinite(high) else ""
+        row[3 + names.index(v.quantity)] = f"{_VERDICTS[v.word]}, x {math.exp(-v.gain.mean):.3g}{between}"
+    return Table((*heads, *(name if screen else name.capitalize() for name in names)), tuple(map(tuple, rows.values())))
+
+
 def table_lines(curve: LearningCurve, which: str) -> list[str]:
-    """Return :func:`error_table` as lines for the screen."""
-    table = error_table(curve, which, screen=True)
+    """Return :func:`error_table`, or :func:`verdict_table` for ``verdicts``, as lines for the screen."""
+    table = verdict_table(curve, screen=True) if which == "verdicts" else error_table(curve, which, screen=True)
+    if not table.rows:
+        return []
     rows = [table.heads, *table.rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -7,6 +7,7 @@ chooses several fractions of the rest, and a model is fitted to each choice and 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -253,18 +254,22 @@ class LearningCurve:
     def sentences(self) -> list[str]:
         """Say per fraction where each selector is better than random, and whether random is as good where it is not."""
         said = []
-        for selector in dict.fromkeys(v.selector for v in self.verdicts):
-            mine = [v for v in self.verdicts if v.selector == selector]
-            words = {v.word for v in mine}
-            if words == {"unknown"}:
-                said.append(_untold(selector, max(v.splits for v in mine)))
-                continue
-            if words == {"as good"}:
-                said.append(f"Random is as good as {selector} at every fraction, within the error bars.")
-            elif not words & {"better", "worse"}:
-                said.append(f"Nowhere is {selector} shown to be better or worse than random.")
-            said += [self._sentence([v for v in mine if v.fraction == f]) for f in sorted({v.fraction for v in mine})]
+        for headline, mine in zip(self.headlines(), self._by_selector(), strict=True):
+            if {v.word for v in mine}.isdisjoint({"better", "worse"}):
+                said.append(headline)
+            if {v.word for v in mine} != {"unknown"}:
+                said += [
+                    self._sentence([v for v in mine if v.fraction == f]) for f in sorted({v.fraction for v in mine})
+                ]
         return said
+
+    def headlines(self) -> list[str]:
+        """Say in a sentence per selector how it fares against random."""
+        return [_headline(mine) for mine in self._by_selector()]
+
+    def _by_selector(self) -> list[list[Verdict]]:
+        names = dict.fromkeys(v.selector for v in self.verdicts)
+        return [[v for v in self.verdicts if v.selector == name] for name in names]
 
     def _sentence(self, verdicts: Sequence[Verdict]) -> str:
         first = verdicts[0]
@@ -276,6 +281,21 @@ class LearningCurve:
             parts.append(f"{q.plural}: {_said(v)} ({short(ours)} against {short(random)} {q.unit})")
         where = f"{first.selector} at {percent(first.fraction)} ({counted(first.frames, 'frame')}), mean over groups"
         return f"{where}: {'; '.join(parts)}."
+
+
+def _headline(verdicts: Sequence[Verdict]) -> str:
+    """Say how one selector fares."""
+    selector, words = verdicts[0].selector, Counter(v.word for v in verdicts)
+    if set(words) == {"unknown"}:
+        return _untold(selector, max(v.splits for v in verdicts))
+    if set(words) == {"as good"}:
+        return f"Random is as good as {selector} at every fraction, within the error bars."
+    if not words["better"] and not words["worse"]:
+        return f"Nowhere is {selector} shown to be better or worse than random."
+    rest = {"worse": "worse", "as good": "as good", "open": "no difference shown", "unknown": "cannot be told"}
+    parts = [f"{name} in {words[word]}" for word, name in rest.items() if words[word]]
+    better = f"better in {words['better']} of {counted(len(verdicts), 'comparison')}"
+    return f"{selector} against random, mean over groups: {', '.join([better, *parts])}."
 
 
 def _said(v: Verdict) -> str:

@@ -119,7 +119,8 @@ class CurveDone:
             *table_lines(self.curve, "group_mean"),
             *table_lines(self.curve, "pooled"),
             *table_lines(self.curve, "worst"),
-            *self.curve.sentences(),
+            *table_lines(self.curve, "verdicts"),
+            *self.curve.headlines(),
             *(f"note: {note}" for note in self.curve.notes),
             f"plots: {self.output}",
         ]

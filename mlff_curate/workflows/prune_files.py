@@ -92,8 +92,8 @@ class PruneDone:
             *(f"note: {note}" for note in result.notes),
         ]
         if self.proof is not None:
-            lines += table_lines(self.proof, "group_mean")
-            lines += [f"proof: {said}" for said in (*self.proof.sentences(), *self.proof.notes)]
+            lines += [*table_lines(self.proof, "group_mean"), *table_lines(self.proof, "verdicts")]
+            lines += [f"proof: {said}" for said in (*self.proof.headlines(), *self.proof.notes)]
         return [*lines, f"why each frame stayed or went: {self.outputs.manifest}, {self.outputs.report}"]
 
     def _measures(self) -> list[str]:

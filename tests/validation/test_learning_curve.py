@@ -281,6 +281,9 @@ class TestVerdict:
         result = run(by_name(balanced), frames, labels, group, fractions=[0.15], seeds=5)
         assert self.words(result)["energy"] == "better"
         assert "ours at 15 % (12 frames), mean over groups: energies: ours is better (" in result.sentences()[0]
+        (headline,) = result.headlines()
+        better = sum(v.word == "better" for v in result.verdicts)
+        assert headline.startswith(f"ours against random, mean over groups: better in {better} of 3 comparison")
 
     def test_random_under_another_name_is_as_good_and_is_called_so(self):
         result = run(seeds=12, fractions=[0.97])
@@ -316,7 +319,7 @@ class TestVerdict:
     def test_without_random_there_is_no_verdict(self):
         result = run(selectors=["ours"])
         assert result.verdicts == ()
-        assert result.sentences() == []
+        assert result.sentences() == result.headlines() == []
 
 
 class TestVariety:

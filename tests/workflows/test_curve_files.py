@@ -87,7 +87,7 @@ class TestLearningCurve:
         energy = values["points"][2]["energy"]["group_mean"]["mean"]
         assert 0 < energy < 100
         page = html.unescape((tmp_path / "out.html").read_text())
-        for said in (f"{energy:.3g}"[:3], *done.curve.sentences(), *done.curve.notes[:1]):
+        for said in (f"{energy:.3g}"[:3], *done.curve.headlines(), *done.curve.notes[:1]):
             assert any(said in line for line in done.lines())
             assert said in page
 
@@ -256,7 +256,7 @@ class TestProve:
         assert done.result.count("kept") == 18  # a number that the user gave stays
         page = (tmp_path / "out.report.html").read_text()
         assert "Proof by fit" in page
-        for said in done.proof.sentences():
+        for said in done.proof.headlines():
             assert f"proof: {said}" in done.lines()
             assert said in page
 
