@@ -55,10 +55,10 @@ def error_table(curve: LearningCurve, which: str, *, screen: bool = False) -> Ta
 
 _VERDICTS = {
     "better": "better",
-    "worse": "random is better",
+    "worse": "worse",
     "as good": "random is as good",
-    "open": "no difference shown",
-    "unknown": "cannot be told",
+    "open": "not shown",
+    "unknown": "not told",
 }
 
 
