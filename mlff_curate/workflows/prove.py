@@ -73,12 +73,13 @@ def prove_pruning(
         curve, notes = _curve_of_pruning(surveyed, labelled, kept, budget, options, progress)
     with clock("select"):
         if curve is not None and is_automatic(budget):
-            count, note = _asked_for(curve, kept, selection, surveyed, options)
-            if count is not None:
-                budget, selection = _enough(surveyed, labelled, replace(budget, count=count), options, progress)
-                count = int(surveyed.pile.mandatory.sum()) + len(selection.chosen)
-            notes.append(note.format(frames=counted(count or 0, "frame")))
-            notes += _note_on_unfitted(surveyed, labelled, selection)
+            asked, fitted = _asked_for(curve, kept, selection, surveyed, options), _fitted(surveyed, labelled)
+            if asked.count is not None:
+                budget = replace(budget, count=asked.count)
+                budget, selection = _enough(surveyed, fitted, asked.fitted, budget, options, progress)
+            frames = _kept(surveyed, selection)
+            notes.append(asked.note(int(frames.sum())))
+            notes += _note_on_unfitted(int((frames & ~fitted).sum()))
         result = decide(surveyed, selection, budget, options.seed, notes)
     result.seconds.update(clock.seconds)
     return Proved(result, curve)
@@ -118,42 +119,59 @@ def _curve_of_pruning(
     return curve, notes
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What the labels ask ``auto`` to keep.
+
+    Attributes
+    ----------
+    count
+        At least so many frames; None: the knee.
+    fitted
+        So many of them of a kind that fits can use: the curve counts no others.
+    how, why
+        ``--keep auto`` and what it does, before and after the number.
+    """
+
+    count: int | None
+    fitted: int
+    how: str
+    why: str
+
+    def note(self, kept: int) -> str:
+        """Return the sentence for the user."""
+        number = "" if self.count is None else f" {counted(kept, 'frame')}"
+        return f"{self.how}{number}{self.why}"
+
+
 def _asked_for(
     curve: LearningCurve, kept: int, selection: Selection, surveyed: Survey, options: PruneOptions
-) -> tuple[int | None, str]:
-    """Return how many frames that fits can use ``auto`` keeps, None for the knee, and the sentence on it.
-
-    ``{frames}`` in the sentence is how many are kept with those that no fit can use.
+) -> _Asked:
+    """Look where the curve is flat.
 
     Where errors still fall up to all frames, no smaller set trains the same force field, and all are kept; repeats of
     a geometry are not.
     """
-    at_the_knee = "--keep auto stays at the knee of the coverage"
+    knee = "--keep auto stays at the knee of the coverage"
     if options.against:
-        return None, f"{at_the_knee}: the curve does not know the curated frames"
+        return _Asked(None, 0, knee, ": the curve does not know the curated frames")
     flat = smallest_flat(curve, options.selector)
     if flat.frames is None and not flat.falls:
-        return None, f"{at_the_knee}: {flat.why}"
+        return _Asked(None, 0, knee, f": {flat.why}")
     if flat.frames is None and curve.sample_of:
-        count = max(kept, curve.points[-1].frames)
-        return count, f"--prove: --keep auto keeps {{frames}}, as many as the largest fit had: {_plain(flat.why)}"
+        most = curve.points[-1].frames
+        return _Asked(
+            max(kept, most), most, "--prove: --keep auto keeps", f", as many as the largest fit had: {flat.why}"
+        )
     if flat.frames is None:
-        pool, mandatory = surveyed.pool, surveyed.pile.mandatory
-        new = pool.eligible if pool.same is None else pool.eligible & ~np.isin(pool.same, pool.same[pool.given])
-        count = int(mandatory.sum()) + (int(new.sum()) if pool.same is None else len(np.unique(pool.same[new])))
-        return count, f"--prove: --keep auto keeps all {{frames}} that differ: {_plain(flat.why)}"
+        pool, mandatory = surveyed.pool, int(surveyed.pile.mandatory.sum())
+        same = np.arange(pool.frames) if pool.same is None else pool.same
+        differ = len(np.setdiff1d(same[pool.eligible], same[pool.given]))
+        return _Asked(mandatory + differ, 0, "--prove: --keep auto keeps all", f" that differ: {flat.why}")
     count = max(flat.frames, kept - len(selection.chosen) + selection.floor)
-    floor = (
-        f"; raised from {flat.frames}, too few for what must be kept and for every cluster and group"
-        if count > flat.frames
-        else ""
-    )
-    return count, f"--prove: --keep auto stopped at {{frames}}{floor}: {_plain(flat.why)}"
-
-
-def _plain(text: str) -> str:
-    """Return a text in which ``str.format`` finds nothing."""
-    return text.replace("{", "{{").replace("}", "}}")
+    raised = f"; raised from {flat.frames}, too few for what must be kept and for every cluster and group"
+    why = f"{raised if count > flat.frames else ''}: {flat.why}"
+    return _Asked(count, flat.frames, "--prove: --keep auto stopped at", why)
 
 
 def _fitted(surveyed: Survey, labelled: LabelledFrames) -> np.ndarray:
@@ -173,16 +191,19 @@ def _kept(surveyed: Survey, selection: Selection) -> np.ndarray:
 
 
 def _enough(
-    surveyed: Survey, labelled: LabelledFrames, budget: Budget, options: PruneOptions, progress: Progress | None
+    surveyed: Survey,
+    fitted: np.ndarray,
+    wanted: int,
+    budget: Budget,
+    options: PruneOptions,
+    progress: Progress | None,
 ) -> tuple[Budget, Selection]:
-    """Raise a count until so many of the kept frames are of those that fits can use.
+    """Raise a count until so many of the kept frames are fitted ones, (F,) bool, as far as there are.
 
-    The curve counts no others: a selector takes extreme frames first, and would else leave fewer than made it flat.
+    A selector takes extreme frames first, and would else leave fewer than made the curve flat.
     """
-    wanted = budget.count or 0
-    fitted = _fitted(surveyed, labelled)
-    most = int((surveyed.pile.mandatory | surveyed.pool.eligible).sum())
-    wanted = min(wanted, int((fitted & (surveyed.pile.mandatory | surveyed.pool.eligible)).sum()))
+    available = surveyed.pile.mandatory | surveyed.pool.eligible
+    wanted, most = min(wanted, int((fitted & available).sum())), int(available.sum())
     while True:
         selection = select(surveyed, budget, options.selector, options.seed, progress)
         short = wanted - int((_kept(surveyed, selection) & fitted).sum())
@@ -192,9 +213,8 @@ def _enough(
         budget = replace(budget, count=count)
 
 
-def _note_on_unfitted(surveyed: Survey, labelled: LabelledFrames, selection: Selection) -> list[str]:
+def _note_on_unfitted(unfitted: int) -> list[str]:
     """Say how many kept frames no fit of the curve can use."""
-    unfitted = int((_kept(surveyed, selection) & ~_fitted(surveyed, labelled)).sum())
     if not unfitted:
         return []
     frames = counted(unfitted, "kept frame")

@@ -276,6 +276,15 @@ class TestProve:
         assert [p.name for p in tmp_path.iterdir()] == ["in"]
 
 
+def extreme_frames(path):
+    """Six frames far above the others in energy, and pressed together."""
+    extreme = [atoms.copy() for atoms in read(path, ":6")]
+    for i, atoms in enumerate(extreme):
+        atoms.set_cell(atoms.cell * (0.75 + 0.01 * i), scale_atoms=True)
+        atoms.calc = SinglePointCalculator(atoms, energy=50.0 * len(atoms), forces=np.zeros((len(atoms), 3)))
+    return extreme
+
+
 class TestAuto:
     def proved(self, path, tmp_path, monkeypatch, flat):
         monkeypatch.setattr(prove_module, "smallest_flat", lambda *_: flat)
@@ -330,11 +339,7 @@ class TestAuto:
 
     def test_frames_that_fits_set_aside_are_kept_besides_those_that_count(self, copper, tmp_path, monkeypatch):
         """Extreme frames are unlike all others and chosen early, and the curve was made without them."""
-        extreme = [atoms.copy() for atoms in read(copper, ":6")]
-        for i, atoms in enumerate(extreme):
-            atoms.set_cell(atoms.cell * (0.75 + 0.01 * i), scale_atoms=True)
-            atoms.calc = SinglePointCalculator(atoms, energy=50.0 * len(atoms), forces=np.zeros((len(atoms), 3)))
-        write(tmp_path / "extreme.extxyz", [*read(copper, ":"), *extreme])
+        write(tmp_path / "extreme.extxyz", [*read(copper, ":"), *extreme_frames(copper)])
         done = self.proved(tmp_path / "extreme.extxyz", tmp_path, monkeypatch, Flat(30, "flat"))
         kept = [d.record.index for d in done.result.decisions if d.decision == "kept"]
         odd = sum(i >= F for i in kept)
@@ -357,6 +362,14 @@ class TestAuto:
         done = self.proved(tmp_path / "twice.extxyz", tmp_path, monkeypatch, flat)
         assert done.result.count("kept") == F
         assert done.result.notes[-1] == f"--prove: --keep auto keeps all {F} frames that differ: errors still fall"
+
+    def test_repeats_do_not_stand_in_for_frames_that_fits_set_aside(self, copper, tmp_path, monkeypatch):
+        frames = read(copper, ":")
+        write(tmp_path / "both.extxyz", [*frames, *frames[:7], *extreme_frames(copper)])
+        flat = Flat(None, "errors still fall", falls=True)
+        done = self.proved(tmp_path / "both.extxyz", tmp_path, monkeypatch, flat)
+        assert done.result.count("kept") == F + 6
+        assert f"keeps all {F + 6} frames that differ: errors still fall" in done.result.notes[-2]
 
     def test_where_errors_fall_up_to_all_of_a_sample_that_many_are_kept(self, copper, tmp_path, monkeypatch):
         monkeypatch.setitem(validation.MOST_ENVIRONMENTS, "snap", 100)
