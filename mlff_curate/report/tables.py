@@ -53,20 +53,11 @@ def error_table(curve: LearningCurve, which: str, *, screen: bool = False) -> Ta
     return Table(tuple(heads), tuple(rows))
 
 
-_VERDICTS = {
-    "better": "better",
-    "worse": "worse",
-    "as good": "random is as good",
-    "open": "not shown",
-    "unknown": "not told",
-}
-
-
 def verdict_table(curve: LearningCurve, *, screen: bool = False) -> Table:
     """Return how each selector fares against random, a row per selector and fraction.
 
-    Behind each word stands the selector's error over random's, mean over groups: its geometric mean over splits and
-    the interval that holds it at 95 %.
+    Behind each word (see :class:`Verdict`) stands the selector's error over random's, mean over groups: its geometric
+    mean over splits and the interval that holds it at 95 %.
     """
     heads = ["against random" if screen else "Against random", "kept" if screen else "Share"]
     heads += ["frames" if screen else "Frames in the fit"]
@@ -78,7 +69,7 @@ def verdict_table(curve: LearningCurve, *, screen: bool = False) -> Table:
         row = rows.setdefault((v.selector, v.fraction), blank)
         low, high = v.ratio
         between = f" ({low:.3g} to {high:.3g})" if math.isfinite(low) and math.isfinite(high) else ""
-        row[3 + names.index(v.quantity)] = f"{_VERDICTS[v.word]}, x {math.exp(-v.gain.mean):.3g}{between}"
+        row[3 + names.index(v.quantity)] = f"{v.word}, x {math.exp(-v.gain.mean):.3g}{between}"
     return Table((*heads, *(name if screen else name.capitalize() for name in names)), tuple(map(tuple, rows.values())))
 
 

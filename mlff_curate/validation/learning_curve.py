@@ -292,7 +292,7 @@ def _headline(verdicts: Sequence[Verdict]) -> str:
         return f"Random is as good as {selector} at every fraction, within the error bars."
     if not words["better"] and not words["worse"]:
         return f"Nowhere is {selector} shown to be better or worse than random."
-    rest = {"worse": "worse", "as good": "as good", "open": "no difference shown", "unknown": "cannot be told"}
+    rest = {"worse": "worse", "as good": "random is as good", "open": "open", "unknown": "unknown"}
     parts = [f"{name} in {words[word]}" for word, name in rest.items() if words[word]]
     better = f"better in {words['better']} of {counted(len(verdicts), 'comparison')}"
     return f"{selector} against random, mean over groups: {', '.join([better, *parts])}."

@@ -35,8 +35,8 @@ MOST_MEGABYTES = 256.0
 
 CLOSE = 2e-3
 """A frame is not trained on if it is as near as this to a held-out one, in mean and deviation of its environments, as a
-share of the root-mean-square distance of a frame from the mean of all: on Ta about what random displacements of 0.002
-Angstrom make. Chains of such steps do not count: the strains of an elastic set are spaced as densely."""
+share of the root-mean-square distance of a frame from the mean of all: random displacements of about 0.001 Angstrom
+(docs/benchmarks.md). Chains of such steps do not count: the strains of an elastic set are spaced as densely."""
 
 _FIRST_OF_GROUP = 10  # a sample takes up to this many frames of every group before it takes more of any
 
