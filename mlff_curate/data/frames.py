@@ -4,16 +4,43 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ase import Atoms
 
 LABEL_WORDS = ("energy", "energies", "force", "stress", "virial", "magmom")
 """A key with one of these words in it looks like a label."""
+
+
+@dataclass(frozen=True)
+class Remark:
+    """What a reader noticed about a frame that the user should know; `check` turns it into a finding.
+
+    Attributes
+    ----------
+    rule
+        Kebab-case name of what was noticed, such as ``scf-unconverged``.
+    severity
+        ``error``, ``warning`` or ``note``, as in :mod:`mlff_curate.checks.finding`.
+    key
+        Name of the label or part of the frame concerned, if one is.
+    message
+        What it is, in words.
+    fix
+        What to do about it.
+    """
+
+    rule: str
+    severity: Literal["error", "warning", "note"]
+    key: str | None
+    message: str
+    fix: str
 
 
 @dataclass(frozen=True)
@@ -32,6 +59,10 @@ class Frame:
         Of the frame's own text for extxyz; of its canonical content (:func:`content_digest`) for other formats.
     text
         The frame's own bytes for extxyz, None for other formats.
+    origins
+        Name of a label -> where in the file it was found and what was done to it, where that is not plain.
+    remarks
+        What the reader noticed.
     """
 
     atoms: Atoms
@@ -39,6 +70,8 @@ class Frame:
     index: int
     sha256: str
     text: bytes | None
+    origins: Mapping[str, str] = field(default_factory=dict)
+    remarks: tuple[Remark, ...] = ()
 
 
 def content_digest(atoms: Atoms) -> str:
@@ -61,6 +94,23 @@ def content_digest(atoms: Atoms) -> str:
             plain = array.tolist() if array.dtype.kind in "US" else value
             digest.update(json.dumps(plain, default=str, sort_keys=True).encode())
     return digest.hexdigest()
+
+
+def with_results(atoms: Atoms, **results: object) -> Atoms:
+    """Attach labels to a frame as the results of a single-point calculator, as ASE's readers do; None: no such label.
+
+    Parameters
+    ----------
+    atoms
+        The frame, n atoms; it is changed and returned.
+    results
+        By ASE's names: energy, free_energy (eV), forces ((n, 3), eV/Angstrom), stress ((6,), eV/Angstrom^3, positive
+        under tension), energies ((n,), eV), magmoms ((n,)), magmom.
+    """
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    atoms.calc = SinglePointCalculator(atoms, **results)
+    return atoms
 
 
 def calculator_results(atoms: Atoms) -> dict[str, object]:

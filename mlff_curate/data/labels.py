@@ -44,10 +44,17 @@ ENERGY_NAMES = ("energy", "total_energy", "potential_energy")
 FORCES_NAMES = ("forces", "force")
 STRESS_NAMES = ("stress",)
 
+PER_ATOM_ENERGY_NAMES = ("energies", "atomic_energies", "local_energy", "atom_energies")
+MAGMOM_NAMES = ("magmoms", "initial_magmoms", "magmom")
+"""A calculation's moments come before those it began with (published sets have the result under either name)."""
+
 # Looked at only where none of the names above is there: the free energy differs from the energy in every
 # calculation with smeared occupations, and a virial is the same quantity as a stress in another unit and sign.
-ENERGY_FALLBACKS = ("free_energy",)
+ENERGY_FALLBACKS = ("free_energy", "energy_without_entropy", "energy_sigma_to_0")
 STRESS_FALLBACKS = ("virial",)
+
+_ENERGY_TIERS = (ENERGY_NAMES, *((name,) for name in ENERGY_FALLBACKS))
+_STRESS_TIERS = (STRESS_NAMES, STRESS_FALLBACKS)
 
 # Two copies of a label may be rounded differently: eV, eV/Angstrom, eV/Angstrom^3.
 _SAME_VALUE = 1e-5
@@ -68,10 +75,22 @@ class Labels:
         (6,) in ASE's Voigt order xx, yy, zz, yz, xz, xy, eV/Angstrom^3, positive under tension.
     energy_key, forces_key, stress_key
         The name that the frame has for it, None where there is no such label.
+    energy_kind
+        ``free``, ``without entropy`` or ``sigma to 0``, None where the file does not say.
+    energies
+        (n,) energy of each atom, eV.
+    magmoms
+        (n,) or (n, 3) magnetic moment of each atom, Bohr magnetons.
+    energies_key, magmoms_key
+        The name that the frame has for it.
+    from_virial
+        The stress was computed from a virial.
     not_finite
         Names of labels that are there but hold NaN or infinity; they count as missing.
     present
         All names in the frame that look like labels, whether used or not.
+    unknown
+        Those of them that are under no name that is known for a label: nobody will use them.
     """
 
     energy: float | None = None
@@ -80,29 +99,15 @@ class Labels:
     energy_key: str | None = None
     forces_key: str | None = None
     stress_key: str | None = None
+    energy_kind: str | None = None
+    energies: np.ndarray | None = None
+    magmoms: np.ndarray | None = None
+    energies_key: str | None = None
+    magmoms_key: str | None = None
+    from_virial: bool = False
     not_finite: tuple[str, ...] = ()
     present: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class LabelCounts:
-    """How many of F frames have which label.
-
-    Attributes
-    ----------
-    frames
-        F.
-    energy, forces, stress
-        Frames with this label.
-    not_finite
-        Frames of which at least one label holds NaN or infinity.
-    """
-
-    frames: int
-    energy: int
-    forces: int
-    stress: int
-    not_finite: int
+    unknown: tuple[str, ...] = ()
 
 
 def labels_of(
@@ -133,11 +138,13 @@ def labels_of(
     """
     found = _values(atoms)
     n = len(atoms)
-    energy = _find(found, energy_key, (ENERGY_NAMES, ENERGY_FALLBACKS), _as_energy, "energy")
+    energy = _find(found, energy_key, _ENERGY_TIERS, _as_energy, "energy")
     forces = _find(found, forces_key, (FORCES_NAMES,), lambda v, k: _as_forces(v, k, n), "forces")
-    stress = _find(
-        found, stress_key, (STRESS_NAMES, STRESS_FALLBACKS), lambda v, k: _as_stress(v, k, _volume(atoms)), "stress"
-    )
+    stress = _find(found, stress_key, _STRESS_TIERS, lambda v, k: _as_stress(v, k, _volume(atoms)), "stress")
+    energies = _find(found, None, (PER_ATOM_ENERGY_NAMES,), lambda v, _: v if v.shape == (n,) else None, "energies")
+    magmoms = _find(found, None, tuple((name,) for name in MAGMOM_NAMES), lambda v, _: _per_atom(v, n), "magmoms")
+    present = label_keys(atoms)
+    used = {energy.key, forces.key, stress.key, energies.key, magmoms.key}
     return Labels(
         energy=None if energy.value is None else float(energy.value),
         forces=forces.value,
@@ -145,9 +152,38 @@ def labels_of(
         energy_key=energy.key,
         forces_key=forces.key,
         stress_key=stress.key,
+        energy_kind=None if energy.key is None else _energy_kind(energy.key),
+        energies=energies.value,
+        magmoms=magmoms.value,
+        energies_key=energies.key,
+        magmoms_key=magmoms.key,
+        from_virial=stress.key is not None and "virial" in stress.key.lower(),
         not_finite=tuple(sorted({*energy.not_finite, *forces.not_finite, *stress.not_finite})),
-        present=label_keys(atoms),
+        present=present,
+        unknown=tuple(key for key in present if key not in used and not _is_usual(key)),
     )
+
+
+_ALL_NAMES = (
+    ENERGY_NAMES + ENERGY_FALLBACKS,
+    FORCES_NAMES,
+    STRESS_NAMES + STRESS_FALLBACKS,
+    PER_ATOM_ENERGY_NAMES,
+    MAGMOM_NAMES,
+)
+_ENERGY_KINDS = {"free": "free", "without_entropy": "without entropy", "sigma": "sigma to 0"}
+
+
+def _is_usual(key: str) -> bool:
+    return key.lower().replace("-", "_") in _usual(_ALL_NAMES)
+
+
+def _energy_kind(key: str) -> str | None:
+    return next((kind for word, kind in _ENERGY_KINDS.items() if word in key.lower()), None)
+
+
+def _per_atom(value: np.ndarray, n: int) -> np.ndarray | None:
+    return value if value.shape in ((n,), (n, 3)) else None
 
 
 @dataclass(frozen=True)
@@ -201,12 +237,11 @@ def label_soundness(
     results = calculator_results(atoms)
     of_frame, of_atoms = _named((results, atoms.info)), _named((results, atoms.arrays))
     kinds: list[_Kind] = [
-        (of_frame, energy_key, (ENERGY_NAMES, ENERGY_FALLBACKS), _as_energy),
+        (of_frame, energy_key, _ENERGY_TIERS, _as_energy),
         (of_atoms, forces_key, (FORCES_NAMES,), lambda v, k: _as_forces(v, k, n)),
     ]
     if atoms.pbc.all():
-        tiers = (STRESS_NAMES, STRESS_FALLBACKS)
-        kinds.append((of_frame, stress_key, tiers, lambda v, k: _as_stress(v, k, volume)))
+        kinds.append((of_frame, stress_key, _STRESS_TIERS, lambda v, k: _as_stress(v, k, volume)))
     sound: list[str] = []
     faults: list[LabelFault] = []
     for usual, key, names, convert in kinds:
@@ -269,18 +304,6 @@ def require_keys(
             raise DataError(f"no frame has a {kind} label that can be used under this name (--{kind}-key)", key=key)
         there = f"what is there: {', '.join(names)}" if names else "the frames have nothing that looks like a label"
         raise DataError(f"--{kind}-key names a key that none of the {len(labels)} frames has; {there}", key=key)
-
-
-def count_labels(labels: Iterable[Labels]) -> LabelCounts:
-    """Count the frames that have each label, and those whose labels hold NaN or infinity."""
-    items = list(labels)
-    return LabelCounts(
-        frames=len(items),
-        energy=sum(item.energy is not None for item in items),
-        forces=sum(item.forces is not None for item in items),
-        stress=sum(item.stress is not None for item in items),
-        not_finite=sum(bool(item.not_finite) for item in items),
-    )
 
 
 @dataclass(frozen=True, eq=False)

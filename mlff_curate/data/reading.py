@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from mlff_curate.data.extxyz import parse_frame, split_frames
 from mlff_curate.data.foreign import dump_options, require_configurations, require_symbols, with_mapped_types
+from mlff_curate.data.formats import FORMATS
+from mlff_curate.data.formats.base import Content, Format, ReadOptions
 from mlff_curate.data.formatting import format_frame
 from mlff_curate.data.frames import Frame, content_digest
 from mlff_curate.data.soundness import require_sound
 from mlff_curate.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ase import Atoms
 
@@ -30,15 +32,29 @@ _DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)
 """What reading gzipped data raises if they are truncated or altered."""
 
 
-def read_frames(paths: str | Path | Iterable[str | Path], type_map: Sequence[str] = ()) -> Iterator[Frame]:
-    """Read the frames of one or more files, one at a time.
+def read_frames(
+    paths: str | Path | Iterable[str | Path],
+    type_map: Sequence[str] = (),
+    *,
+    units: str | None = None,
+    log: str | Path | None = None,
+    faults: Callable[[DataError], None] | None = None,
+) -> Iterator[Frame]:
+    """Read the frames of one or more files or folders, one at a time.
 
     Parameters
     ----------
     paths
-        Files in extxyz (also gzipped), LAMMPS dumps, or anything else that ASE reads.
+        Extxyz (also gzipped), a format of :mod:`mlff_curate.data.formats`, or anything else that ASE reads.
     type_map
         Chemical symbols of the types 1, 2, ... of files that know types only, such as LAMMPS dumps.
+    units
+        Unit style of LAMMPS dumps that do not say it.
+    log
+        LAMMPS log file that has the energies of a dump.
+    faults
+        Told of each file or frame that cannot be read or is no frame, which is then left out; None: the first one is
+        raised.
 
     Yields
     ------
@@ -51,28 +67,52 @@ def read_frames(paths: str | Path | Iterable[str | Path], type_map: Sequence[str
         A file is missing, empty or unreadable, or holds a frame that is no frame; see :mod:`mlff_curate.data`.
     """
     require_symbols(type_map)
+    options = ReadOptions(tuple(type_map), units, None if log is None else Path(log))
     for path in [paths] if isinstance(paths, (str, Path)) else paths:
-        yield from _read_file(Path(path), tuple(type_map))
+        frames = _read_file(Path(path), options, faults)
+        if faults is None:
+            yield from frames
+            continue
+        try:
+            yield from frames
+        except DataError as error:
+            faults(error)
 
 
-def _read_file(path: Path, type_map: Sequence[str]) -> Iterator[Frame]:
-    name = str(path)
+def _read_file(path: Path, options: ReadOptions, faults: Callable[[DataError], None] | None) -> Iterator[Frame]:
     count = 0
-    with open_binary(path) as stream:
-        kind = _kind(stream, path)
-        if kind == "extxyz":
-            for part in _split(stream, path):
-                atoms = parse_frame(part.text, name, part.index, part.line)
-                require_sound(atoms, name, part.index)
-                yield Frame(atoms, name, part.index, hashlib.sha256(part.text).hexdigest(), part.text)
-                count += 1
-    if kind != "extxyz":
-        for index, atoms in enumerate(_read_with_ase(path, kind, type_map)):
-            require_sound(atoms, name, index)
-            yield Frame(atoms, name, index, content_digest(atoms), None)
-            count += 1
+    for frame in _whole_frames(path, options, faults):
+        count += 1
+        try:
+            require_sound(frame.atoms, frame.source, frame.index)
+        except DataError as error:
+            if faults is None:
+                raise
+            faults(error)
+            continue
+        yield frame
     if count == 0:
-        raise DataError("the file holds no frame", file=name)
+        raise DataError("the file holds no frame", file=str(path))
+
+
+def _whole_frames(path: Path, options: ReadOptions, faults: Callable[[DataError], None] | None) -> Iterator[Frame]:
+    name = str(path)
+    kind = _kind_of(path)
+    if kind != "extxyz":
+        for index, content in enumerate(_contents(path, kind, options)):
+            digest = content_digest(content.atoms)
+            yield Frame(content.atoms, name, index, digest, None, content.origins, content.remarks)
+        return
+    with open_binary(path) as stream:
+        for part in _split(stream, path):
+            try:
+                atoms = parse_frame(part.text, name, part.index, part.line)
+            except DataError as error:
+                if faults is None:
+                    raise
+                faults(error)
+                continue
+            yield Frame(atoms, name, part.index, hashlib.sha256(part.text).hexdigest(), part.text)
 
 
 def open_binary(path: Path) -> BinaryIO:
@@ -109,15 +149,27 @@ def _damaged(path: Path, error: Exception) -> DataError:
     return DataError(f"the gzip data are damaged or truncated ({error})", file=str(path))
 
 
-def _kind(stream: BinaryIO, path: Path) -> str:
-    """Tell the format: by the first line where that is telling, else by what ASE makes of the name."""
-    try:
-        head = stream.peek(4096)[:4096]  # type: ignore[attr-defined]
-    except _DAMAGED as error:
-        raise _damaged(path, error) from None
-    first = head.lstrip().split(b"\n", 1)[0].strip()
+def _kind_of(path: Path) -> Format | str:
+    """Tell the format, by content where that is telling: one of ours, or the name of one of ASE's."""
+    if path.is_dir():
+        found = next((f for f in FORMATS if f.read and not f.suffix and f.recognises(path, b"")), None)
+        if found is None:
+            known = ", ".join(f.title for f in FORMATS if f.read and not f.suffix)
+            raise DataError(
+                f"is a folder, not a file, and none of {known}" if known else "is a folder, not a file", file=str(path)
+            )
+        return found
+    with open_binary(path) as stream:
+        try:
+            head = stream.peek(4096)[:4096]  # type: ignore[attr-defined]
+        except _DAMAGED as error:
+            raise _damaged(path, error) from None
     if not head.strip():
         raise DataError("the file is empty", file=str(path))
+    first = head.lstrip().split(b"\n", 1)[0].strip()
+    ours = next((f for f in FORMATS if f.read and f.suffix and f.recognises(path, head)), None)
+    if ours is not None:
+        return ours
     if first.startswith(b"ITEM:"):
         return "lammps-dump-text"
     suffixes = [s.lower() for s in path.suffixes if s.lower() != ".gz"]
@@ -132,6 +184,15 @@ def _kind(stream: BinaryIO, path: Path) -> str:
     if kind in _REFUSED:
         raise DataError(f"ASE's format {kind} is not read", file=str(path))
     return kind
+
+
+def _contents(path: Path, kind: Format | str, options: ReadOptions) -> Iterator[Content]:
+    if isinstance(kind, Format):
+        assert kind.read is not None
+        yield from kind.read(path, options)
+    else:
+        for atoms in _read_with_ase(path, kind, options.type_map):
+            yield Content(atoms)
 
 
 def _read_with_ase(path: Path, kind: str, type_map: Sequence[str]) -> Iterator[Atoms]:
@@ -180,21 +241,21 @@ def read_texts(
     """
     wanted = set(indices)
     path = Path(path)
-    with open_binary(path) as stream:
-        kind = _kind(stream, path)
-        if kind == "extxyz":
+    kind = _kind_of(path)
+    if kind == "extxyz":
+        with open_binary(path) as stream:
             for part in _split(stream, path):
                 if part.index in wanted:
                     yield part.index, hashlib.sha256(part.text).hexdigest(), part.text
-            return
-    for index, atoms in enumerate(_read_with_ase(path, kind, type_map)):
+        return
+    for index, content in enumerate(_contents(path, kind, ReadOptions(tuple(type_map)))):
         if index in wanted:
             try:
-                text = format_frame(atoms)
+                text = format_frame(content.atoms)
             except DataError as error:
                 error.file, error.frame = str(path), index
                 raise
-            yield index, content_digest(atoms), text
+            yield index, content_digest(content.atoms), text
 
 
 def lacks_last_line_end(path: Path) -> bool:

@@ -9,7 +9,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 from ase.stress import voigt_6_to_full_3x3_stress
 
-from mlff_curate.data.labels import LabelFault, count_labels, label_soundness, labels_of, labels_of_frames
+from mlff_curate.data.labels import LabelFault, label_soundness, labels_of, labels_of_frames
 from mlff_curate.errors import DataError
 
 FORCES = np.array([[0.1, -0.2, 0.3], [-0.1, 0.2, -0.3]])
@@ -96,6 +96,28 @@ class TestSeveralEnergies:
             labels_of(atoms)
 
 
+class TestOtherKinds:
+    def test_energies_and_moments_of_atoms(self):
+        labels = labels_of(dimer(arrays={"initial_magmoms": [2.0, 2.1]}, energies=[-1.0, -2.0], magmoms=[2.2, 2.3]))
+        assert list(labels.energies) == [-1.0, -2.0]
+        assert (list(labels.magmoms), labels.magmoms_key) == ([2.2, 2.3], "magmoms")
+
+    def test_the_moments_that_a_calculation_began_with_where_there_are_no_others(self):
+        assert labels_of(dimer(arrays={"initial_magmoms": [2.0, 2.1]})).magmoms_key == "initial_magmoms"
+
+    def test_which_energy_it_is_where_the_name_says_so(self):
+        labels = labels_of(dimer({"free_energy": -1.0, "energy_without_entropy": -1.1}))
+        assert (labels.energy, labels.energy_kind) == (-1.0, "free")
+        assert labels_of(dimer({"energy": -1.0})).energy_kind is None
+
+    def test_a_name_that_looks_like_a_label_and_is_not_known_is_named(self):
+        atoms = dimer({"energy": -1.0, "free_energy": -1.1, "MACE_energy": -1.0}, {"frces_force": FORCES})
+        assert labels_of(atoms).unknown == ("MACE_energy", "frces_force")
+
+    def test_a_stress_from_a_virial_is_told(self):
+        assert labels_of(dimer({"virial": np.eye(3)})).from_virial
+
+
 class TestGivenKey:
     def test_a_frame_without_it_has_no_label_even_if_another_name_is_there(self):
         labels = labels_of_frames([dimer({"my_energy": -1.0}), dimer({"energy": -2.0})], energy_key="my_energy")
@@ -116,12 +138,11 @@ class TestGivenKey:
 
 
 class TestNotFinite:
-    def test_nan_energy_is_missing_and_counted(self):
+    def test_nan_energy_is_missing_and_named(self):
         labels = labels_of_frames([dimer(energy=np.nan, forces=FORCES), dimer(energy=-1.0, forces=FORCES)])
         assert labels[0].energy is None
         assert labels[0].not_finite == ("energy",)
-        counts = count_labels(labels)
-        assert (counts.frames, counts.energy, counts.forces, counts.stress, counts.not_finite) == (2, 1, 2, 0, 1)
+        assert labels[1].energy == -1.0
 
     def test_one_nan_component_takes_the_forces_of_the_frame(self):
         forces = FORCES.copy()
@@ -178,9 +199,9 @@ class TestStress:
 @pytest.mark.parametrize("name", ["ta_jcp2014", "nb_mvl2020", "fe_npj2021"])
 def test_every_frame_of_the_real_sets_has_all_three(real_data, name):
     frames = read(real_data / f"{name}.extxyz", "::50")
-    counts = count_labels(labels_of_frames(frames))
-    assert counts.energy == counts.forces == counts.stress == counts.frames == len(frames)
-    assert counts.not_finite == 0
+    for labels in labels_of_frames(frames):
+        assert all(value is not None for value in (labels.energy, labels.forces, labels.stress))
+        assert labels.not_finite == labels.unknown == ()
 
 
 # Which labels can be used at all.

@@ -1,0 +1,1 @@
+"""Are the frames and their labels sound? Frames and labels in, findings out."""
