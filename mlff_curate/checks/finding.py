@@ -13,6 +13,29 @@ knowing, no fault."""
 
 
 @dataclass(frozen=True)
+class Correction:
+    """How a label becomes right, where that is known for certain: ``check --fix`` does it.
+
+    Attributes
+    ----------
+    kind
+        ``energy``, ``forces`` or ``stress``.
+    factor
+        What to multiply the label by, unit and sign in one.
+    order
+        Of a stress: component i of the right one is component ``order[i]`` of the label, both in ASE's Voigt order;
+        None: as it is.
+    per_volume
+        1: divide the stress by the volume of the cell too (it was given per cell); -1: multiply; 0: neither.
+    """
+
+    kind: Literal["energy", "forces", "stress"]
+    factor: float = 1.0
+    order: tuple[int, ...] | None = None
+    per_volume: Literal[-1, 0, 1] = 0
+
+
+@dataclass(frozen=True)
 class Finding:
     """One thing that somebody should know of a file, a frame or a label.
 
@@ -34,6 +57,8 @@ class Finding:
         What it is and why it is told, with the figures that it rests on and, for tests, the confidence.
     fix
         What to do about it.
+    correction
+        How ``--fix`` mends the label, where that is safe.
     """
 
     file: str | None
@@ -44,10 +69,11 @@ class Finding:
     value: float | int | str | None
     message: str
     fix: str
+    correction: Correction | None = None
 
     def as_dict(self) -> dict[str, object]:
         """Return what ``check --json`` prints."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "correction"}
 
 
 def worst(findings: list[Finding]) -> Severity | None:

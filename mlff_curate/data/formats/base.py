@@ -42,8 +42,8 @@ class Content:
     ----------
     atoms
         Positions in Angstrom; labels in eV, eV/Angstrom, eV/Angstrom^3 (ASE's sign), as results of a single-point
-        calculator (`mlff_curate.data.frames.with_results`) or, where the file has its own names, under those names. What
-        is not labelled is not there.
+        calculator (`mlff_curate.data.frames.with_results`) or, where the file has its own names, under those names.
+        What is not labelled is not there.
     origins
         Name of a label -> where in the file it was found and what was done to it, in words.
     remarks
