@@ -1,4 +1,4 @@
-"""Are faults found that were put into sound labels, and nothing else?
+"""Put faults into sound labels, and see whether they are found and nothing else.
 
     injected_faults.py DATA.extxyz... [--shares one,few,all] [--singles 3] [--faults NAME,...] [--seed 0] [--json OUT]
 
