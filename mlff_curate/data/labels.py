@@ -136,13 +136,47 @@ def labels_of(
     >>> labels_of(atoms).energy, labels_of(atoms).energy_key, labels_of(atoms).forces is None
     (-11.85, 'REF_energy', True)
     """
-    found = _values(atoms)
+    return _labels_of(atoms, energy_key, forces_key, stress_key, None)
+
+
+def usable_labels(
+    atoms: Atoms, energy_key: str | None = None, forces_key: str | None = None, stress_key: str | None = None
+) -> tuple[Labels, tuple[DataError, ...]]:
+    """Take those labels of a frame that can be used, as `labels_of`, and tell what is wrong with the others.
+
+    Returns
+    -------
+    labels, faults
+        A kind of label that has a fault is missing.
+    """
+    faults: list[DataError] = []
+    return _labels_of(atoms, energy_key, forces_key, stress_key, faults), tuple(faults)
+
+
+def _labels_of(
+    atoms: Atoms,
+    energy_key: str | None,
+    forces_key: str | None,
+    stress_key: str | None,
+    faults: list[DataError] | None,
+) -> Labels:
+    values = _values(atoms)
     n = len(atoms)
-    energy = _find(found, energy_key, _ENERGY_TIERS, _as_energy, "energy")
-    forces = _find(found, forces_key, (FORCES_NAMES,), lambda v, k: _as_forces(v, k, n), "forces")
-    stress = _find(found, stress_key, _STRESS_TIERS, lambda v, k: _as_stress(v, k, _volume(atoms)), "stress")
-    energies = _find(found, None, (PER_ATOM_ENERGY_NAMES,), lambda v, _: v if v.shape == (n,) else None, "energies")
-    magmoms = _find(found, None, tuple((name,) for name in MAGMOM_NAMES), lambda v, _: _per_atom(v, n), "magmoms")
+
+    def find(key: str | None, names: tuple[tuple[str, ...], ...], convert: _Convert, kind: str) -> _Found:
+        try:
+            return _find(values, key, names, convert, kind)
+        except DataError as error:
+            if faults is None:
+                raise
+            faults.append(error)
+            return _Found()
+
+    energy = find(energy_key, _ENERGY_TIERS, _as_energy, "energy")
+    forces = find(forces_key, (FORCES_NAMES,), lambda v, k: _as_forces(v, k, n), "forces")
+    stress = find(stress_key, _STRESS_TIERS, lambda v, k: _as_stress(v, k, _volume(atoms)), "stress")
+    energies = find(None, (PER_ATOM_ENERGY_NAMES,), lambda v, _: v if v.shape == (n,) else None, "energies")
+    magmoms = find(None, tuple((name,) for name in MAGMOM_NAMES), lambda v, _: _per_atom(v, n), "magmoms")
     present = label_keys(atoms)
     used = {energy.key, forces.key, stress.key, energies.key, magmoms.key}
     return Labels(
@@ -160,7 +194,7 @@ def labels_of(
         from_virial=stress.key is not None and "virial" in stress.key.lower(),
         not_finite=tuple(sorted({*energy.not_finite, *forces.not_finite, *stress.not_finite})),
         present=present,
-        unknown=tuple(key for key in present if key not in used and not _is_usual(key)),
+        unknown=tuple(key for key in present if key not in used and not is_label_name(key)),
     )
 
 
@@ -171,10 +205,30 @@ _ALL_NAMES = (
     PER_ATOM_ENERGY_NAMES,
     MAGMOM_NAMES,
 )
+
+
+def same_label(atoms: Atoms, key: str, kind: str) -> list[str]:
+    """Return the names under which a frame has the label that is read from `key`, as `labels_of` sees it.
+
+    Parameters
+    ----------
+    atoms
+        The frame.
+    key
+        Where its label of this kind is read from.
+    kind
+        ``energy``, ``forces`` or ``stress``.
+    """
+    tiers = {"energy": _ENERGY_TIERS, "forces": (FORCES_NAMES,), "stress": _STRESS_TIERS}[kind]
+    own = next((tier for tier in tiers if _is_named(key, None, (tier,))), None)
+    return [key] if own is None else sorted({name for name, _ in _values(atoms) if _is_named(name, None, (own,))})
+
+
 _ENERGY_KINDS = {"free": "free", "without_entropy": "without entropy", "sigma": "sigma to 0"}
 
 
-def _is_usual(key: str) -> bool:
+def is_label_name(key: str) -> bool:
+    """Tell whether a label is looked for under this name if the user names no other."""
     return key.lower().replace("-", "_") in _usual(_ALL_NAMES)
 
 
@@ -299,11 +353,29 @@ def require_keys(
     for kind, key in given.items():
         if key is None or any(getattr(item, f"{kind}_key") == key or key in item.not_finite for item in labels):
             continue
-        names = sorted({name for item in labels for name in item.present})
+        names = {name for item in labels for name in item.present}
         if key in names:
             raise DataError(f"no frame has a {kind} label that can be used under this name (--{kind}-key)", key=key)
-        there = f"what is there: {', '.join(names)}" if names else "the frames have nothing that looks like a label"
-        raise DataError(f"--{kind}-key names a key that none of the {len(labels)} frames has; {there}", key=key)
+        raise missing_key(kind, key, names, len(labels))
+
+
+def missing_key(kind: str, key: str, names: Iterable[str], frames: int) -> DataError:
+    """Return the error of a name that the user gave for a kind of label and that none of the frames has.
+
+    Parameters
+    ----------
+    kind
+        ``energy``, ``forces`` or ``stress``.
+    key
+        What the user gave.
+    names
+        Those in the frames that look like labels.
+    frames
+        Their number.
+    """
+    listed = ", ".join(sorted(names))
+    there = f"what is there: {listed}" if listed else "the frames have nothing that looks like a label"
+    return DataError(f"--{kind}-key names a key that none of the {frames} frames has; {there}", key=key)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,9 +1,13 @@
 """Inputs become records: groups, rules and labels of every frame."""
 
+from dataclasses import replace
+
 import pytest
 from ase import Atoms
 
 from mlff_curate.data.formatting import format_frame
+from mlff_curate.data.frames import Remark
+from mlff_curate.data.reading import read_frames
 from mlff_curate.errors import CurateError, DataError
 from mlff_curate.workflows.collect import collect
 
@@ -85,8 +89,22 @@ def test_label_keys_may_stand_in_any_frame(put):
 def test_label_key_in_the_curated_set_is_none_of_the_inputs_business(put):
     put("a", {})
     put("old", {"E": 1.0})
-    with pytest.raises(DataError, match=r"^--energy-key: no frame has a key 'E'"):
+    with pytest.raises(DataError, match=r"^E: --energy-key names a key that none of the 1 frames has"):
         collect(["a"], against=["old"], label_keys={"energy": "E"})
+
+
+def test_what_readers_remark_is_told_once_per_rule(put, monkeypatch):
+    put("a", {}, {}, {})
+    remark = Remark("scf-unconverged", "warning", "energy", "the SCF stopped at 60 steps", "Repeat it.")
+
+    def remarked(*arguments, **options):
+        for frame in read_frames(*arguments, **options):
+            yield replace(frame, remarks=(remark,) if frame.index else ())
+
+    monkeypatch.setattr("mlff_curate.workflows.collect.read_frames", remarked)
+    assert collect(["a"]).notes == (
+        "WARNING: scf-unconverged in 2 frames: the SCF stopped at 60 steps (mlff-curate check names each)",
+    )
 
 
 NAN = float("nan")

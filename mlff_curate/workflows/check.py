@@ -1,0 +1,276 @@
+"""``check``: are the frames of some files sound, and their labels? One pass over the files, then check after check."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlff_curate.checks.census import LabelCount, label_census
+from mlff_curate.checks.files import remarked, unreadable
+from mlff_curate.checks.frame import CheckedFrame
+from mlff_curate.checks.rules import require_rules
+from mlff_curate.data.frames import geometry, named_values
+from mlff_curate.data.labels import missing_key, usable_labels
+from mlff_curate.data.reading import read_frames
+from mlff_curate.errors import DataError, UsageError
+from mlff_curate.workflows.collect import GROUP_KEY, NO_GROUP
+from mlff_curate.workflows.survey import Progress, Stages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from mlff_curate.checks.finding import Finding
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckOptions:
+    """What may be asked of ``check``; the defaults are the command line's.
+
+    Attributes
+    ----------
+    train, test
+        Files that a model is trained and tested on: no frame should be in both. They are checked with the inputs.
+    skip, only
+        Rules to be silent about; or the only ones to tell of, empty: all.
+    group_by
+        Info key of the configuration groups, ``"none"`` for one group; by default ``config_type`` where there is one.
+    type_map
+        Elements of the types 1, 2, ... of files that know types only.
+    label_keys
+        ``energy``, ``forces``, ``stress`` to the key that holds it, or None for the usual names.
+    seed
+        Of every random choice.
+    """
+
+    train: Sequence[str | Path] = ()
+    test: Sequence[str | Path] = ()
+    skip: Sequence[str] = ()
+    only: Sequence[str] = ()
+    group_by: str | None = None
+    type_map: Sequence[str] = ()
+    label_keys: Mapping[str, str | None] = field(default_factory=dict)
+    seed: int = 0
+
+    def wants(self, rule: str) -> bool:
+        """Tell whether the user wants to hear of a rule."""
+        return rule not in self.skip and (not self.only or rule in self.only)
+
+
+@dataclass(frozen=True)
+class FileCount:
+    """What was read of a file."""
+
+    file: str
+    frames: int
+    atoms: int
+
+
+@dataclass(frozen=True)
+class Material:
+    """All frames of a job, read once.
+
+    Attributes
+    ----------
+    frames
+        F, in the order of the files and of the frames in them.
+    sha256
+        (F,) of each frame, as in :class:`mlff_curate.data.frames.Frame`.
+    files
+        One per file, unreadable ones included.
+    findings
+        What was noticed while reading.
+    origins
+        Name of a label -> where it comes from, where a reader said so.
+    train, test
+        Names of the files that a model is trained and tested on.
+    """
+
+    frames: tuple[CheckedFrame, ...]
+    sha256: tuple[str, ...]
+    files: tuple[FileCount, ...]
+    findings: tuple[Finding, ...]
+    origins: Mapping[str, str]
+    train: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check, run on all frames together.
+
+    Attributes
+    ----------
+    name
+        Of its stage.
+    title
+        What it looks at, in words.
+    rules
+        Those of its findings; a check none of whose rules is wanted is not run.
+    run
+        The check itself.
+    lacking
+        Why it has nothing to go by; None: it has.
+    """
+
+    name: str
+    title: str
+    rules: tuple[str, ...]
+    run: Callable[[Material, CheckOptions, Progress], list[Finding]]
+    lacking: Callable[[Material], str | None]
+
+
+CHECKS: tuple[Check, ...] = ()
+"""In the order in which they run."""
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What was found.
+
+    Attributes
+    ----------
+    material
+        What was read.
+    findings
+        Those that the user wants to hear of: by check, in the order of files and frames.
+    census
+        Which labels there are.
+    checked
+        Titles of the checks that ran.
+    unchecked
+        (title, why not) of those that did not.
+    seconds
+        Stage to seconds.
+    """
+
+    material: Material
+    findings: tuple[Finding, ...]
+    census: tuple[LabelCount, ...]
+    checked: tuple[str, ...]
+    unchecked: tuple[tuple[str, str], ...]
+    seconds: dict[str, float]
+
+
+def check(
+    inputs: Iterable[str | Path] = (), options: CheckOptions | None = None, *, progress: Progress | None = None
+) -> CheckResult:
+    """Check files; nothing is written (see :func:`mlff_curate.workflows.check_files.check_files`).
+
+    Parameters
+    ----------
+    inputs
+        Files or folders; those of ``options.train`` and ``options.test`` need not be among them.
+    options
+        See :class:`CheckOptions`.
+    progress
+        Called with stage, steps done, steps in all (None: unknown) and a word on the state.
+
+    Raises
+    ------
+    CurateError
+        An option out of range, or a key that no frame has. What is wrong with files and frames is no error here but a
+        finding.
+    """
+    o = options or CheckOptions()
+    require_check_options(inputs := list(inputs), o)
+    tell = progress or (lambda *_: None)
+    clock = Stages()
+    with clock("read"):
+        material = _read(inputs, o, tell)
+    findings = [finding for finding in material.findings if o.wants(finding.rule)]
+    checked, unchecked = ["files and frames can be read"], []
+    for item in CHECKS:
+        if not any(map(o.wants, item.rules)):
+            unchecked.append((item.title, "none of its rules is asked for"))
+            continue
+        why = item.lacking(material)
+        if why is not None:
+            unchecked.append((item.title, why))
+            continue
+        with clock(item.name):
+            findings += [finding for finding in item.run(material, o, tell) if o.wants(finding.rule)]
+        checked.append(item.title)
+    census = label_census(material.frames, material.origins)
+    return CheckResult(material, tuple(findings), census, tuple(checked), tuple(unchecked), clock.seconds)
+
+
+def require_check_options(inputs: Sequence[str | Path], o: CheckOptions) -> None:
+    """Check what can be checked before any file is read.
+
+    Raises
+    ------
+    UsageError
+        No file at all, a training set without a test set, a file in both, or a rule that does not exist.
+    """
+    if not (inputs or o.train or o.test):
+        raise UsageError("name a file to check", key="INPUT")
+    if bool(o.train) != bool(o.test):
+        given, other = ("--train", "--test") if o.train else ("--test", "--train")
+        raise UsageError(f"needs {other} as well: frames are looked for that are in both", key=given)
+    both = {Path(p).resolve() for p in o.train} & {Path(p).resolve() for p in o.test}
+    if both:
+        raise UsageError(f"{min(both).name} is given as --train too", key="--test")
+    require_rules(o.skip, "--skip")
+    require_rules(o.only, "--only")
+
+
+def _read(inputs: Sequence[str | Path], o: CheckOptions, tell: Progress) -> Material:
+    """Read all files once; of frames only geometry and labels are held."""
+    paths = _once([*inputs, *o.train, *o.test])
+    keys = {f"{kind}_key": o.label_keys.get(kind) for kind in ("energy", "forces", "stress")}
+    group_key = None if o.group_by == NO_GROUP else (o.group_by or GROUP_KEY)
+    frames: list[CheckedFrame] = []
+    sha256: list[str] = []
+    findings: list[Finding] = []
+    files: list[FileCount] = []
+    origins: dict[str, str] = {}
+    info_keys: set[str] = set()
+    names: set[str] = set()
+
+    def faulty(error: DataError) -> None:
+        findings.append(unreadable(error))
+
+    for path in paths:
+        first = len(frames)
+        for frame in read_frames(path, o.type_map, faults=faulty):
+            findings += remarked(frame)
+            for key, origin in frame.origins.items():
+                origins.setdefault(key, origin)
+            info_keys.update(map(str, frame.atoms.info))
+            names.update(named_values(frame.atoms))
+            group = str(frame.atoms.info.get(group_key, "")) if group_key else ""
+            labels, _ = usable_labels(frame.atoms, **keys)
+            frames.append(CheckedFrame(str(path), frame.index, geometry(frame.atoms), labels, group))
+            sha256.append(frame.sha256)
+            tell("read", len(frames), None, "frames")
+        files.append(FileCount(str(path), len(frames) - first, sum(len(f.atoms) for f in frames[first:])))
+    _require_keys(frames, o, info_keys, names)
+    train, test = (_given(paths, side) for side in (o.train, o.test))
+    return Material(tuple(frames), tuple(sha256), tuple(files), tuple(findings), origins, train, test)
+
+
+def _once(paths: Iterable[str | Path]) -> list[Path]:
+    """Return each file once, under the name that it was given first."""
+    seen: dict[Path, Path] = {}
+    for path in map(Path, paths):
+        seen.setdefault(path.resolve(), path)
+    return list(seen.values())
+
+
+def _given(paths: Sequence[Path], side: Iterable[str | Path]) -> tuple[str, ...]:
+    meant = {Path(path).resolve() for path in side}
+    return tuple(str(path) for path in paths if path.resolve() in meant)
+
+
+def _require_keys(frames: Sequence[CheckedFrame], o: CheckOptions, info_keys: set[str], names: set[str]) -> None:
+    """Refuse a key that no frame has; without frames there is nothing to compare it with."""
+    if not frames:
+        return
+    for kind, key in o.label_keys.items():
+        if key is not None and key not in names:
+            there = {name for frame in frames for name in frame.labels.present}
+            raise missing_key(kind, key, there, len(frames))
+    if o.group_by not in (None, NO_GROUP) and o.group_by not in info_keys:
+        listed = ", ".join(sorted(info_keys)) or "none at all"
+        raise DataError(f"no frame has this info key; available: {listed}", key=f"--group-by {o.group_by}")
