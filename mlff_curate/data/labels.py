@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -139,18 +139,38 @@ def labels_of(
     return _labels_of(atoms, energy_key, forces_key, stress_key, None)
 
 
+@dataclass(frozen=True)
+class UnusableLabel:
+    """A label that is there and cannot be used as it is.
+
+    Attributes
+    ----------
+    kind
+        ``energy``, ``forces``, ``stress``, ``energies`` or ``magmoms``.
+    fault
+        ``shape``: not numbers, or of the wrong shape; ``nan``: NaN or infinity; ``ambiguous``: several candidates
+        differ.
+    key
+        The name that the frame has for it; None: several.
+    message
+        What is wrong, in words.
+    """
+
+    kind: str
+    fault: Literal["shape", "nan", "ambiguous"]
+    key: str | None
+    message: str
+
+
 def usable_labels(
     atoms: Atoms, energy_key: str | None = None, forces_key: str | None = None, stress_key: str | None = None
-) -> tuple[Labels, tuple[DataError, ...]]:
-    """Take those labels of a frame that can be used, as `labels_of`, and tell what is wrong with the others.
+) -> tuple[Labels, tuple[UnusableLabel, ...]]:
+    """Take the labels of a frame that can be used, as :func:`labels_of`, and tell what is wrong with the others.
 
-    Returns
-    -------
-    labels, faults
-        A kind of label that has a fault is missing.
+    Of a kind with several candidates that differ, none is taken.
     """
-    faults: list[DataError] = []
-    return _labels_of(atoms, energy_key, forces_key, stress_key, faults), tuple(faults)
+    unusable: list[UnusableLabel] = []
+    return _labels_of(atoms, energy_key, forces_key, stress_key, unusable.append), tuple(unusable)
 
 
 def _labels_of(
@@ -158,25 +178,17 @@ def _labels_of(
     energy_key: str | None,
     forces_key: str | None,
     stress_key: str | None,
-    faults: list[DataError] | None,
+    tell: Callable[[UnusableLabel], None] | None,
 ) -> Labels:
-    values = _values(atoms)
+    found = _values(atoms)
     n = len(atoms)
-
-    def find(key: str | None, names: tuple[tuple[str, ...], ...], convert: _Convert, kind: str) -> _Found:
-        try:
-            return _find(values, key, names, convert, kind)
-        except DataError as error:
-            if faults is None:
-                raise
-            faults.append(error)
-            return _Found()
-
-    energy = find(energy_key, _ENERGY_TIERS, _as_energy, "energy")
-    forces = find(forces_key, (FORCES_NAMES,), lambda v, k: _as_forces(v, k, n), "forces")
-    stress = find(stress_key, _STRESS_TIERS, lambda v, k: _as_stress(v, k, _volume(atoms)), "stress")
-    energies = find(None, (PER_ATOM_ENERGY_NAMES,), lambda v, _: v if v.shape == (n,) else None, "energies")
-    magmoms = find(None, tuple((name,) for name in MAGMOM_NAMES), lambda v, _: _per_atom(v, n), "magmoms")
+    energy = _find(found, energy_key, _ENERGY_TIERS, _as_energy, "energy", tell)
+    forces = _find(found, forces_key, (FORCES_NAMES,), lambda v, k: _as_forces(v, k, n), "forces", tell)
+    stress = _find(found, stress_key, _STRESS_TIERS, lambda v, k: _as_stress(v, k, _volume(atoms)), "stress", tell)
+    energies = _find(
+        found, None, (PER_ATOM_ENERGY_NAMES,), lambda v, _: v if v.shape == (n,) else None, "energies", tell
+    )
+    magmoms = _find(found, None, tuple((name,) for name in MAGMOM_NAMES), lambda v, _: _per_atom(v, n), "magmoms", tell)
     present = label_keys(atoms)
     used = {energy.key, forces.key, stress.key, energies.key, magmoms.key}
     return Labels(
@@ -225,6 +237,11 @@ def same_label(atoms: Atoms, key: str, kind: str) -> list[str]:
 
 
 _ENERGY_KINDS = {"free": "free", "without_entropy": "without entropy", "sigma": "sigma to 0"}
+
+
+def stress_names(keys: Iterable[str]) -> list[str]:
+    """Return those of some names that are usual for a stress or a virial."""
+    return [key for key in keys if _is_named(key, None, _STRESS_TIERS)]
 
 
 def is_label_name(key: str) -> bool:
@@ -400,10 +417,14 @@ def _find(
     found: list[tuple[str, object]],
     key: str | None,
     names: tuple[tuple[str, ...], ...],
-    convert: Callable[[np.ndarray, str], np.ndarray | None],
+    convert: _Convert,
     kind: str,
+    tell: Callable[[UnusableLabel], None] | None,
 ) -> _Found:
-    """Convert the candidates for a label; those of a later tuple of names count only where the earlier have none."""
+    """Convert the candidates for a label; those of a later tuple of names count only where the earlier have none.
+
+    What cannot be used is told, or, with nobody to tell, raised.
+    """
     tiers = [{key}] if key is not None else [{p + name for p in PREFIXES for name in tier} for tier in names]
     not_finite: list[str] = []
     for tier in tiers:
@@ -411,7 +432,7 @@ def _find(
         for name, raw in found:
             if (name if key is not None else name.lower().replace("-", "_")) not in tier:
                 continue
-            value = convert(_as_numbers(raw, name), name)
+            value = _candidate(raw, name, convert, kind, tell)
             if value is None:
                 continue
             if np.isfinite(value).all():
@@ -420,9 +441,44 @@ def _find(
                 not_finite.append(name)
         if candidates:
             candidates.sort(key=lambda item: (len(item[0]), item[0]))  # the plain name first
-            _require_agreement(candidates, kind)
-            return _Found(candidates[0][1], candidates[0][0], tuple(not_finite))
+            agree = _agree(candidates, kind, tell)
+            key, value = candidates[0] if agree else (None, None)
+            return _Found(value, key, tuple(not_finite))
     return _Found(not_finite=tuple(not_finite))
+
+
+def _candidate(
+    raw: object, name: str, convert: _Convert, kind: str, tell: Callable[[UnusableLabel], None] | None
+) -> np.ndarray | None:
+    try:
+        value = convert(_as_numbers(raw, name), name)
+    except DataError as error:
+        if tell is None:
+            raise
+        tell(UnusableLabel(kind, "shape", name, error.message))
+        return None
+    if tell is not None and value is not None and not np.isfinite(value).all():
+        tell(UnusableLabel(kind, "nan", name, _where_not_finite(np.asarray(raw, np.float64))))
+    return value
+
+
+def _agree(candidates: list[tuple[str, np.ndarray]], kind: str, tell: Callable[[UnusableLabel], None] | None) -> bool:
+    try:
+        _require_agreement(candidates, kind)
+    except DataError as error:
+        if tell is None:
+            raise
+        tell(UnusableLabel(kind, "ambiguous", None, error.message))
+        return False
+    return True
+
+
+def _where_not_finite(value: np.ndarray) -> str:
+    if value.ndim != 2 or value.shape == (3, 3):
+        return "holds NaN or infinity"
+    rows = np.flatnonzero(~np.isfinite(value).all(axis=1))
+    more = f", and {len(rows) - 1} more" if len(rows) > 1 else ""
+    return f"holds NaN or infinity at atom {rows[0]}{more}"
 
 
 _Convert = Callable[[np.ndarray, str], "np.ndarray | None"]

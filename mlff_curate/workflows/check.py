@@ -11,7 +11,7 @@ from mlff_curate.checks.files import remarked, unreadable
 from mlff_curate.checks.frame import CheckedFrame
 from mlff_curate.checks.rules import require_rules
 from mlff_curate.data.frames import geometry, named_values
-from mlff_curate.data.labels import missing_key, usable_labels
+from mlff_curate.data.labels import missing_key
 from mlff_curate.data.reading import read_frames
 from mlff_curate.errors import DataError, UsageError
 from mlff_curate.workflows.collect import GROUP_KEY, NO_GROUP
@@ -227,6 +227,7 @@ def _read(inputs: Sequence[str | Path], o: CheckOptions, tell: Progress) -> Mate
     origins: dict[str, str] = {}
     info_keys: set[str] = set()
     names: set[str] = set()
+    census = LabelCensus(**keys)
 
     def faulty(error: DataError) -> None:
         findings.append(unreadable(error))
@@ -240,12 +241,13 @@ def _read(inputs: Sequence[str | Path], o: CheckOptions, tell: Progress) -> Mate
             info_keys.update(map(str, frame.atoms.info))
             names.update(named_values(frame.atoms))
             group = str(frame.atoms.info.get(group_key, "")) if group_key else ""
-            labels, _ = usable_labels(frame.atoms, **keys)
+            labels = census.add(frame)
             frames.append(CheckedFrame(str(path), frame.index, geometry(frame.atoms), labels, group))
             sha256.append(frame.sha256)
             tell("read", len(frames), None, "frames")
         files.append(FileCount(str(path), len(frames) - first, sum(len(f.atoms) for f in frames[first:])))
     _require_keys(frames, o, info_keys, names)
+    findings += census.findings()
     train, test = (_given(paths, side) for side in (o.train, o.test))
     return Material(tuple(frames), tuple(sha256), tuple(files), tuple(findings), origins, train, test)
 
