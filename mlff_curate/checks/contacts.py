@@ -117,7 +117,9 @@ def _too_near(frame: CheckedFrame, contact: Contact, shortest: np.ndarray) -> Fi
         fix = "nothing, if collisions are to be learnt; else drop the frame"
         return _finding(frame, "contact-short", "note", contact.distance, said, fix)
     doubt = None if pushed else _doubt(contact, shortest)
-    return doubt and _finding(frame, "contact-short", "warning", contact.distance, f"{short}{doubt}", fix)
+    if doubt is None:
+        return None
+    return _finding(frame, "contact-short", "warning", contact.distance, f"{short}{doubt}", fix)
 
 
 def _doubt(contact: Contact, shortest: np.ndarray) -> str | None:

@@ -32,6 +32,27 @@ class Rule:
 RULES: dict[str, Rule] = {
     "file-unreadable": Rule(("error",), "a file, or the rest of it from some frame on, cannot be read"),
     "frame-unreadable": Rule(("error",), "one frame cannot be read or is no frame; those after it are read"),
+    "label-nan": Rule(("error", "warning"), "a label holds NaN or infinity"),
+    "label-shape": Rule(("error", "warning"), "a label is no number or has the wrong shape"),
+    "label-ambiguous": Rule(("error", "warning"), "several labels could be the one that is meant, and differ"),
+    "label-missing": Rule(("warning", "note"), "a label is missing in some frames, or (note) in all"),
+    "label-names": Rule(("warning", "note"), "a label goes by several names, or comes and goes"),
+    "label-unknown": Rule(("warning", "note"), "a name looks like a label and is used for nothing"),
+    "label-virial-stress": Rule(("warning",), "stress and virial of a frame disagree"),
+    "label-precision": Rule(("note",), "some labels have fewer digits than the others"),
+    "cell-left-handed": Rule(("warning",), "the cell vectors form a left-handed set"),
+    "cell-flat": Rule(("warning",), "the cell is nearly flat"),
+    "cell-skewed": Rule(("note",), "two cell vectors are nearly parallel"),
+    "pbc-mixed": Rule(("warning", "note"), "frames are periodic in different directions"),
+    "volume-absurd": Rule(("warning",), "a volume per atom that cannot be meant"),
+    "atoms-overlap": Rule(("error",), "two atoms are at one place"),
+    "contact-short": Rule(("error", "warning", "note"), "two atoms are nearer than chemistry allows"),
+    "atoms-far": Rule(("note",), "atoms without any neighbour"),
+    "duplicate-exact": Rule(("warning",), "a frame holds the structure of an earlier one, with the same labels"),
+    "duplicate-near": Rule(("note",), "a frame holds the structure of an earlier one but for small displacements"),
+    "duplicate-twin": Rule(("note",), "a frame holds the structure of an earlier one, turned or as a supercell"),
+    "duplicate-conflict": Rule(("warning",), "frames of one structure have different labels"),
+    "duplicate-train-test": Rule(("warning",), "a test frame holds a structure of the training set"),
 }
 """By name, in the order of the tables."""
 

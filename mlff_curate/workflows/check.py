@@ -6,9 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlff_curate.checks.cells import cells
 from mlff_curate.checks.census import LabelCount, label_census
+from mlff_curate.checks.contacts import contacts
+from mlff_curate.checks.duplicates import duplicates, shared_with_training
 from mlff_curate.checks.files import remarked, unreadable
 from mlff_curate.checks.frame import CheckedFrame
+from mlff_curate.checks.labelling import LabelCensus
 from mlff_curate.checks.rules import require_rules
 from mlff_curate.data.frames import geometry, named_values
 from mlff_curate.data.labels import missing_key
@@ -120,7 +124,55 @@ class Check:
     lacking: Callable[[Material], str | None]
 
 
-CHECKS: tuple[Check, ...] = ()
+def _no_frames(material: Material) -> str | None:
+    return None if material.frames else "no frame could be read"
+
+
+def _too_few(material: Material) -> str | None:
+    return None if len(material.frames) > 1 else "it takes two frames at least"
+
+
+def _no_pair(material: Material) -> str | None:
+    return None if material.train and material.test else "no --train and --test were given"
+
+
+def _duplicates(material: Material, o: CheckOptions, tell: Progress) -> list[Finding]:  # noqa: ARG001
+    """Look for repeats; of what is in a training and in a test set, the check of that name tells."""
+    tested = [frame for frame in material.frames if frame.file in material.test]
+    return duplicates([f for f in material.frames if f.file not in material.test]) + duplicates(tested)
+
+
+def _shared(material: Material, o: CheckOptions, tell: Progress) -> list[Finding]:  # noqa: ARG001
+    train, test = (
+        [frame for frame in material.frames if frame.file in side] for side in (material.train, material.test)
+    )
+    return shared_with_training(test, train)
+
+
+CHECKS: tuple[Check, ...] = (
+    Check(
+        "cells",
+        "cells, volumes, periodic directions",
+        ("cell-left-handed", "cell-flat", "cell-skewed", "pbc-mixed", "volume-absurd"),
+        lambda material, *_: cells(material.frames),
+        _no_frames,
+    ),
+    Check(
+        "contacts",
+        "distances between atoms",
+        ("atoms-overlap", "contact-short", "atoms-far"),
+        lambda material, *_: contacts(material.frames),
+        _no_frames,
+    ),
+    Check(
+        "duplicates",
+        "repeated structures and what their labels say",
+        ("duplicate-exact", "duplicate-near", "duplicate-twin", "duplicate-conflict"),
+        _duplicates,
+        _too_few,
+    ),
+    Check("train and test", "test frames that are in the training set", ("duplicate-train-test",), _shared, _no_pair),
+)
 """In the order in which they run."""
 
 
@@ -179,7 +231,7 @@ def check(
     with clock("read"):
         material = _read(inputs, o, tell)
     findings = [finding for finding in material.findings if o.wants(finding.rule)]
-    checked, unchecked = ["files and frames can be read"], []
+    checked, unchecked = ["files, frames, names and shapes of labels"], []
     for item in CHECKS:
         if not any(map(o.wants, item.rules)):
             unchecked.append((item.title, "none of its rules is asked for"))

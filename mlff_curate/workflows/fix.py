@@ -32,7 +32,7 @@ COLUMNS = ("file", "frame", "key", "rule", "done", "before", "after", "detail")
 """Of the list of fixes."""
 CORRECTED, LEFT_OUT, NOT_FIXED = "corrected", "left out", "not fixed"
 _REPEAT = "duplicate-exact"
-_UNREAD = "frame-unreadable"
+_UNREAD, _LOST = "frame-unreadable", "file-unreadable"
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def write_fixed(
     OutputError
         The disk does not take them.
     """
-    lost = next((f for f in result.findings if f.rule == "file-unreadable"), None)
+    lost = next((f for f in result.material.findings if f.rule == _LOST), None)
     if lost is not None:
         return Fixed(None, f"{lost.file} cannot be read to its end ({lost.message})", 0, ())
     plan = _Plan(result, label_keys)
@@ -205,11 +205,16 @@ class _Plan:
         self.corrections: dict[tuple[str, int], list[Finding]] = {}
         self.done: list[Fix] = []
         frames = {(frame.file, frame.index): frame for frame in result.material.frames}
+        for finding in result.material.findings:  # also where the user does not want to hear of it
+            if finding.rule == _UNREAD:
+                self.done.append(
+                    Fix(finding.file, finding.frame, finding.key, _UNREAD, LEFT_OUT, detail="it cannot be read")
+                )
         for finding in result.findings:
             place = (finding.file, finding.frame, finding.key, finding.rule)
             if finding.rule == _UNREAD:
-                self.done.append(Fix(*place, LEFT_OUT, detail="it cannot be read"))
-            elif finding.rule == _REPEAT and finding.file is not None and finding.frame is not None:
+                continue
+            if finding.rule == _REPEAT and finding.file is not None and finding.frame is not None:
                 more = _labels_beyond(frames[finding.file, finding.frame], frames, str(finding.value))
                 if more:
                     why = f"it has labels that the first of its copies lacks ({', '.join(more)})"

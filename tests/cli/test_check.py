@@ -22,7 +22,8 @@ def cut(put, here, trajectory):
 def test_a_trajectory_without_labels_is_sound(check, trajectory, here):
     run = check(trajectory)
     assert run.code == 0
-    assert "md.extxyz: 12 frames: nothing found\n" in run.out
+    assert "md.extxyz: 12 frames: 3 notes\n" in run.out
+    assert "energy: no frame has an energy, and it counts as missing, never as zero" in run.out
     assert "no energy; no forces; no stress" in run.out
     assert run.out.endswith("all of it on a page: md.check.html\n")
     assert (here / "md.check.html").is_file()
@@ -32,10 +33,11 @@ def test_json_is_one_object_with_every_finding(check, cut):
     run = check(cut, "--json", "--no-report")
     assert run.code == 1
     assert (len(run.out.splitlines()), run.json["report"], run.json["frames"]) == (1, None, 11)
-    (found,) = run.json["findings"]
+    found, *notes = run.json["findings"]
+    assert {note["rule"] for note in notes} == {"label-missing"}
     assert list(found) == FINDING
     assert (found["file"], found["frame"], found["rule"]) == ("cut.extxyz", 11, "file-unreadable")
-    assert run.json["counts"] == {"error": 1, "warning": 0, "note": 0}
+    assert run.json["counts"] == {"error": 1, "warning": 0, "note": 3}
     assert {"seconds", "peak_memory_mb", "labels", "checked", "not_checked", "files"} <= set(run.json)
     assert "error: file-unreadable: frame 11 of cut.extxyz" in run.err
 

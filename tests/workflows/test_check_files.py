@@ -10,11 +10,12 @@ import pytest
 from ase.build import bulk
 
 from mlff_curate.checks.finding import Correction, Finding
+from mlff_curate.checks.rules import RULES
 from mlff_curate.data.formatting import format_frame
 from mlff_curate.data.labels import labels_of
 from mlff_curate.errors import DataError, OutputError, UsageError
 from mlff_curate.workflows import check as workflow
-from mlff_curate.workflows.check import Check, CheckOptions, check
+from mlff_curate.workflows.check import CHECKS, Check, CheckOptions, check
 from mlff_curate.workflows.check_files import check_files
 from mlff_curate.workflows.fix import FixOutputs
 
@@ -235,6 +236,43 @@ def test_a_page_of_the_default_name_is_not_in_the_way(put, here):
     assert check_files(["md.extxyz"], overwrite=True).report.read_text() != "mine"
 
 
+# The checks together
+
+
+@pytest.fixture
+def all_checks(monkeypatch):
+    monkeypatch.setattr(workflow, "CHECKS", CHECKS)
+
+
+@pytest.mark.usefixtures("all_checks")
+def test_what_fix_has_mended_is_not_found_again(put):
+    frames = [labelled(i) for i in (0, 1, 0, 2, 1)]
+    put("md.extxyz", frames)
+    rules = [f.rule for f in check_files(["md.extxyz"], fix="out.extxyz").result.findings]
+    assert rules.count("duplicate-exact") == 2
+    assert "duplicate-exact" not in [f.rule for f in check(["out.extxyz"]).findings]
+
+
+@pytest.mark.usefixtures("all_checks")
+def test_test_frames_that_were_trained_on_are_told_once(put):
+    put("train.extxyz", [labelled(i) for i in (0, 1, 1)])
+    put("test.extxyz", [labelled(i) for i in (1, 2)])
+    findings = check([], CheckOptions(train=["train.extxyz"], test=["test.extxyz"])).findings
+    told = [(f.file, f.frame, f.rule, f.value) for f in findings if f.rule.startswith("duplicate")]
+    assert told == [
+        ("train.extxyz", 2, "duplicate-exact", "train.extxyz:1"),
+        ("test.extxyz", 0, "duplicate-train-test", "train.extxyz:1"),
+    ]
+
+
+@pytest.mark.usefixtures("all_checks")
+def test_every_rule_of_a_check_is_known_and_every_known_rule_has_a_check():
+    told = [rule for item in CHECKS for rule in item.rules]
+    assert len(told) == len(set(told))
+    reading = [rule for rule in RULES if rule.startswith(("file-", "frame-", "label-"))]
+    assert set(told) | set(reading) == set(RULES)
+
+
 # --fix
 
 SIGN = Correction("forces", -1.0)
@@ -308,14 +346,15 @@ def test_fix_leaves_copies_and_unreadable_frames_out_and_says_so(put, here, told
 
 def test_fix_drops_no_label_with_a_copy(put, here, told):
     frames = [labelled(0), labelled(0), labelled(0)]
-    del frames[0].info["stress"]
+    del frames[0].arrays["forces"]
     frames[2].info["my_energy"] = 1.0
     put("md.extxyz", frames)
     told(*(finding(i, "duplicate-exact", "warning", key=None, value=f"md.extxyz:{i - 1}") for i in (1, 2)))
     check_files(["md.extxyz"], fix="out.extxyz")
     assert (here / "out.extxyz").read_bytes() == (here / "md.extxyz").read_bytes()
-    assert [(row["done"], row["detail"]) for row in fixes(here / "out.fixes.csv")] == [
-        ("not fixed", "it has labels that the first of its copies lacks (stress)"),
+    rows = [row for row in fixes(here / "out.fixes.csv") if row["rule"] == "duplicate-exact"]
+    assert [(row["done"], row["detail"]) for row in rows] == [
+        ("not fixed", "it has labels that the first of its copies lacks (forces)"),
         ("not fixed", "it has labels that the first of its copies lacks (my_energy)"),
     ]
 
@@ -354,6 +393,15 @@ def test_fix_reads_gzipped_and_other_formats(put, here, told):
     forces = [atoms.get_forces() for atoms in ase.io.iread("out.extxyz")]
     assert np.array_equal(forces[0], -labelled(0).arrays["forces"])
     assert np.array_equal(forces[1], forces[0])
+
+
+def test_silence_about_a_rule_does_not_make_fix_silent(put, here):
+    put("md.extxyz", [labelled(i) for i in range(2)])
+    text = (here / "md.extxyz").read_bytes().splitlines(keepends=True)
+    text[2] = text[2].replace(b"0.", b"x.")
+    (here / "md.extxyz").write_bytes(b"".join(text))
+    done = check_files(["md.extxyz"], CheckOptions(skip=["frame-unreadable"]), fix="out.extxyz")
+    assert (done.status, [row["done"] for row in fixes(here / "out.fixes.csv")]) == (0, ["left out"])
 
 
 def test_fix_refuses_what_it_cannot_write(put, here):
