@@ -29,6 +29,30 @@ class Rule:
     meaning: str
 
 
+REMARKS: dict[str, Rule] = {
+    "atoms-sorted": Rule(("note",), "the atoms are sorted by id: the file has another order"),
+    "element-default": Rule(("warning",), "the elements are those that LAMMPS writes where it was told none"),
+    "element-ignored": Rule(("note",), "the elements of the file give way to --type-map"),
+    "energy-correction": Rule(("note",), "the file has a correction that is not part of the energy"),
+    "energy-missing": Rule(("warning",), "the log has no energy of this frame"),
+    "file-truncated": Rule(("warning",), "the file does not end as its program ends it"),
+    "ids-missing": Rule(("note",), "nothing tells which atom is which from frame to frame"),
+    "ids-with-gaps": Rule(("warning",), "some atoms may not have been written"),
+    "labels-all-zero": Rule(("warning",), "all labels of a frame are zero, which a format writes for none"),
+    "ml-predicted": Rule(("warning",), "the labels were predicted by a force field and are not taken"),
+    "option-unused": Rule(("note",), "an option means nothing to this format"),
+    "pbc-assumed": Rule(("warning",), "the file does not tell its periodic directions"),
+    "pressure-not-taken": Rule(("note",), "a pressure with its kinetic part is no label"),
+    "scf-missing": Rule(("warning",), "the frame has no electronic steps"),
+    "scf-unconverged": Rule(("error",), "the electronic steps did not converge"),
+    "stress-asymmetric": Rule(("warning",), "a stress differs from its transpose"),
+    "type-map-ignored": Rule(("warning", "note"), "the file tells its elements: --type-map is left aside"),
+    "type-map-surplus": Rule(("note",), "--type-map has more types than the file"),
+    "units-assumed": Rule(("warning", "note"), "the file does not tell its units"),
+    "units-ignored": Rule(("warning",), "the file tells its units: --units is left aside"),
+}
+"""What readers remark on frames and files."""
+
 RULES: dict[str, Rule] = {
     "file-unreadable": Rule(("error",), "a file, or the rest of it from some frame on, cannot be read"),
     "frame-unreadable": Rule(("error",), "one frame cannot be read or is no frame; those after it are read"),
@@ -53,6 +77,7 @@ RULES: dict[str, Rule] = {
     "duplicate-twin": Rule(("note",), "a frame holds the structure of an earlier one, turned or as a supercell"),
     "duplicate-conflict": Rule(("warning",), "frames of one structure have different labels"),
     "duplicate-train-test": Rule(("warning",), "a test frame holds a structure of the training set"),
+    **REMARKS,
 }
 """By name, in the order of the tables."""
 

@@ -39,8 +39,8 @@ class CheckOptions:
         Rules to be silent about; or the only ones to tell of, empty: all.
     group_by
         Info key of the configuration groups, ``"none"`` for one group; by default ``config_type`` where there is one.
-    type_map
-        Elements of the types 1, 2, ... of files that know types only.
+    type_map, units, log
+        As for :func:`mlff_curate.data.reading.read_frames`.
     label_keys
         ``energy``, ``forces``, ``stress`` to the key that holds it, or None for the usual names.
     seed
@@ -53,6 +53,8 @@ class CheckOptions:
     only: Sequence[str] = ()
     group_by: str | None = None
     type_map: Sequence[str] = ()
+    units: str | None = None
+    log: str | Path | None = None
     label_keys: Mapping[str, str | None] = field(default_factory=dict)
     seed: int = 0
 
@@ -286,7 +288,7 @@ def _read(inputs: Sequence[str | Path], o: CheckOptions, tell: Progress) -> Mate
 
     for path in paths:
         first = len(frames)
-        for frame in read_frames(path, o.type_map, faults=faulty):
+        for frame in read_frames(path, o.type_map, units=o.units, log=o.log, faults=faulty):
             findings += remarked(frame)
             for key, origin in frame.origins.items():
                 origins.setdefault(key, origin)
