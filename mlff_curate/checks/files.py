@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mlff_curate.checks.finding import Finding
+from mlff_curate.data.reading import lacks_last_line_end
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mlff_curate.data.frames import Frame
     from mlff_curate.errors import DataError
 
@@ -29,3 +32,12 @@ def remarked(frame: Frame) -> list[Finding]:
     return [
         Finding(frame.source, frame.index, r.key, r.rule, r.severity, None, r.message, r.fix) for r in frame.remarks
     ]
+
+
+def open_ended(path: Path) -> list[Finding]:
+    """Return the finding of an extxyz file that was read and ends within a line."""
+    if not path.is_file() or not lacks_last_line_end(path):
+        return []
+    said = "the file does not end with a line end: if it was cut off, its last number may lack digits"
+    fix = "nothing, if it is whole: end it with a line end"
+    return [Finding(str(path), None, None, "file-open-end", "note", None, said, fix)]

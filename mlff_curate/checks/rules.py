@@ -56,6 +56,7 @@ REMARKS: dict[str, Rule] = {
 RULES: dict[str, Rule] = {
     "file-unreadable": Rule(("error",), "a file, or the rest of it from some frame on, cannot be read"),
     "frame-unreadable": Rule(("error",), "one frame cannot be read or is no frame; those after it are read"),
+    "file-open-end": Rule(("note",), "a file ends within a line: its last number may lack digits"),
     "label-nan": Rule(("error", "warning"), "a label holds NaN or infinity"),
     "label-shape": Rule(("error", "warning"), "a label is no number or has the wrong shape"),
     "label-ambiguous": Rule(("error", "warning"), "several labels could be the one that is meant, and differ"),

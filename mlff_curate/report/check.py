@@ -80,6 +80,7 @@ def render_check(report: CheckReport) -> str:
         meanings={group.rule: RULES[group.rule].meaning for group in rules if group.rule in RULES},
         severities=[severity for severity, n in severity_counts(report.findings).items() if n],
         shown=shown,
+        several_files=len(report.files) > 1,
         hidden=len(report.findings) - len(shown),
         files=files[:_COUNTED],
         more_files=len(files) - _COUNTED,

@@ -10,7 +10,7 @@ from mlff_curate.checks.cells import cells
 from mlff_curate.checks.census import LabelCount, label_census
 from mlff_curate.checks.contacts import contacts
 from mlff_curate.checks.duplicates import duplicates, shared_with_training
-from mlff_curate.checks.files import remarked, unreadable
+from mlff_curate.checks.files import open_ended, remarked, unreadable
 from mlff_curate.checks.frame import CheckedFrame
 from mlff_curate.checks.labelling import LabelCensus
 from mlff_curate.checks.rules import require_rules
@@ -116,7 +116,7 @@ class Check:
     run
         The check itself.
     lacking
-        Why it has nothing to go by; None: it has.
+        Why it has nothing to go by; None: it has; empty: nobody asks for it.
     """
 
     name: str
@@ -135,7 +135,7 @@ def _too_few(material: Material) -> str | None:
 
 
 def _no_pair(material: Material) -> str | None:
-    return None if material.train and material.test else "no --train and --test were given"
+    return None if material.train and material.test else ""
 
 
 def _duplicates(material: Material, o: CheckOptions, tell: Progress) -> list[Finding]:  # noqa: ARG001
@@ -240,8 +240,9 @@ def check(
             continue
         why = item.lacking(material)
         if why is not None:
-            unchecked.append((item.title, why))
+            unchecked += [(item.title, why)] if why else []
             continue
+        tell(item.name, 0, None, item.title)
         with clock(item.name):
             findings += [finding for finding in item.run(material, o, tell) if o.wants(finding.rule)]
         checked.append(item.title)
@@ -299,6 +300,7 @@ def _read(inputs: Sequence[str | Path], o: CheckOptions, tell: Progress) -> Mate
             frames.append(CheckedFrame(str(path), frame.index, geometry(frame.atoms), labels, group))
             sha256.append(frame.sha256)
             tell("read", len(frames), None, "frames")
+        findings += open_ended(path) if len(frames) > first else []
         files.append(FileCount(str(path), len(frames) - first, sum(len(f.atoms) for f in frames[first:])))
     _require_keys(frames, o, info_keys, names)
     findings += census.findings()

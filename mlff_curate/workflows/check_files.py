@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mlff_curate import __version__
 from mlff_curate.checks.census import census_text
 from mlff_curate.checks.finding import worst
@@ -56,14 +58,15 @@ class CheckDone:
 
     @property
     def status(self) -> int:
-        """0: nothing found, or notes only; 1: a warning or an error."""
-        return int(worst(list(self.result.findings)) in ("error", "warning"))
+        """0: nothing found, or notes only; 1: a warning or an error, or nothing could be written with ``--fix``."""
+        unwritten = self.fixed is not None and self.fixed.outputs is None
+        return int(unwritten or worst(list(self.result.findings)) in ("error", "warning"))
 
     def summary(self, seconds: float) -> dict[str, object]:
         """Return what ``--json`` prints."""
         result = self.result
         values: dict[str, object] = {
-            "findings": [finding.as_dict() for finding in result.findings],
+            "findings": [{name: _plain(v) for name, v in f.as_dict().items()} for f in result.findings],
             "counts": severity_counts(result.findings),
             "frames": len(result.material.frames),
             "files": {count.file: count.frames for count in result.material.files},
@@ -166,6 +169,11 @@ def check_files(
         with whole_files(page) as (stream,):
             stream.write(render_check(_report(result, fixed, page, o, command)).encode(errors="replace"))
     return CheckDone(result, page, why, fixed, every)
+
+
+def _plain(value: object) -> object:
+    """Return Python's own number for one of numpy's, which JSON does not know."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _page(report: str | Path | None, inputs: Sequence[Path]) -> Path:

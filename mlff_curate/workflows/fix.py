@@ -126,10 +126,14 @@ class Fixed:
         lines = [f"{self.outputs.frames}: {counted(self.frames, 'frame')} written"]
         for done, noun in ((CORRECTED, "label"), (LEFT_OUT, "frame"), (NOT_FIXED, "finding")):
             mine = [fix for fix in self.fixes if fix.done == done]
-            first = {fix.rule: fix.detail for fix in reversed(mine)}
-            rules = Counter(fix.rule for fix in mine)
+            how: dict[str, list[str]] = {}
+            for fix in mine:
+                how.setdefault(fix.rule, []).append(fix.detail)
             if mine:
-                said = "; ".join(f"{rule} ({n}): {first[rule]}" for rule, n in rules.most_common())
+                said = "; ".join(
+                    f"{rule} ({len(details)}){', such as' if len(set(details)) > 1 else ''}: {details[0]}"
+                    for rule, details in how.items()
+                )
                 lines.append(f"  {counted(len(mine), noun)} {done}: {said}")
         if not self.fixes:
             lines.append("  nothing to fix: the frames are as they were")
@@ -161,10 +165,14 @@ def write_fixed(
     progress
         Told how far the work is.
 
+    Returns
+    -------
+    Fixed
+        Nothing is written, and it says why, where an input cannot be read to its end or has changed since it was
+        checked, or where a frame of another format cannot be written as extxyz.
+
     Raises
     ------
-    DataError
-        An input has changed since it was checked, or a frame of another format cannot be written as extxyz.
     OutputError
         The disk does not take them.
     """
@@ -172,18 +180,19 @@ def write_fixed(
     if lost is not None:
         return Fixed(None, f"{lost.file} cannot be read to its end ({lost.message})", 0, ())
     plan = _Plan(result, label_keys)
+    if len(plan.left_out) == len(result.material.frames):
+        return Fixed(None, "no frame is left to write", 0, ())
     tell = progress or (lambda *_: None)
-    with whole_files(outputs.frames, outputs.fixes) as (frames, table):
-        written = 0
-        for text in _texts(result, plan, type_map):
-            frames.write(text)
-            written += 1
-            tell("fix", written, len(result.material.frames), "frames")
-        if not written:
-            raise DataError("no frame is left to write", key="--fix")
-        # a file name need not be UTF-8: the table gives back its bytes
-        table.write(fixes_text(plan.done).encode(errors="surrogateescape"))
-    return Fixed(outputs, "", written, tuple(plan.done))
+    try:
+        with whole_files(outputs.frames, outputs.fixes) as (frames, table):
+            for written, text in enumerate(_texts(result, plan, type_map), 1):
+                frames.write(text)
+                tell("fix", written, len(result.material.frames), "frames")
+            # a file name need not be UTF-8: the table gives back its bytes
+            table.write(fixes_text(plan.done).encode(errors="surrogateescape"))
+    except DataError as error:
+        return Fixed(None, str(error), 0, ())
+    return Fixed(outputs, "", len(result.material.frames) - len(plan.left_out), tuple(plan.done))
 
 
 def fixes_text(fixes: Sequence[Fix]) -> str:

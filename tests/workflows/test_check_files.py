@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import json
 from dataclasses import replace
 
 import ase.io
@@ -10,7 +11,7 @@ import pytest
 from ase.build import bulk
 
 from mlff_curate.checks.finding import Correction, Finding
-from mlff_curate.checks.rules import RULES
+from mlff_curate.checks.rules import REMARKS, RULES
 from mlff_curate.data.formatting import format_frame
 from mlff_curate.data.labels import labels_of
 from mlff_curate.errors import DataError, OutputError, UsageError
@@ -112,6 +113,14 @@ def test_what_follows_a_cut_is_said_to_be_unread(put, here):
     assert found.message.endswith("nothing from there on was read")
 
 
+def test_a_last_line_without_an_end_is_noted(put, here):
+    put("md.extxyz", [labelled(0)])
+    (here / "md.extxyz").write_bytes((here / "md.extxyz").read_bytes().rstrip(b"\n"))
+    done = check_files(["md.extxyz"])
+    assert [(f.frame, f.rule, f.severity) for f in done.result.findings] == [(None, "file-open-end", "note")]
+    assert done.status == 0
+
+
 def test_labels_are_counted_by_name_and_unknown_names_told(put):
     frames = [labelled(0), labelled(1, energy="REF_energy", stress="virial"), labelled(2, forces="my_forces")]
     lines = check_files([put("md.extxyz", frames)], no_report=True).lines()
@@ -182,8 +191,10 @@ def test_the_status_is_1_from_warning_up(put, told, severity, status):
 
 
 def test_frames_with_the_same_fault_are_one_paragraph(put, told):
-    told(*(finding(i) for i in range(FRAMES)), finding(3, severity="note"))
-    lines = check_files([put("md.extxyz", [labelled(i) for i in range(FRAMES)])]).lines()
+    told(*(replace(finding(i), value=np.int64(i)) for i in range(FRAMES)), finding(3, severity="note"))
+    done = check_files([put("md.extxyz", [labelled(i) for i in range(FRAMES)])])
+    assert len(json.loads(json.dumps(done.summary(1.0)))["findings"]) == FRAMES + 1
+    lines = done.lines()
     assert lines[:5] == [
         "error: force-sign: 8 frames of md.extxyz (0, 1, 2, 3, 4, ...)",
         "    frame 0: forces: points uphill by 0",
@@ -270,7 +281,7 @@ def test_every_rule_of_a_check_is_known_and_every_known_rule_has_a_check():
     told = [rule for item in CHECKS for rule in item.rules]
     assert len(told) == len(set(told))
     reading = [rule for rule in RULES if rule.startswith(("file-", "frame-", "label-"))]
-    assert set(told) | set(reading) == set(RULES)
+    assert set(told) | set(reading) | set(REMARKS) == set(RULES)
 
 
 # --fix
@@ -402,6 +413,22 @@ def test_silence_about_a_rule_does_not_make_fix_silent(put, here):
     (here / "md.extxyz").write_bytes(b"".join(text))
     done = check_files(["md.extxyz"], CheckOptions(skip=["frame-unreadable"]), fix="out.extxyz")
     assert (done.status, [row["done"] for row in fixes(here / "out.fixes.csv")]) == (0, ["left out"])
+
+
+def test_fix_that_cannot_be_written_is_a_failure_and_the_findings_are_told(put, here, told, monkeypatch):
+    put("md.extxyz", [labelled(i) for i in range(2)])
+    told(finding(0, severity="note"))
+
+    def change(*_):
+        put("md.extxyz", [labelled(i) for i in (0, 5)])
+        return [finding(0, severity="note")]
+
+    monkeypatch.setattr(workflow, "CHECKS", (replace(workflow.CHECKS[0], run=change),))
+    done = check_files(["md.extxyz"], fix="out.extxyz")
+    assert done.status == 1
+    said = "fix: nothing written: md.extxyz: frame 1: the file changed while it was being checked"
+    assert (said in done.lines(), "note: force-sign: frame 0 of md.extxyz" in done.lines()) == (True, True)
+    assert sorted(path.name for path in here.iterdir()) == ["md.check.html", "md.extxyz"]
 
 
 def test_fix_refuses_what_it_cannot_write(put, here):
