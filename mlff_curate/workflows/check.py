@@ -135,7 +135,11 @@ def _too_few(material: Material) -> str | None:
 
 
 def _no_pair(material: Material) -> str | None:
-    return None if material.train and material.test else ""
+    if not material.train:
+        return ""
+    read = {frame.file for frame in material.frames}
+    unread = [name for name, side in (("--train", material.train), ("--test", material.test)) if not read & set(side)]
+    return f"no frame of {' and '.join(unread)} could be read" if unread else None
 
 
 def _duplicates(material: Material, o: CheckOptions, tell: Progress) -> list[Finding]:  # noqa: ARG001

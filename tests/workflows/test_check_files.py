@@ -277,6 +277,13 @@ def test_test_frames_that_were_trained_on_are_told_once(put):
 
 
 @pytest.mark.usefixtures("all_checks")
+def test_sets_that_cannot_be_read_are_not_said_to_share_nothing(put):
+    put("test.extxyz", [labelled(1)])
+    result = check([], CheckOptions(train=["missing.extxyz"], test=["test.extxyz"]))
+    assert ("test frames that are in the training set", "no frame of --train could be read") in result.unchecked
+
+
+@pytest.mark.usefixtures("all_checks")
 def test_every_rule_of_a_check_is_known_and_every_known_rule_has_a_check():
     told = [rule for item in CHECKS for rule in item.rules]
     assert len(told) == len(set(told))
