@@ -93,7 +93,7 @@ class CheckDone:
             f"{files}: {counted(len(material.frames), 'frame')}: {counts_text(result.findings)}",
             census_text(result.census, len(material.frames)),
             f"checked: {'; '.join(result.checked)}",
-            *(f"not checked: {title}: {why}" for title, why in result.unchecked),
+            *_unchecked(result),
         ]
         if self.fixed is not None:
             lines += self.fixed.lines()
@@ -169,6 +169,14 @@ def check_files(
         with whole_files(page) as (stream,):
             stream.write(render_check(_report(result, fixed, page, o, command)).encode(errors="replace"))
     return CheckDone(result, page, why, fixed, every)
+
+
+def _unchecked(result: CheckResult) -> list[str]:
+    """Return a line per reason."""
+    reasons: dict[str, list[str]] = {}
+    for title, why in result.unchecked:
+        reasons.setdefault(why, []).append(title)
+    return [f"not checked: {'; '.join(titles)}: {why}" for why, titles in reasons.items()]
 
 
 def _plain(value: object) -> object:
