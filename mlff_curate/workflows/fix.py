@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,9 @@ COLUMNS = ("file", "frame", "key", "rule", "done", "before", "after", "detail")
 """Of the list of fixes."""
 CORRECTED, LEFT_OUT, NOT_FIXED = "corrected", "left out", "not fixed"
 _REPEAT = "duplicate-exact"
+_FAULTS = ("-unit", "-sign", "-order", "-virial")
+_KINDS = {"energy": "energy", "force": "forces", "stress": "stress"}
+"""First word of such rules -> kind of label."""
 _UNREAD, _LOST = "frame-unreadable", "file-unreadable"
 
 
@@ -212,6 +215,7 @@ class _Plan:
         self.label_keys = label_keys
         self.left_out: set[tuple[str, int]] = set()
         self.corrections: dict[tuple[str, int], list[Finding]] = {}
+        self.apart: dict[tuple[str, int, str], str] = {}
         self.done: list[Fix] = []
         frames = {(frame.file, frame.index): frame for frame in result.material.frames}
         for finding in result.material.findings:  # also where the user does not want to hear of it
@@ -235,6 +239,9 @@ class _Plan:
                 for at in _frames_of(finding, frames):
                     self.corrections.setdefault(at, []).append(finding)
             elif finding.severity != "note":
+                if finding.file is not None and finding.frame is not None and finding.rule.endswith(_FAULTS):
+                    kind = _KINDS.get(finding.rule.split("-")[0], "")
+                    self.apart[finding.file, finding.frame, kind] = finding.rule
                 self.done.append(Fix(*place, NOT_FIXED, detail="no correction is certain"))
 
     def apply(self, file: str, index: int, text: bytes, kinds: Mapping[str, str | None]) -> bytes:
@@ -255,8 +262,13 @@ class _Plan:
         return text
 
     def _apply_one(self, findings: Sequence[Finding], file: str, index: int, key: str, text: bytes) -> bytes:
-        corrections = list(dict.fromkeys(f.correction for f in findings if f.correction is not None))
+        corrections = _together([f.correction for f in findings if f.correction is not None])
         rules = ";".join(dict.fromkeys(f.rule for f in findings))
+        why = self.apart.get((file, index, corrections[0].kind))
+        if why is not None:
+            detail = f"what all frames share would be mended, but {why} was found of this frame besides"
+            self.done.append(Fix(file, index, key, rules, NOT_FIXED, detail=detail))
+            return text
         if len(corrections) > 1:
             said = " or ".join(map(_said, corrections))
             self.done.append(
@@ -271,7 +283,7 @@ class _Plan:
         new = text
         try:
             for name in keys:
-                new = relabel(new, name, _change(corrections[0], volume))
+                new = relabel(new, name, _change(corrections[0], volume, len(atoms)))
         except DataError as error:
             self.done.append(Fix(file, index, key, rules, NOT_FIXED, detail=error.message))
             return text
@@ -329,20 +341,27 @@ def _texts(result: CheckResult, plan: _Plan, type_map: Sequence[str]) -> Iterato
             raise DataError("the file changed while it was being checked", file=count.file)
 
 
-def _change(correction: Correction, volume: float) -> Callable[[np.ndarray], np.ndarray]:
+def _together(corrections: Sequence[Correction]) -> list[Correction]:
+    """Return different corrections of one label, an order joined with what concerns the values: one, if they agree."""
+    different = list(dict.fromkeys(corrections))
+    orders = [c for c in different if c.order is not None and c == Correction(c.kind, order=c.order)]
+    values = [c for c in different if c.order is None]
+    if len(different) == 2 and len(orders) == len(values) == 1:
+        return [replace(values[0], order=orders[0].order)]
+    return different
+
+
+def _change(correction: Correction, volume: float, atoms: int) -> Callable[[np.ndarray], np.ndarray]:
     """Return the correction as a function of the values as they stand in the file, (), (n, 3), (6,), (9,) or (3, 3).
 
     All corrections are linear, so that they hold for a virial as they do for the stress made of it.
     """
+    factor = correction.factor * (atoms if correction.per_atom else 1)
+    if correction.per_volume:
+        factor *= volume**-correction.per_volume
 
     def change(value: np.ndarray) -> np.ndarray:
-        new = value if correction.order is None else _reordered(value, correction.order)
-        # as a product, so that a sign alone changes no digit
-        return (
-            new * correction.factor * volume**-correction.per_volume
-            if correction.per_volume
-            else new * correction.factor
-        )
+        return factor * (value if correction.order is None else _reordered(value, correction.order))
 
     return change
 
@@ -369,6 +388,8 @@ def _said(correction: Correction) -> str:
         words.append(f"components put in the order {' '.join(map(str, correction.order))}")
     if correction.factor != 1.0:
         words.append(f"multiplied by {correction.factor:.9g}")
+    if correction.per_atom:
+        words.append("multiplied by the number of atoms")
     if correction.per_volume:
         words.append("divided by the cell's volume" if correction.per_volume > 0 else "multiplied by the cell's volume")
     return ", ".join(words)

@@ -387,6 +387,46 @@ def test_fix_does_not_choose_between_corrections(put, here, told):
     assert row["detail"] == "several corrections are possible (multiplied by -1 or multiplied by 2)"
 
 
+def test_an_order_and_a_factor_of_one_stress_go_together(put, told):
+    atoms = labelled(0)
+    right = labels_of(atoms).stress
+    wrong = right[[0, 1, 2, 5, 3, 4]] * 160.0
+    atoms.info["stress"] = wrong[[0, 5, 4, 5, 1, 3, 4, 3, 2]].reshape(3, 3)
+    put("md.extxyz", [atoms])
+    told(
+        finding(None, "stress-unit", key="stress", correction=Correction("stress", 1 / 160)),
+        finding(None, "stress-order", key="stress", correction=Correction("stress", order=(0, 1, 2, 4, 5, 3))),
+    )
+    check_files(["md.extxyz"], fix="out.extxyz")
+    assert np.allclose(labels_of(ase.io.read("out.extxyz")).stress, right, rtol=1e-14)
+
+
+def test_an_energy_per_atom_becomes_that_of_the_cell(put, told):
+    frames = [labelled(0), labelled(1) * (2, 1, 1)]
+    frames[1].info["energy"] = -8.0
+    put("md.extxyz", frames)
+    told(finding(None, "energy-unit", key="energy", correction=Correction("energy", per_atom=True)))
+    check_files(["md.extxyz"], fix="out.extxyz")
+    energies = [labels_of(atoms).energy for atoms in ase.io.iread("out.extxyz")]
+    assert energies == [2 * frames[0].info["energy"], 4 * -8.0]
+
+
+def test_a_frame_that_is_off_in_another_way_is_not_mended_with_the_others(put, here, told):
+    frames = [labelled(i) for i in range(3)]
+    put("md.extxyz", frames)
+    told(
+        finding(None, "force-unit", correction=Correction("forces", 2.0)),
+        finding(1, "force-sign"),
+        finding(2, "force-outlier", "warning"),
+    )
+    check_files(["md.extxyz"], fix="out.extxyz")
+    forces = [atoms.get_forces() for atoms in ase.io.iread("out.extxyz")]
+    factors = [(new / atoms.arrays["forces"]).mean() for new, atoms in zip(forces, frames, strict=True)]
+    assert np.allclose(factors, [2, 1, 2])
+    details = [row["detail"] for row in fixes(here / "out.fixes.csv") if row["rule"] == "force-unit"]
+    assert details[1] == "what all frames share would be mended, but force-sign was found of this frame besides"
+
+
 def test_two_findings_of_one_fault_correct_it_once(put, told):
     atoms = labelled(0)
     put("md.extxyz", [atoms])
