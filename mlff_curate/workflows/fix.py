@@ -217,32 +217,41 @@ class _Plan:
         self.corrections: dict[tuple[str, int], list[Finding]] = {}
         self.apart: dict[tuple[str, int, str], str] = {}
         self.done: list[Fix] = []
-        frames = {(frame.file, frame.index): frame for frame in result.material.frames}
+        self.frames = {(frame.file, frame.index): frame for frame in result.material.frames}
         for finding in result.material.findings:  # also where the user does not want to hear of it
             if finding.rule == _UNREAD:
-                self.done.append(
-                    Fix(finding.file, finding.frame, finding.key, _UNREAD, LEFT_OUT, detail="it cannot be read")
-                )
+                self._note(finding, LEFT_OUT, "it cannot be read")
         for finding in result.findings:
-            place = (finding.file, finding.frame, finding.key, finding.rule)
-            if finding.rule == _UNREAD:
-                continue
             if finding.rule == _REPEAT and finding.file is not None and finding.frame is not None:
-                more = _labels_beyond(frames[finding.file, finding.frame], frames, str(finding.value))
-                if more:
-                    why = f"it has labels that the first of its copies lacks ({', '.join(more)})"
-                    self.done.append(Fix(*place, NOT_FIXED, detail=why))
-                    continue
-                self.left_out.add((finding.file, finding.frame))
-                self.done.append(Fix(*place, LEFT_OUT, detail=f"a copy of {finding.value}, which stays"))
+                self._take_repeat(finding, (finding.file, finding.frame))
             elif finding.correction is not None:
-                for at in _frames_of(finding, frames):
+                for at in self._frames_of(finding):
                     self.corrections.setdefault(at, []).append(finding)
-            elif finding.severity != "note":
-                if finding.file is not None and finding.frame is not None and finding.rule.endswith(_FAULTS):
-                    kind = _KINDS.get(finding.rule.split("-")[0], "")
-                    self.apart[finding.file, finding.frame, kind] = finding.rule
-                self.done.append(Fix(*place, NOT_FIXED, detail="no correction is certain"))
+            elif finding.rule != _UNREAD and finding.severity != "note":
+                self._take_other(finding)
+
+    def _note(self, finding: Finding, done: str, detail: str) -> None:
+        self.done.append(Fix(finding.file, finding.frame, finding.key, finding.rule, done, detail=detail))
+
+    def _take_repeat(self, finding: Finding, at: tuple[str, int]) -> None:
+        more = _labels_beyond(self.frames[at], self.frames, str(finding.value))
+        if more:
+            self._note(finding, NOT_FIXED, f"it has labels that the first of its copies lacks ({', '.join(more)})")
+            return
+        self.left_out.add(at)
+        self._note(finding, LEFT_OUT, f"a copy of {finding.value}, which stays")
+
+    def _take_other(self, finding: Finding) -> None:
+        """Note what cannot be mended; such a frame is not mended by what is known of all either."""
+        if finding.file is not None and finding.frame is not None and finding.rule.endswith(_FAULTS):
+            self.apart[finding.file, finding.frame, _KINDS.get(finding.rule.split("-")[0], "")] = finding.rule
+        self._note(finding, NOT_FIXED, "no correction is certain")
+
+    def _frames_of(self, finding: Finding) -> list[tuple[str, int]]:
+        """Return the frames that a finding tells of: one, those of a file, or all."""
+        if finding.file is not None and finding.frame is not None:
+            return [(finding.file, finding.frame)] if (finding.file, finding.frame) in self.frames else []
+        return [at for at in self.frames if finding.file in (None, at[0])]
 
     def apply(self, file: str, index: int, text: bytes, kinds: Mapping[str, str | None]) -> bytes:
         """Return a frame's text with its labels put right.
@@ -309,13 +318,6 @@ def _labels_beyond(copy: CheckedFrame, frames: Mapping[tuple[str, int], CheckedF
     return [*lacking, *sorted(unknown)]
 
 
-def _frames_of(finding: Finding, frames: Mapping[tuple[str, int], CheckedFrame]) -> list[tuple[str, int]]:
-    """Return the frames that a finding tells of: one, those of a file, or all."""
-    if finding.file is not None and finding.frame is not None:
-        return [(finding.file, finding.frame)] if (finding.file, finding.frame) in frames else []
-    return [at for at in frames if finding.file in (None, at[0])]
-
-
 def _texts(result: CheckResult, plan: _Plan, type_map: Sequence[str]) -> Iterator[bytes]:
     material = result.material
     at = 0
@@ -344,7 +346,7 @@ def _texts(result: CheckResult, plan: _Plan, type_map: Sequence[str]) -> Iterato
 def _together(corrections: Sequence[Correction]) -> list[Correction]:
     """Return different corrections of one label, an order joined with what concerns the values: one, if they agree."""
     different = list(dict.fromkeys(corrections))
-    orders = [c for c in different if c.order is not None and c == Correction(c.kind, order=c.order)]
+    orders = [c for c in different if c.order is not None and replace(c, order=None) == type(c)(c.kind)]
     values = [c for c in different if c.order is None]
     if len(different) == 2 and len(orders) == len(values) == 1:
         return [replace(values[0], order=orders[0].order)]
