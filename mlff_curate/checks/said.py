@@ -48,11 +48,9 @@ def _line(comparison: Comparison) -> str:
     )
 
 
-def _mend(fault: Fault, n_atoms: set[int]) -> Correction | None:
-    """Return the correction, where one factor does it."""
-    if fault.per_atom:
-        return Correction(fault.kind, float(next(iter(n_atoms)))) if len(n_atoms) == 1 else None
-    return Correction(fault.kind, fault.factor, fault.order, fault.per_volume)
+def _mend(fault: Fault) -> Correction:
+    """Return the correction."""
+    return Correction(fault.kind, fault.factor, fault.order, fault.per_volume, fault.per_atom)
 
 
 def _remedy(fault: Fault) -> str:
@@ -77,7 +75,6 @@ def whole_set(frames: Sequence[CheckedFrame], fault: Fault, sure: bool, verdict:
         "No other known fault explains it as well." if sure else "Another explanation comes near: look before mending."
     )
     there = [f for f in frames if getattr(f.labels, fault.kind) is not None]
-    n = {len(f.atoms) for f in there}
     slope = concerned[0].line.slope if concerned else stiff
     return Finding(
         file=_file(frames),
@@ -88,7 +85,7 @@ def whole_set(frames: Sequence[CheckedFrame], fault: Fault, sure: bool, verdict:
         value=None if slope is None else float(f"{slope:.6g}"),
         message=f"the {_WORD[fault.kind]} of all {counted(len(there), 'frame')} look {_article(fault)}: {lines}{then}. {doubt}",
         fix=_remedy(fault),
-        correction=_mend(fault, n) if sure else None,
+        correction=_mend(fault) if sure else None,
     )
 
 
@@ -220,7 +217,7 @@ def one(
     value = float(f"{suspect.ratio:.4g}")
     if fault is not None:
         severity = "error" if suspect.certain else "warning"
-        correction = _mend(fault, {len(frame.atoms)}) if suspect.certain and not mended else None
+        correction = _mend(fault) if suspect.certain and not mended else None
         message = f"looks {_article(fault)}: {figures}; {suspect.left:.2g} times with that undone{after}"
         if not suspect.certain:
             others = [f.name for f, _ in suspect.rivals if f is not fault]

@@ -13,11 +13,13 @@ from mlff_curate.checks.duplicates import duplicates, shared_with_training
 from mlff_curate.checks.files import open_ended, remarked, unreadable
 from mlff_curate.checks.frame import CheckedFrame
 from mlff_curate.checks.labelling import LabelCensus
+from mlff_curate.checks.physics import FEWEST_FRAMES, check_physics
 from mlff_curate.checks.rules import require_rules
 from mlff_curate.data.frames import geometry, named_values
 from mlff_curate.data.labels import missing_key
 from mlff_curate.data.reading import read_frames
 from mlff_curate.errors import DataError, UsageError
+from mlff_curate.wording import counted
 from mlff_curate.workflows.collect import GROUP_KEY, NO_GROUP
 from mlff_curate.workflows.survey import Progress, Stages
 
@@ -155,6 +157,37 @@ def _shared(material: Material, o: CheckOptions, tell: Progress) -> list[Finding
     return shared_with_training(test, train)
 
 
+def _no_labels(material: Material) -> str | None:
+    labelled = sum(any(_kinds(frame)) for frame in material.frames)
+    if not labelled:
+        return "no frame has an energy, forces or a stress"
+    if labelled < FEWEST_FRAMES:
+        return f"{counted(labelled, 'frame')} with labels, and it takes {FEWEST_FRAMES}"
+    return None
+
+
+def _kinds(frame: CheckedFrame) -> tuple[bool, bool, bool]:
+    labels = frame.labels
+    return labels.energy is not None, labels.forces is not None, labels.stress is not None
+
+
+def _kinds_without_labels(material: Material) -> list[tuple[str, str]]:
+    """Return which labels are nowhere, where there are some of another kind."""
+    there = [_kinds(frame) for frame in material.frames]
+    energy, forces, stress = (any(column) for column in zip(*there, strict=True)) if there else (True, True, True)
+    if not (energy or forces or stress):
+        return []
+    missing = {"energies": not energy, "forces": not forces, "stresses": not stress}
+    return [(kind, "no frame has any that can be used") for kind, gone in missing.items() if gone]
+
+
+def _physics(material: Material, o: CheckOptions, tell: Progress) -> list[Finding]:
+    def told(done: int, total: int) -> None:
+        tell("physics", done, total, "frames")
+
+    return check_physics(material.frames, seed=o.seed, progress=told)
+
+
 CHECKS: tuple[Check, ...] = (
     Check(
         "cells",
@@ -176,6 +209,17 @@ CHECKS: tuple[Check, ...] = (
         ("duplicate-exact", "duplicate-near", "duplicate-twin", "duplicate-conflict"),
         _duplicates,
         _too_few,
+    ),
+    Check(
+        "physics",
+        "labels against each other and against frames that look alike",
+        (
+            *("energy-unit", "energy-sign", "energy-zero", "energy-reference", "energy-outlier"),
+            *("isolated-atom-energy", "force-unit", "force-sign", "force-zero", "force-balance", "force-outlier"),
+            *("stress-unit", "stress-sign", "stress-virial", "stress-order", "stress-zero", "stress-outlier"),
+        ),
+        _physics,
+        _no_labels,
     ),
     Check("train and test", "test frames that are in the training set", ("duplicate-train-test",), _shared, _no_pair),
 )
@@ -250,6 +294,7 @@ def check(
         with clock(item.name):
             findings += [finding for finding in item.run(material, o, tell) if o.wants(finding.rule)]
         checked.append(item.title)
+    unchecked += _kinds_without_labels(material)
     census = label_census(material.frames, material.origins)
     return CheckResult(material, tuple(findings), census, tuple(checked), tuple(unchecked), clock.seconds)
 
