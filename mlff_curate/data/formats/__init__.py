@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mlff_curate.data.formats.fitsnap import FITSNAP, FITSNAP_FILE
+
 if TYPE_CHECKING:
     from mlff_curate.data.formats.base import Format
 
-FORMATS: tuple[Format, ...] = ()
+FORMATS: tuple[Format, ...] = (FITSNAP, FITSNAP_FILE)
 """In the order in which they are asked whether a file is theirs; extxyz and what ASE alone reads come after them."""
