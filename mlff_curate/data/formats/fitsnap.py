@@ -287,7 +287,7 @@ def _stress(tensor: np.ndarray, remarks: list[Remark]) -> np.ndarray:
                 "look at the calculation: a stress is symmetric",
             )
         )
-    return np.array(-(0.5 * (tensor + tensor.T))[_VOIGT])
+    return np.array(-(0.5 * tensor + 0.5 * tensor.T)[_VOIGT])
 
 
 def _take_others(atoms: Atoms, fields: dict[str, Any], remarks: list[Remark]) -> None:

@@ -19,12 +19,11 @@ import numpy as np
 
 from mlff_curate.data.formats.jsonvalues import encode_all
 from mlff_curate.data.formats.leftovers import leftovers
+from mlff_curate.data.formats.vacuum import repeatable_cell
 from mlff_curate.errors import DataError
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from ase import Atoms
 
     from mlff_curate.data.formats.base import NormalFrame, WriteOptions
 
@@ -36,7 +35,6 @@ NATIVE_ARRAYS = ("Spins", "Charges", "Chis")
 _ISOLATED = "IsolatedAtom"
 _CUTOFF = 10.0
 """Angstrom: the longest range in the deck."""
-_VACUUM = 2 * _CUTOFF
 _NO_SECTION_NAME = re.compile(
     r"(group_\w+|smartweights|random_\w+|vasp_\w+|boltz|name|allowedkeys|parents|pt|infile|args)", re.IGNORECASE
 )
@@ -157,7 +155,7 @@ class FitsnapWriter:
         there = frozenset(kind for kind in _LABELS if getattr(labels, kind) is not None)
         unlabelled = self._require_labels(item, there)
         data: dict[str, Any] = {"NumAtoms": len(atoms), "AtomTypes": atoms.get_chemical_symbols()}
-        cell = _right_handed(_repeatable(atoms, stress=labels.stress is not None))
+        cell = _right_handed(repeatable_cell(atoms, _CUTOFF, "FitSNAP", stress=labels.stress is not None))
         data["Lattice"] = cell.tolist()
         data["Positions"] = atoms.positions.tolist()
         data["Energy"] = labels.energy
@@ -214,44 +212,6 @@ _STYLES = {
     "Forces": "electronvoltperangstrom",
     "Lattice": "angstrom",
 }
-
-
-def _repeatable(atoms: Atoms, *, stress: bool) -> np.ndarray:
-    """Return a cell whose images do not see each other where the frame is not periodic.
-
-    Raises
-    ------
-    DataError
-        The cell must change and the frame has a stress, which is per volume of that cell.
-    """
-    from ase.geometry import Cell
-
-    if atoms.pbc.all():
-        return np.array(atoms.cell.array)
-    kept = np.array(atoms.cell.array)
-    if abs(np.linalg.det(kept)) > 0 and all(
-        _gap(atoms, kept, int(axis)) >= _CUTOFF for axis in np.flatnonzero(~atoms.pbc)
-    ):
-        return kept
-    if stress:
-        raise DataError(
-            f"is not periodic and has less than {_CUTOFF:g} Angstrom of vacuum: FitSNAP would repeat it, and its "
-            "stress is per volume of this cell; leave out the stress or the frame",
-            key="cell",
-        )
-    kept[~atoms.pbc] = 0.0
-    cell = np.array(Cell(kept).complete().array)
-    for axis in np.flatnonzero(~atoms.pbc):
-        direction = cell[axis] / np.linalg.norm(cell[axis])
-        cell[axis] = direction * (float(np.ptp(atoms.positions @ direction)) + _VACUUM)
-    return cell
-
-
-def _gap(atoms: Atoms, cell: np.ndarray, axis: int) -> float:
-    """Return the vacuum between a frame and its image along a cell vector, Angstrom."""
-    normal = np.cross(cell[(axis + 1) % 3], cell[(axis + 2) % 3])
-    normal /= np.linalg.norm(normal)
-    return abs(float(cell[axis] @ normal)) - float(np.ptp(atoms.positions @ normal))
 
 
 def _right_handed(cell: np.ndarray) -> np.ndarray:

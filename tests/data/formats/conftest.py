@@ -1,6 +1,8 @@
 """Frames for round trips, and files that are cut and twisted."""
 
 import copy
+import gc
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -118,3 +120,15 @@ def format_of(name):
 
 def contents(name, path):
     return list(format_of(name).read(path, ReadOptions()))
+
+
+def peak_memory(path):
+    """Most bytes that were in use while a file was read, each frame forgotten at once."""
+    gc.freeze()  # what is there already need not be looked at
+    tracemalloc.start()
+    for _ in read_frames(path):
+        gc.collect()  # ASE's calculators refer to themselves
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    gc.unfreeze()
+    return peak
