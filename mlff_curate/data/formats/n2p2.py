@@ -1,10 +1,10 @@
 """n2p2's (and RuNNer's) configuration file, usually called input.data.
 
 The file knows no units: eV and Angstrom are written, and assumed with a remark where another program wrote. It has no
-place for a missing label: n2p2 takes an absent energy for zero, and every atom has three numbers for its force. So frames
-without energy or forces are not written, but for a free atom, whose forces are zero by symmetry; and a frame of several
-atoms whose energy and forces are all exactly zero is read as one without labels. What n2p2 has no name for goes into the
-comment line as JSON, which n2p2 does not look at.
+place for a missing label: n2p2 takes an absent energy for zero, and every atom has three numbers for its force. So
+frames without energy or forces are not written, but for a free atom, whose forces are zero by symmetry; and a frame of
+several atoms whose energy and forces are all exactly zero is read as one without labels. What is known of the frame
+besides goes into the comment line as JSON, which n2p2 does not look at.
 """
 
 from __future__ import annotations
@@ -105,31 +105,38 @@ def _content(lines: list[tuple[int, str, str]]) -> Content:
         atoms.arrays[_CHARGES] = table[:, 3]
     if charge:
         atoms.info["charge"] = charge
-    results: dict[str, object] = {"forces": table[:, 5:]}
-    if energy is not None:
-        results["energy"] = energy
     remarks: list[Remark] = []
-    if not energy and not table[:, 5:].any() and len(atoms) > 1:
-        results = {}
+    results = _labels(energy, table[:, 5:], remarks)
+    ours = _take_comments(atoms, [text for _, text in by_keyword.pop("comment", [])])
+    _take_others(atoms, table[:, 4], by_keyword, remarks)
+    if ours is not None:
+        _restore(atoms, results, ours)
+    elif results:
+        message = "the file does not say its units: eV and Angstrom are assumed, many such files hold Hartree and Bohr"
+        remarks.append(assumed_units(None, message, "convert the file if it is in other units", may_say=False))
+    return Content(with_results(atoms, **results) if results else atoms, {}, tuple(remarks))
+
+
+def _labels(energy: float | None, forces: np.ndarray, remarks: list[Remark]) -> dict[str, object]:
+    if not energy and not forces.any() and len(forces) > 1:
         message = "energy and forces are all exactly zero: taken for missing, since the format cannot say so"
         remarks.append(Remark("labels-all-zero", "warning", "energy", message, "label the frame, or leave it out"))
-    if table[:, 4].any():
-        remarks.append(unknown_label("energies"))
-        atoms.arrays["n2p2.column6.energies"] = table[:, 4]
-    ours = _take_comments(atoms, [text for _, text in by_keyword.pop("comment", [])])
+        return {}
+    return {"forces": forces} if energy is None else {"energy": energy, "forces": forces}
+
+
+def _take_others(
+    atoms: Atoms, unused: np.ndarray, by_keyword: dict[str, list[tuple[int, str]]], remarks: list[Remark]
+) -> None:
+    """Keep what n2p2 does not use."""
+    if unused.any():  # RuNNer has energies of atoms there
+        atoms.arrays["n2p2.unused_energies"] = unused
+        remarks.append(unknown_label("n2p2.unused_energies"))
     for keyword, found in by_keyword.items():
         name = f"n2p2.{keyword}"
         atoms.info[name] = "; ".join(text for _, text in found)
         if looks_like_label(keyword):
             remarks.append(unknown_label(name))
-    if ours is not None:
-        _restore(atoms, results, ours)
-    elif results:
-        message = (
-            "the file does not say its units: eV and Angstrom are assumed, but many such files hold Hartree and Bohr"
-        )
-        remarks.append(assumed_units(None, message, "convert the file if it is in other units", may_say=False))
-    return Content(with_results(atoms, **results) if results else atoms, {}, tuple(remarks))
 
 
 def _numbers(text: str, count: int, number: int) -> list[float]:
@@ -240,7 +247,7 @@ class N2p2Writer:
         assert forces is not None
         rest = leftovers(item, ("energy", "forces"))
         charge = rest.info.get("charge")
-        charges = rest.arrays.pop(_CHARGES, None)
+        charges = rest.arrays.pop(_CHARGES) if np.any(rest.arrays.get(_CHARGES, 0)) else None  # zeros say nothing
         info, lost_info = encode_all(rest.info)
         ours: dict[str, Any] = {"info": info}
         if labels.forces is None:

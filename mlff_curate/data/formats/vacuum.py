@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def repeatable_cell(atoms: Atoms, reach: float, program: str, *, stress: bool) -> np.ndarray:
     """Return a cell, (3, 3), whose images do not see each other along directions that are not periodic.
 
-    The frame's own cell, where it is periodic or has vacuum enough; else vectors that are not periodic are replaced, and
-    the vacuum along them is twice the reach.
+    The frame's own cell, where it is periodic or has vacuum enough; else vectors that are not periodic are replaced,
+    and the vacuum along them is twice the reach.
 
     Parameters
     ----------
