@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import tarfile
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, cast
 
@@ -43,6 +44,10 @@ _ASYMMETRY = 1e-3
 _SPINS = "total x y z"
 _VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))
 _BLOCK = 512
+_DEPTH = 4
+"""Folders below the one given in which files are looked for."""
+_TRIED = 20
+"""JSON files that are looked into before a folder is taken for somebody else's."""
 
 
 def _is_file(_path: Path, head: bytes) -> bool:
@@ -51,9 +56,10 @@ def _is_file(_path: Path, head: bytes) -> bool:
 
 def _is_folder(path: Path, _head: bytes) -> bool:
     try:
-        for file in _json_files(path):
+        for file in islice(_json_files(path), _TRIED):
             with file.open("rb") as stream:
-                return _DATASET.match(_without_comment(stream.read(4096))) is not None
+                if _DATASET.match(_without_comment(stream.read(4096))):
+                    return True
     except OSError:
         return False
     return False
@@ -63,13 +69,13 @@ def _without_comment(text: bytes) -> bytes:
     return text.partition(b"\n")[2] if text.startswith(b"#") else text
 
 
-def _json_files(folder: Path) -> Iterator[Path]:
+def _json_files(folder: Path, depth: int = _DEPTH) -> Iterator[Path]:
     """Yield the JSON files of a folder and its subfolders in natural order; links to folders are not followed."""
     entries = sorted(os.scandir(folder), key=lambda entry: natural(entry.name))
     yield from (Path(entry.path) for entry in entries if entry.name.endswith(".json") and entry.is_file())
     for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            yield from _json_files(Path(entry.path))
+        if depth and entry.is_dir(follow_symlinks=False):
+            yield from _json_files(Path(entry.path), depth - 1)
 
 
 def natural(name: str) -> tuple[tuple[int, int, str], ...]:
@@ -386,5 +392,5 @@ def _words(value: Any) -> list[str]:
     return value
 
 
-FITSNAP = Format("fitsnap", "a folder of FitSNAP's JSON files", "", _is_folder, _read_folder, open_writer)
+FITSNAP = Format("fitsnap", "FitSNAP's JSON in folders", "", _is_folder, _read_folder, open_writer)
 FITSNAP_FILE = Format("fitsnap-json", "FitSNAP's JSON, or an archive of it", ".json", _is_file, _read_file)
