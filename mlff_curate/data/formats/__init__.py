@@ -12,5 +12,11 @@ from mlff_curate.data.formats.pymatgen_json import PYMATGEN_JSON
 if TYPE_CHECKING:
     from mlff_curate.data.formats.base import Format
 
-FORMATS: tuple[Format, ...] = (FITSNAP, FITSNAP_FILE, PYMATGEN_JSON, N2P2, DEEPMD)
+FORMATS: tuple[Format, ...] = (
+    FITSNAP,
+    FITSNAP_FILE,
+    PYMATGEN_JSON,
+    N2P2,
+    DEEPMD,
+)
 """In the order in which they are asked whether a file is theirs; extxyz and what ASE alone reads come after them."""

@@ -6,14 +6,13 @@ import shutil
 import numpy as np
 import pytest
 from ase import Atoms
+from format_frames import assert_nothing_lost, assert_same_labels, crystal, free_atom, read_all, rich
 
 from mlff_curate import read_frames
 from mlff_curate.data.formats.base import WriteOptions
 from mlff_curate.data.frames import with_results
 from mlff_curate.data.labels import labels_of
 from mlff_curate.errors import DataError
-
-from .conftest import assert_nothing_lost, assert_same_labels, crystal, free_atom, read_all, rich
 
 CELL = np.array([[3.1, 0.2, 0.0], [0.0, 3.2, 0.0], [0.1, 0.0, 3.3]])
 FORCES = np.array([[0.1, 0.2, 0.3], [-0.1, -0.2, -0.3]])

@@ -11,14 +11,7 @@ import tarfile
 import numpy as np
 import pytest
 from ase import Atoms, units
-
-from mlff_curate import read_frames
-from mlff_curate.data.formats.base import WriteOptions
-from mlff_curate.data.frames import calculator_results, with_results
-from mlff_curate.data.labels import labels_of
-from mlff_curate.errors import DataError
-
-from .conftest import (
+from format_frames import (
     assert_nothing_lost,
     assert_same_labels,
     crystal,
@@ -29,6 +22,12 @@ from .conftest import (
     read_all,
     rich,
 )
+
+from mlff_curate import read_frames
+from mlff_curate.data.formats.base import WriteOptions
+from mlff_curate.data.frames import calculator_results, with_results
+from mlff_curate.data.labels import labels_of
+from mlff_curate.errors import DataError
 
 BAR = 1e5 * units.Pascal
 STYLES = {
@@ -338,6 +337,7 @@ def test_the_deck_names_groups_elements_and_pairs(store):
     assert all(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+-]*", folder) for folder in folders)
     assert parsed["BISPECTRUM"]["type"] == "Nb Ta"
     assert parsed["BISPECTRUM"]["numTypes"] == "2"
+    assert dict(parsed["ESHIFT"]) == {"Nb": "0.0", "Ta": "0.0"}  # FitSNAP 3.1 does not start without
     pairs = [parsed["REFERENCE"][f"pair_coeff{i}"] for i in range(2, 5)]
     assert pairs == ["1 1 zbl 41 41", "1 2 zbl 41 73", "2 2 zbl 73 73"]
     assert "python -m fitsnap3 fitsnap.in" in (path / "README.txt").read_text()

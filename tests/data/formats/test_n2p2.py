@@ -5,13 +5,12 @@ import random
 import numpy as np
 import pytest
 from ase import Atoms
+from format_frames import assert_nothing_lost, assert_same_labels, crystal, free_atom, peak_memory, read_all, rich
 
 from mlff_curate import read_frames
 from mlff_curate.data.frames import calculator_results, with_results
 from mlff_curate.data.labels import labels_of
 from mlff_curate.errors import DataError
-
-from .conftest import assert_nothing_lost, assert_same_labels, crystal, free_atom, peak_memory, read_all, rich
 
 BLOCK = """begin
 comment step 10, set A

@@ -8,12 +8,11 @@ import re
 import numpy as np
 import pytest
 from ase import units
+from format_frames import assert_same_labels, peak_memory, read_all
 
 from mlff_curate import read_frames
 from mlff_curate.data.labels import labels_of
 from mlff_curate.errors import DataError
-
-from .conftest import assert_same_labels, peak_memory, read_all
 
 KBAR = 1e8 * units.Pascal
 STRUCTURE = {
