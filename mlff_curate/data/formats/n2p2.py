@@ -1,10 +1,13 @@
 """n2p2's (and RuNNer's) configuration file, usually called input.data.
 
-The file knows no units: eV and Angstrom are written, and assumed with a remark where another program wrote. It has no
-place for a missing label: n2p2 takes an absent energy for zero, and every atom has three numbers for its force. So
-frames without energy or forces are not written, but for a free atom, whose forces are zero by symmetry; and a frame of
-several atoms whose energy and forces are all exactly zero is read as one without labels. What is known of the frame
-besides goes into the comment line as JSON, which n2p2 does not look at.
+The file knows no units: eV and Angstrom are written, and assumed with a remark where another program wrote and the
+user does not say them, by LAMMPS' name for such units (electron: Hartree and Bohr).
+
+It has no place for a missing label: n2p2 takes an absent energy for zero, and every atom has three numbers for its
+force. So frames without energy or forces are not written, but for a free atom, whose forces are zero by symmetry; and a
+frame of several atoms whose energy and forces are all exactly zero is read as one without labels.
+
+What is known of the frame besides goes into the comment line as JSON, which n2p2 does not look at.
 """
 
 from __future__ import annotations
@@ -38,6 +41,8 @@ _COLUMNS = 9  # x y z element charge unused fx fy fz
 _REACH = 10.0
 """Angstrom. Symmetry functions seldom see as far."""
 _CHARGES = "initial_charges"
+_STYLES: dict[str, tuple[str | None, str | None]] = {"metal": (None, None), "electron": ("Bohr", "Hartree")}
+"""LAMMPS' unit styles -> ASE's names for their lengths and energies; None: Angstrom, eV."""
 
 
 def _recognises(_path: Path, head: bytes) -> bool:
@@ -45,14 +50,17 @@ def _recognises(_path: Path, head: bytes) -> bool:
     return len(lines) > 1 and lines[0] == [b"begin"] and lines[1][0] in _KEYWORDS
 
 
-def _read(path: Path, _options: ReadOptions) -> Iterator[Content]:
+def _read(path: Path, options: ReadOptions) -> Iterator[Content]:
     from mlff_curate.data.reading import open_binary
 
+    if options.units is not None and options.units not in _STYLES:
+        message = f"n2p2's files are in {' or '.join(_STYLES)} units, not in {options.units!r}"
+        raise DataError(message, file=str(path), key="--units")
     index = 0
     try:
         with open_binary(path) as stream:
             for lines in _frames(stream):
-                yield _content(lines)
+                yield _content(lines, options.units)
                 index += 1
     except DataError as error:
         error.file, error.frame = str(path), index
@@ -86,7 +94,7 @@ def _frames(stream: BinaryIO) -> Iterator[list[tuple[int, str, str]]]:
         raise DataError(f"the file ends before the 'end' of the frame (line {number}): truncated")
 
 
-def _content(lines: list[tuple[int, str, str]]) -> Content:
+def _content(lines: list[tuple[int, str, str]], style: str | None) -> Content:
     from ase import Atoms
 
     by_keyword: dict[str, list[tuple[int, str]]] = {}
@@ -99,6 +107,11 @@ def _content(lines: list[tuple[int, str, str]]) -> Content:
     symbols = [symbol for symbol, _ in rows]
     table = np.array([values for _, values in rows]).reshape(-1, _COLUMNS - 1)
     energy, charge = _single(by_keyword, "energy"), _single(by_keyword, "charge")
+    comments = by_keyword.pop("comment", [])
+    ours, theirs = _split_comments([text for _, text in comments])
+    length, unit = _scale("metal" if ours is not None or style is None else style)
+    lattice, table[:, :3], table[:, 5:] = lattice * length, table[:, :3] * length, table[:, 5:] * (unit / length)
+    energy = None if energy is None else energy * unit
     cell = lattice if len(lattice) else np.zeros((3, 3))
     atoms = Atoms(symbols, positions=table[:, :3], cell=cell, pbc=len(lattice) == 3)
     if table[:, 3].any():
@@ -107,13 +120,14 @@ def _content(lines: list[tuple[int, str, str]]) -> Content:
         atoms.info["charge"] = charge
     remarks: list[Remark] = []
     results = _labels(energy, table[:, 5:], remarks)
-    ours = _take_comments(atoms, [text for _, text in by_keyword.pop("comment", [])])
+    if theirs:
+        atoms.info["comment"] = "; ".join(theirs)
     _take_others(atoms, table[:, 4], by_keyword, remarks)
     if ours is not None:
         _restore(atoms, results, ours)
-    elif results:
+    elif results and style is None:
         message = "the file does not say its units: eV and Angstrom are assumed, many such files hold Hartree and Bohr"
-        remarks.append(assumed_units(None, message, "convert the file if it is in other units", may_say=False))
+        remarks.append(assumed_units(None, message, "say --units electron if it is in Hartree and Bohr", may_say=False))
     return Content(with_results(atoms, **results) if results else atoms, {}, tuple(remarks))
 
 
@@ -170,25 +184,33 @@ def _single(by_keyword: dict[str, list[tuple[int, str]]], keyword: str) -> float
     return _numbers(found[0][1], 1, found[0][0])[0] if found else None
 
 
-def _take_comments(atoms: Atoms, comments: list[str]) -> dict[str, Any] | None:
-    """Keep comments; return what our writer noted in one."""
+def _split_comments(comments: list[str]) -> tuple[dict[str, Any] | None, list[str]]:
+    """Return what our writer noted in a comment, if it did, and the other comments."""
     ours: dict[str, Any] | None = None
     others = []
     for comment in comments:
-        if comment.startswith(f'{{"{_OURS}":'):
-            try:
-                value = parse(comment)[_OURS]
-            except DataError as error:
-                error.key = "comment"
-                raise
-            if not isinstance(value, dict):
-                raise DataError("what mlff-curate noted is no JSON object", key="comment")
-            ours = value
-        else:
+        if not comment.startswith(f'{{"{_OURS}":'):
             others.append(comment)
-    if others:
-        atoms.info["comment"] = "; ".join(others)
-    return ours
+            continue
+        try:
+            value = parse(comment)[_OURS]
+        except DataError as error:
+            error.key = "comment"
+            raise
+        if not isinstance(value, dict):
+            raise DataError("what mlff-curate noted is no JSON object", key="comment")
+        ours = value
+    return ours, others
+
+
+def _scale(style: str) -> tuple[float, float]:
+    """Return Angstrom and eV per unit of length and energy."""
+    from ase import units
+
+    length, energy = _STYLES[style]
+    return (1.0 if length is None else float(getattr(units, length))), (
+        1.0 if energy is None else float(getattr(units, energy))
+    )
 
 
 def _restore(atoms: Atoms, results: dict[str, object], ours: dict[str, Any]) -> None:

@@ -47,6 +47,24 @@ def test_a_file_is_read_and_its_unknown_units_told(tmp_path):
     assert free.atoms.info == {"charge": 1.0}
 
 
+def test_hartree_and_bohr_are_converted_on_request(tmp_path):
+    path = write(tmp_path, BLOCK)
+    (frame,) = read_frames(path, units="electron")
+    assert not frame.remarks
+    labels = labels_of(frame.atoms)
+    assert labels.energy == pytest.approx(-12.5 * 27.2114, rel=1e-6)
+    np.testing.assert_allclose(labels.forces[0], np.array([0.1, 0.2, 0.3]) * 51.4221, rtol=1e-6)
+    np.testing.assert_allclose(frame.atoms.cell.array[2], np.array([0.1, 0, 3.3]) * 0.529177, rtol=1e-6)
+    np.testing.assert_allclose(frame.atoms.positions[1], np.array([1.6, 1.7, 1.65]) * 0.529177, rtol=1e-6)
+    (plain,) = read_frames(path, units="metal")
+    assert labels_of(plain.atoms).energy == -12.5
+    assert not plain.remarks
+    with pytest.raises(
+        DataError, match=r"input\.data: --units: n2p2's files are in metal or electron units, not in 'si'"
+    ):
+        list(read_frames(path, units="si"))
+
+
 def test_zeros_that_stand_for_no_label_are_not_taken_for_labels(tmp_path):
     zero = "begin\natom 0 0 0 Ta 0 0 0 0 0\natom 0 0 2.5 Ta 0 0 0 0 0\nenergy 0.0\nend\n"
     no_energy = BLOCK.replace("energy -12.5\n", "")
