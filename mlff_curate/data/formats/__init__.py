@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mlff_curate.data.formats.deepmd import DEEPMD
+from mlff_curate.data.formats.fitsnap import FITSNAP, FITSNAP_FILE
+from mlff_curate.data.formats.n2p2 import N2P2
+from mlff_curate.data.formats.pymatgen_json import PYMATGEN_JSON
+
 if TYPE_CHECKING:
     from mlff_curate.data.formats.base import Format
 
-FORMATS: tuple[Format, ...] = ()
+FORMATS: tuple[Format, ...] = (
+    FITSNAP,
+    FITSNAP_FILE,
+    PYMATGEN_JSON,
+    N2P2,
+    DEEPMD,
+)
 """In the order in which they are asked whether a file is theirs; extxyz and what ASE alone reads come after them."""
