@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from mlff_curate.checks.duplicates import duplicates, shared_with_training
 from mlff_curate.checks.files import open_ended, remarked, unreadable
 from mlff_curate.checks.frame import CheckedFrame
 from mlff_curate.checks.labelling import LabelCensus
+from mlff_curate.checks.mending import mended, mendings
 from mlff_curate.checks.physics import FEWEST_FRAMES, check_physics
 from mlff_curate.checks.rules import require_rules
 from mlff_curate.data.frames import geometry, named_values
@@ -181,6 +182,15 @@ def _kinds_without_labels(material: Material) -> list[tuple[str, str]]:
     return [(kind, "no frame has any that can be used") for kind, gone in missing.items() if gone]
 
 
+def _mended(material: Material, findings: Sequence[Finding]) -> Material:
+    """Return the frames with those labels put right of which findings tell how."""
+    what = mendings(findings, {(frame.file, frame.index): frame for frame in material.frames})
+    if not what:
+        return material
+    frames = tuple(mended(frame, what.get((frame.file, frame.index), ())) for frame in material.frames)
+    return replace(material, frames=frames)
+
+
 def _physics(material: Material, o: CheckOptions, tell: Progress) -> list[Finding]:
     def told(done: int, total: int) -> None:
         tell("physics", done, total, "frames")
@@ -197,6 +207,17 @@ CHECKS: tuple[Check, ...] = (
         _no_frames,
     ),
     Check(
+        "physics",
+        "labels against each other and against frames that look alike",
+        (
+            *("energy-unit", "energy-sign", "energy-zero", "energy-reference", "energy-outlier"),
+            *("isolated-atom-energy", "force-unit", "force-sign", "force-zero", "force-balance", "force-outlier"),
+            *("stress-unit", "stress-sign", "stress-virial", "stress-order", "stress-zero", "stress-outlier"),
+        ),
+        _physics,
+        _no_labels,
+    ),
+    Check(
         "contacts",
         "distances between atoms",
         ("atoms-overlap", "contact-short", "atoms-far"),
@@ -209,17 +230,6 @@ CHECKS: tuple[Check, ...] = (
         ("duplicate-exact", "duplicate-near", "duplicate-twin", "duplicate-conflict"),
         _duplicates,
         _too_few,
-    ),
-    Check(
-        "physics",
-        "labels against each other and against frames that look alike",
-        (
-            *("energy-unit", "energy-sign", "energy-zero", "energy-reference", "energy-outlier"),
-            *("isolated-atom-energy", "force-unit", "force-sign", "force-zero", "force-balance", "force-outlier"),
-            *("stress-unit", "stress-sign", "stress-virial", "stress-order", "stress-zero", "stress-outlier"),
-        ),
-        _physics,
-        _no_labels,
     ),
     Check("train and test", "test frames that are in the training set", ("duplicate-train-test",), _shared, _no_pair),
 )
@@ -281,6 +291,7 @@ def check(
     with clock("read"):
         material = _read(inputs, o, tell)
     findings = [finding for finding in material.findings if o.wants(finding.rule)]
+    seen = material
     checked, unchecked = ["files, frames, names and shapes of labels"], []
     for item in CHECKS:
         if not any(map(o.wants, item.rules)):
@@ -292,7 +303,9 @@ def check(
             continue
         tell(item.name, 0, None, item.title)
         with clock(item.name):
-            findings += [finding for finding in item.run(material, o, tell) if o.wants(finding.rule)]
+            new = [finding for finding in item.run(seen, o, tell) if o.wants(finding.rule)]
+        findings += new
+        seen = _mended(seen, new)  # a repeat, or a contact, is judged by labels that are put right
         checked.append(item.title)
     unchecked += _kinds_without_labels(material)
     census = label_census(material.frames, material.origins)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlff_curate.checks.mending import change_of, in_words, mendings
 from mlff_curate.data.extxyz import parse_frame
 from mlff_curate.data.frames import named_values
 from mlff_curate.data.labels import same_label
@@ -21,10 +22,11 @@ from mlff_curate.errors import DataError, OutputError
 from mlff_curate.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from mlff_curate.checks.finding import Correction, Finding
+    from mlff_curate.checks.finding import Finding
     from mlff_curate.checks.frame import CheckedFrame
+    from mlff_curate.checks.mending import Mending
     from mlff_curate.workflows.check import CheckResult
     from mlff_curate.workflows.survey import Progress
 
@@ -32,9 +34,6 @@ COLUMNS = ("file", "frame", "key", "rule", "done", "before", "after", "detail")
 """Of the list of fixes."""
 CORRECTED, LEFT_OUT, NOT_FIXED = "corrected", "left out", "not fixed"
 _REPEAT = "duplicate-exact"
-_FAULTS = ("-unit", "-sign", "-order", "-virial")
-_KINDS = {"energy": "energy", "force": "forces", "stress": "stress"}
-"""First word of such rules -> kind of label."""
 _UNREAD, _LOST = "frame-unreadable", "file-unreadable"
 
 
@@ -191,11 +190,12 @@ def write_fixed(
             for written, text in enumerate(_texts(result, plan, type_map), 1):
                 frames.write(text)
                 tell("fix", written, len(result.material.frames), "frames")
+            done = plan.in_order()
             # a file name need not be UTF-8: the table gives back its bytes
-            table.write(fixes_text(plan.done).encode(errors="surrogateescape"))
+            table.write(fixes_text(done).encode(errors="surrogateescape"))
     except DataError as error:
         return Fixed(None, str(error), 0, ())
-    return Fixed(outputs, "", len(result.material.frames) - len(plan.left_out), tuple(plan.done))
+    return Fixed(outputs, "", len(result.material.frames) - len(plan.left_out), done)
 
 
 def fixes_text(fixes: Sequence[Fix]) -> str:
@@ -214,9 +214,8 @@ class _Plan:
     def __init__(self, result: CheckResult, label_keys: Mapping[str, str | None]) -> None:
         self.label_keys = label_keys
         self.left_out: set[tuple[str, int]] = set()
-        self.corrections: dict[tuple[str, int], list[Finding]] = {}
-        self.apart: dict[tuple[str, int, str], str] = {}
         self.done: list[Fix] = []
+        self.files = [count.file for count in result.material.files]
         self.frames = {(frame.file, frame.index): frame for frame in result.material.frames}
         for finding in result.material.findings:  # also where the user does not want to hear of it
             if finding.rule == _UNREAD:
@@ -224,11 +223,14 @@ class _Plan:
         for finding in result.findings:
             if finding.rule == _REPEAT and finding.file is not None and finding.frame is not None:
                 self._take_repeat(finding, (finding.file, finding.frame))
-            elif finding.correction is not None:
-                for at in self._frames_of(finding):
-                    self.corrections.setdefault(at, []).append(finding)
-            elif finding.rule != _UNREAD and finding.severity != "note":
-                self._take_other(finding)
+            elif finding.correction is None and finding.rule != _UNREAD and finding.severity != "note":
+                self._note(finding, NOT_FIXED, "no correction is certain")
+        self.mendings = mendings(result.findings, self.frames)
+
+    def in_order(self) -> tuple[Fix, ...]:
+        """Return what was done in the order of the files and frames."""
+        files = {name: i for i, name in enumerate([None, *self.files])}
+        return tuple(sorted(self.done, key=lambda fix: (files[fix.file], -1 if fix.frame is None else fix.frame)))
 
     def _note(self, finding: Finding, done: str, detail: str) -> None:
         self.done.append(Fix(finding.file, finding.frame, finding.key, finding.rule, done, detail=detail))
@@ -241,67 +243,33 @@ class _Plan:
         self.left_out.add(at)
         self._note(finding, LEFT_OUT, f"a copy of {finding.value}, which stays")
 
-    def _take_other(self, finding: Finding) -> None:
-        """Note what cannot be mended; such a frame is not mended by what is known of all either."""
-        if finding.file is not None and finding.frame is not None and finding.rule.endswith(_FAULTS):
-            self.apart[finding.file, finding.frame, _KINDS.get(finding.rule.split("-")[0], "")] = finding.rule
-        self._note(finding, NOT_FIXED, "no correction is certain")
-
-    def _frames_of(self, finding: Finding) -> list[tuple[str, int]]:
-        """Return the frames that a finding tells of: one, those of a file, or all."""
-        if finding.file is not None and finding.frame is not None:
-            return [(finding.file, finding.frame)] if (finding.file, finding.frame) in self.frames else []
-        return [at for at in self.frames if finding.file in (None, at[0])]
-
-    def apply(self, file: str, index: int, text: bytes, kinds: Mapping[str, str | None]) -> bytes:
-        """Return a frame's text with its labels put right.
-
-        Parameters
-        ----------
-        kinds
-            ``energy``, ``forces``, ``stress`` to the name that the frame has for it.
-        """
-        findings = self.corrections.get((file, index), ())
-        for kind in dict.fromkeys(f.correction.kind for f in findings if f.correction is not None):
-            mine = [f for f in findings if f.correction is not None and f.correction.kind == kind]
-            key = kinds[kind]
-            if key is None:
-                continue  # told of the whole file; this frame has no such label
-            text = self._apply_one(mine, file, index, key, text)
+    def apply(self, frame: CheckedFrame, text: bytes) -> bytes:
+        """Return a frame's text with its labels put right."""
+        for mending in self.mendings.get((frame.file, frame.index), ()):
+            text = self._apply_one(mending, frame, text)
         return text
 
-    def _apply_one(self, findings: Sequence[Finding], file: str, index: int, key: str, text: bytes) -> bytes:
-        corrections = _together([f.correction for f in findings if f.correction is not None])
-        rules = ";".join(dict.fromkeys(f.rule for f in findings))
-        why = self.apart.get((file, index, corrections[0].kind))
-        if why is not None:
-            detail = f"what all frames share would be mended, but {why} was found of this frame besides"
-            self.done.append(Fix(file, index, key, rules, NOT_FIXED, detail=detail))
+    def _apply_one(self, mending: Mending, frame: CheckedFrame, text: bytes) -> bytes:
+        key: str = getattr(frame.labels, f"{mending.kind}_key")
+        place = (frame.file, frame.index, key, mending.rules)
+        if mending.correction is None:
+            self.done.append(Fix(*place, NOT_FIXED, detail=mending.why))
             return text
-        if len(corrections) > 1:
-            said = " or ".join(map(_said, corrections))
-            self.done.append(
-                Fix(file, index, key, rules, NOT_FIXED, detail=f"several corrections are possible ({said})")
-            )
-            return text
-        atoms = parse_frame(text, file, index)
-        keys = (
-            same_label(atoms, key, corrections[0].kind) if self.label_keys.get(corrections[0].kind) is None else [key]
-        )
-        volume = abs(float(np.linalg.det(atoms.cell.array)))
+        atoms = parse_frame(text, frame.file, frame.index)
+        keys = same_label(atoms, key, mending.kind) if self.label_keys.get(mending.kind) is None else [key]
+        change = change_of(mending.correction, abs(float(np.linalg.det(atoms.cell.array))), len(atoms))
         new = text
         try:
             for name in keys:
-                new = relabel(new, name, _change(corrections[0], volume, len(atoms)))
+                new = relabel(new, name, change)
         except DataError as error:
-            self.done.append(Fix(file, index, key, rules, NOT_FIXED, detail=error.message))
+            self.done.append(Fix(*place, NOT_FIXED, detail=error.message))
             return text
         before = np.asarray(named_values(atoms)[key], dtype=float)
-        after = np.asarray(named_values(parse_frame(new, file, index))[key], dtype=float)
+        after = np.asarray(named_values(parse_frame(new, frame.file, frame.index))[key], dtype=float)
         also = f"; also {', '.join(k for k in keys if k != key)}" if len(keys) > 1 else ""
-        self.done.append(
-            Fix(file, index, key, rules, CORRECTED, _short(before), _short(after), _said(corrections[0]) + also)
-        )
+        said = in_words(mending.correction) + also
+        self.done.append(Fix(*place, CORRECTED, _short(before), _short(after), said))
         return new
 
 
@@ -336,65 +304,9 @@ def _texts(result: CheckResult, plan: _Plan, type_map: Sequence[str]) -> Iterato
             if sha256 != expected:
                 raise DataError("the file changed while it was being checked", file=count.file, frame=index)
             found += 1
-            labels = frame.labels
-            kinds = {"energy": labels.energy_key, "forces": labels.forces_key, "stress": labels.stress_key}
-            yield plan.apply(count.file, index, text, kinds)
+            yield plan.apply(frame, text)
         if found != len(wanted):
             raise DataError("the file changed while it was being checked", file=count.file)
-
-
-def _together(corrections: Sequence[Correction]) -> list[Correction]:
-    """Return different corrections of one label, an order joined with what concerns the values: one, if they agree."""
-    different = list(dict.fromkeys(corrections))
-    orders = [c for c in different if c.order is not None and replace(c, order=None) == type(c)(c.kind)]
-    values = [c for c in different if c.order is None]
-    if len(different) == 2 and len(orders) == len(values) == 1:
-        return [replace(values[0], order=orders[0].order)]
-    return different
-
-
-def _change(correction: Correction, volume: float, atoms: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the correction as a function of the values as they stand in the file, (), (n, 3), (6,), (9,) or (3, 3).
-
-    All corrections are linear, so that they hold for a virial as they do for the stress made of it.
-    """
-    factor = correction.factor * (atoms if correction.per_atom else 1)
-    if correction.per_volume:
-        factor *= volume**-correction.per_volume
-
-    def change(value: np.ndarray) -> np.ndarray:
-        return factor * (value if correction.order is None else _reordered(value, correction.order))
-
-    return change
-
-
-_PAIRS = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
-"""Rows and columns of ASE's Voigt components."""
-
-
-def _reordered(value: np.ndarray, order: Sequence[int]) -> np.ndarray:
-    if value.shape == (6,):
-        return value[list(order)]
-    full = value.reshape(3, 3)
-    new = full.copy()
-    for component, source in enumerate(order):
-        (i, j), (a, b) = _PAIRS[component], _PAIRS[source]
-        new[i, j], new[j, i] = full[a, b], full[b, a]
-    return new.reshape(value.shape)
-
-
-def _said(correction: Correction) -> str:
-    """Return a correction in words."""
-    words = []
-    if correction.order is not None:
-        words.append(f"components put in the order {' '.join(map(str, correction.order))}")
-    if correction.factor != 1.0:
-        words.append(f"multiplied by {correction.factor:.9g}")
-    if correction.per_atom:
-        words.append("multiplied by the number of atoms")
-    if correction.per_volume:
-        words.append("divided by the cell's volume" if correction.per_volume > 0 else "multiplied by the cell's volume")
-    return ", ".join(words)
 
 
 def _short(value: np.ndarray) -> str:

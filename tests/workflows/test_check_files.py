@@ -264,6 +264,21 @@ def test_what_fix_has_mended_is_not_found_again(put):
     assert "duplicate-exact" not in [f.rule for f in check(["out.extxyz"]).findings]
 
 
+def test_copies_are_compared_by_labels_that_are_put_right(put, told, monkeypatch):
+    frames = [labelled(0), labelled(0)]
+    frames[1].arrays["forces"] = -2.0 * frames[1].arrays["forces"]
+    put("md.extxyz", frames)
+    told(finding(1, "force-unit", correction=Correction("forces", -0.5)), rules=("force-unit",))
+    repeats = [item for item in CHECKS if item.name == "duplicates"]
+    monkeypatch.setattr(workflow, "CHECKS", (*workflow.CHECKS, *repeats))
+    result = check_files(["md.extxyz"], fix="out.extxyz").result
+    assert [f.rule for f in result.findings if not f.rule.startswith("label")] == ["force-unit", "duplicate-exact"]
+    assert len(ase.io.read("out.extxyz", ":")) == 1
+    assert result.material.frames[1].labels.forces == pytest.approx(frames[1].arrays["forces"]), "as they are"
+    unmended = check(["md.extxyz"], CheckOptions(skip=["force-unit"])).findings
+    assert "duplicate-conflict" in [f.rule for f in unmended]
+
+
 @pytest.mark.usefixtures("all_checks")
 def test_test_frames_that_were_trained_on_are_told_once(put):
     put("train.extxyz", [labelled(i) for i in (0, 1, 1)])
@@ -354,11 +369,11 @@ def test_fix_leaves_copies_and_unreadable_frames_out_and_says_so(put, here, told
     assert (here / "out.extxyz").read_bytes() == b"".join(text[:8])
     rows = [(row["frame"], row["rule"], row["done"], row["detail"]) for row in fixes(here / "out.fixes.csv")]
     assert rows == [
-        ("3", "frame-unreadable", "left out", "it cannot be read"),
-        ("2", "duplicate-exact", "left out", "a copy of md.extxyz:0, which stays"),
         ("1", "force-outlier", "not fixed", "no correction is certain"),
+        ("2", "duplicate-exact", "left out", "a copy of md.extxyz:0, which stays"),
+        ("3", "frame-unreadable", "left out", "it cannot be read"),
     ]
-    said = "frame-unreadable (1): it cannot be read; duplicate-exact (1): a copy of md.extxyz:0, which stays"
+    said = "duplicate-exact (1): a copy of md.extxyz:0, which stays; frame-unreadable (1): it cannot be read"
     assert f"  2 frames left out: {said}" in done.lines()
 
 
