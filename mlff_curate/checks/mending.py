@@ -48,8 +48,8 @@ def mendings(findings: Iterable[Finding], frames: Mapping[Place, CheckedFrame]) 
     """Gather what findings say of the labels of each frame.
 
     Several findings may tell of one label: the same correction counts once, and the order of a stress goes together
-    with a factor. Of other corrections that differ none is made; nor is one that all frames share, where a frame is off in
-    another way besides.
+    with a factor. Of other corrections that differ none is made; nor is one that all frames share, where a frame is off
+    in another way besides.
     """
     told: dict[Place, dict[str, list[Finding]]] = {}
     apart: dict[tuple[str, int, str], str] = {}

@@ -49,10 +49,9 @@ def composed(root):
 def remarked(root):
     """The rules of remarks, which are given first."""
     for path in (root / "mlff_curate" / "data").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Remark" and node.args[:1]:
-                if isinstance(node.args[0], ast.Constant):
-                    yield node.args[0].value
+        calls = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
+        first = (node.args[0] for node in calls if getattr(node.func, "id", "") == "Remark" and node.args)
+        yield from (node.value for node in first if isinstance(node, ast.Constant))
 
 
 def test_every_rule_in_the_code_is_in_the_table(root):
