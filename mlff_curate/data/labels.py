@@ -5,14 +5,15 @@ A label that is missing is `None`, never zero: a zero would be fitted.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mlff_curate.data.frames import calculator_results, label_keys
+from mlff_curate.data.frames import calculator_results, looks_like_label
 from mlff_curate.errors import CurateError, DataError
 
 if TYPE_CHECKING:
@@ -136,14 +137,18 @@ def labels_of(
     >>> labels_of(atoms).energy, labels_of(atoms).energy_key, labels_of(atoms).forces is None
     (-11.85, 'REF_energy', True)
     """
-    found = _values(atoms)
+    places = (calculator_results(atoms), atoms.info, atoms.arrays)
+    names = _known_names(*map(tuple, places))
     n = len(atoms)
-    energy = _find(found, energy_key, _ENERGY_TIERS, _as_energy, "energy")
-    forces = _find(found, forces_key, (FORCES_NAMES,), lambda v, k: _as_forces(v, k, n), "forces")
-    stress = _find(found, stress_key, _STRESS_TIERS, lambda v, k: _as_stress(v, k, _volume(atoms)), "stress")
-    energies = _find(found, None, (PER_ATOM_ENERGY_NAMES,), lambda v, _: v if v.shape == (n,) else None, "energies")
-    magmoms = _find(found, None, tuple((name,) for name in MAGMOM_NAMES), lambda v, _: _per_atom(v, n), "magmoms")
-    present = label_keys(atoms)
+
+    def find(kind: str, key: str | None, convert: Callable[[np.ndarray, str], np.ndarray | None]) -> _Found:
+        return _find(places, names.of_kind[kind] if key is None else _named_so(places, key), convert, kind)
+
+    energy = find("energy", energy_key, _as_energy)
+    forces = find("forces", forces_key, lambda v, k: _as_forces(v, k, n))
+    stress = find("stress", stress_key, lambda v, k: _as_stress(v, k, _volume_for(k, atoms)))
+    energies = find("energies", None, lambda v, _: v if v.shape == (n,) else None)
+    magmoms = find("magmoms", None, lambda v, _: _per_atom(v, n))
     used = {energy.key, forces.key, stress.key, energies.key, magmoms.key}
     return Labels(
         energy=None if energy.value is None else float(energy.value),
@@ -159,25 +164,57 @@ def labels_of(
         magmoms_key=magmoms.key,
         from_virial=stress.key is not None and "virial" in stress.key.lower(),
         not_finite=tuple(sorted({*energy.not_finite, *forces.not_finite, *stress.not_finite})),
-        present=present,
-        unknown=tuple(key for key in present if key not in used and not _is_usual(key)),
+        present=names.present,
+        unknown=tuple(key for key in names.unknown if key not in used),
     )
 
 
-_ALL_NAMES = (
-    ENERGY_NAMES + ENERGY_FALLBACKS,
-    FORCES_NAMES,
-    STRESS_NAMES + STRESS_FALLBACKS,
-    PER_ATOM_ENERGY_NAMES,
-    MAGMOM_NAMES,
-)
+_TIERS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "energy": _ENERGY_TIERS,
+    "forces": (FORCES_NAMES,),
+    "stress": _STRESS_TIERS,
+    "energies": (PER_ATOM_ENERGY_NAMES,),
+    "magmoms": tuple((name,) for name in MAGMOM_NAMES),
+}
+"""Names of each kind of label; those of a later tuple count only where the earlier have none."""
+_Place = tuple[int, object]
+"""Where a value is: in the results, info or arrays of a frame, and under which key."""
+
+
+@dataclass(frozen=True)
+class _Names:
+    """What the names in a frame say."""
+
+    of_kind: Mapping[str, tuple[tuple[_Place, ...], ...]]
+    present: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+
+@lru_cache(maxsize=1024)  # the same names in frame after frame
+def _known_names(*keys: tuple[object, ...]) -> _Names:
+    """Sort the keys of results, info and arrays by what their names say that they are."""
+    places = [(place, key) for place, some in enumerate(keys) for key in some]
+    of_kind = {
+        kind: tuple(tuple(p for p in places if _is_named(str(p[1]), None, (names,))) for names in tiers)
+        for kind, tiers in _TIERS.items()
+    }
+    known = {key for tiers in of_kind.values() for tier in tiers for _, key in tier}
+    present = tuple(sorted({str(key) for _, key in places if looks_like_label(str(key))}))
+    return _Names(
+        {kind: tuple(tier for tier in tiers if tier) for kind, tiers in of_kind.items()},
+        present,
+        tuple(key for key in present if key not in known),
+    )
+
+
+def _named_so(places: Sequence[Mapping[Any, object]], name: str) -> tuple[tuple[_Place, ...], ...]:
+    return (tuple((place, key) for place, values in enumerate(places) for key in values if str(key) == name),)
+
+
 _ENERGY_KINDS = {"free": "free", "without_entropy": "without entropy", "sigma": "sigma to 0"}
 
 
-def _is_usual(key: str) -> bool:
-    return key.lower().replace("-", "_") in _usual(_ALL_NAMES)
-
-
+@lru_cache(maxsize=1024)
 def _energy_kind(key: str) -> str | None:
     return next((kind for word, kind in _ENERGY_KINDS.items() if word in key.lower()), None)
 
@@ -306,13 +343,15 @@ def require_keys(
         raise DataError(f"--{kind}-key names a key that none of the {len(labels)} frames has; {there}", key=key)
 
 
-@dataclass(frozen=True, eq=False)
-class _Found:
+class _Found(NamedTuple):  # quicker to make than a dataclass: there are five of it for each frame
     """One kind of label of one frame."""
 
     value: np.ndarray | None = None
     key: str | None = None
     not_finite: tuple[str, ...] = ()
+
+
+_NOTHING = _Found()
 
 
 def _values(atoms: Atoms) -> list[tuple[str, object]]:
@@ -325,30 +364,32 @@ def _named(places: Iterable[Mapping[str, object]]) -> list[tuple[str, object]]:
 
 
 def _find(
-    found: list[tuple[str, object]],
-    key: str | None,
-    names: tuple[tuple[str, ...], ...],
+    places: Sequence[Mapping[Any, object]],
+    tiers: tuple[tuple[_Place, ...], ...],
     convert: Callable[[np.ndarray, str], np.ndarray | None],
     kind: str,
 ) -> _Found:
-    """Convert the candidates for a label; those of a later tuple of names count only where the earlier have none."""
-    tiers = [{key}] if key is not None else [{p + name for p in PREFIXES for name in tier} for tier in names]
+    """Convert the candidates for a label; those of a later tier count only where the earlier have none."""
+    if not tiers:
+        return _NOTHING
     not_finite: list[str] = []
     for tier in tiers:
         candidates: list[tuple[str, np.ndarray]] = []
-        for name, raw in found:
-            if (name if key is not None else name.lower().replace("-", "_")) not in tier:
+        for place, key in tier:
+            name, raw = str(key), places[place][key]
+            if raw is None:
                 continue
             value = convert(_as_numbers(raw, name), name)
             if value is None:
                 continue
-            if np.isfinite(value).all():
+            if _all_finite(value):
                 candidates.append((name, value))
             else:
                 not_finite.append(name)
         if candidates:
-            candidates.sort(key=lambda item: (len(item[0]), item[0]))  # the plain name first
-            _require_agreement(candidates, kind)
+            if len(candidates) > 1:
+                candidates.sort(key=lambda item: (len(item[0]), item[0]))  # the plain name first
+                _require_agreement(candidates, kind)
             return _Found(candidates[0][1], candidates[0][0], tuple(not_finite))
     return _Found(not_finite=tuple(not_finite))
 
@@ -374,6 +415,11 @@ def _fault(raw: object, key: str, convert: _Convert) -> str | None:
     except DataError as error:
         return error.message
     return None if value is None or np.isfinite(value).all() else "holds NaN or infinity"
+
+
+def _all_finite(value: np.ndarray) -> bool:
+    # the sum of squares is one call; it overflows for what is finite but absurd, and then each number is looked at
+    return math.isfinite(np.vdot(value, value)) or bool(np.isfinite(value).all())
 
 
 def _require_agreement(candidates: list[tuple[str, np.ndarray]], kind: str) -> None:
@@ -416,6 +462,11 @@ def _as_stress(value: np.ndarray, key: str, volume: float) -> np.ndarray | None:
     if "virial" not in key.lower():
         return value
     return -value / volume if volume > 0 else None  # a frame without a cell has a virial, but no stress
+
+
+def _volume_for(key: str, atoms: Atoms) -> float:
+    """Volume of the cell where the label is a virial; what is a stress already has no use for it."""
+    return _volume(atoms) if "virial" in key.lower() else 0.0
 
 
 def _volume(atoms: Atoms) -> float:
