@@ -17,7 +17,8 @@ import numpy as np
 from mlff_curate.data.real_numbers import read_array
 
 # Within double quotes ASE takes everything as it stands but quotes and backslashes; outside, brackets quote as well.
-_PAIR = re.compile(r"""([A-Za-z_][A-Za-z0-9_-]*)=(?:"([^"\\]*)"|([^\s"'\\{}\[\]=]+))(?: +|$)""")
+# What follows empty quotes it takes for the value.
+_PAIR = re.compile(r"""([A-Za-z_][A-Za-z0-9_-]*)=(?:"([^"\\]+)"|([^\s"'\\{}\[\]=]+))(?: +|$)""")
 _FLOAT = re.compile(r"[-+]?[0-9]+\.[0-9]*(?:[eE][-+]?[0-9]+)?")
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}")
 _FLOATS = re.compile(r"[-+0-9.eE ]*\.[-+0-9.eE ]*")
@@ -38,7 +39,7 @@ def read_comment(comment: str) -> dict[str, Any]:
     Parameters
     ----------
     comment
-        The line, without white space at its ends.
+        The line, without white space at its ends; not empty.
 
     Raises
     ------

@@ -131,8 +131,9 @@ class _Layout:
 @lru_cache(maxsize=_MANY)
 def _layout(declared: str) -> _Layout | None:
     """Take a declaration apart; None: it is for ASE to read, or to refuse."""
-    from ase.io.extxyz import REV_PROPERTY_NAME_MAP
+    from ase.io.extxyz import REV_PROPERTY_NAME_MAP, parse_properties
 
+    parse_properties(declared)  # what it raises, ASE will raise again
     fields = declared.split(":")
     names = [REV_PROPERTY_NAME_MAP.get(name, name) for name in fields[::3]]
     kinds, counts = fields[1::3], [int(count) for count in fields[2::3]]
