@@ -126,7 +126,7 @@ def _whole_frames(path: Path, options: ReadOptions, faults: Callable[[DataError]
 
 
 def _missing_cell(atoms: Atoms, text: bytes) -> tuple[Remark, ...]:
-    """Remark on a frame of atoms of which the file does not say that they are not periodic; a free atom needs no cell."""
+    """Remark on a frame of which the file does not say that it is not periodic; a free atom needs no cell."""
     if len(atoms) == 1 or atoms.cell.any() or re.search(rb"(?<!\S)pbc\s*=", text.split(b"\n", 2)[1]):
         return ()
     return (_CELL_MISSING,)

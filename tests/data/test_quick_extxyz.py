@@ -4,6 +4,7 @@ import io
 import itertools
 import random
 import threading
+import tracemalloc
 
 import ase.io
 import numpy as np
@@ -401,6 +402,18 @@ def test_frames_are_cut_alike_whatever_is_read_at_a_time(monkeypatch, block):
     texts = [odd_frame(rng) for _ in range(20)]
     found = [part.text for part in extxyz.split_frames(io.BytesIO(b"\n \n".join(texts)), "md")]
     assert found == texts
+
+
+def test_memory_is_that_of_a_block_and_not_of_the_file(tmp_path):
+    text = frame(*(f"Fe {i:.8f} 0.00000000 0.50000000" for i in range(100)))
+    (tmp_path / "md.extxyz").write_bytes(text * 2000)  # 7 MB
+    list(zip(read_frames(tmp_path / "md.extxyz"), range(5), strict=False))  # what is loaded once
+    tracemalloc.start()
+    count = sum(1 for _ in read_frames(tmp_path / "md.extxyz"))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert count == 2000
+    assert peak < 2 * 2**20
 
 
 @pytest.mark.data
