@@ -31,6 +31,7 @@ class Rule:
 
 REMARKS: dict[str, Rule] = {
     "atoms-sorted": Rule(("note",), "the atoms are sorted by id: the file has another order"),
+    "cell-missing": Rule(("note",), "a frame has no cell and does not say that it is not periodic"),
     "element-default": Rule(("warning",), "the elements are those that LAMMPS writes where it was told none"),
     "element-ignored": Rule(("note",), "the elements of the file give way to --type-map"),
     "energy-correction": Rule(("note",), "the file has a correction that is not part of the energy"),

@@ -1,7 +1,8 @@
 """Extended XYZ: the frames' own text, and ASE's reading of it.
 
-A frame is passed on as the bytes it came as, so that no digit and no key of it can change. ASE is the reader; what it
-would accept in silence (extra columns, an atom count that lies) is checked here.
+A frame is passed on as the bytes it came as, so that no digit and no key of it can change. ASE says what a frame is,
+through :mod:`mlff_curate.data.quick_extxyz` where the frame is plain; what ASE would accept in silence (extra columns,
+an atom count that lies) is checked here.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from mlff_curate.data.quick_extxyz import DEFAULT_COLUMNS, read_quickly
 from mlff_curate.errors import DataError
 
 if TYPE_CHECKING:
@@ -20,10 +22,10 @@ if TYPE_CHECKING:
 
     from ase import Atoms
 
-_COLUMNS = "species:S:1:pos:R:3"
-"""Where the comment line declares nothing; further columns are then nobody's."""
 _LONGEST_COUNT = 18  # digits: more is no number of atoms, and Python refuses to read thousands of them
 _LONGEST_QUOTE = 60  # characters of a bad line that an error message repeats
+_BLOCK = 2**18  # bytes
+_LINE_END = ord("\n")
 _LINES_TO_TELL = 4  # atoms whose lines have one length: the file has fixed columns
 
 
@@ -55,37 +57,74 @@ def split_frames(stream: BinaryIO, file: str) -> Iterator[FrameText]:
         An atom count that is no count, or more or fewer atoms than it says.
     """
     index, number = 0, 0
-    before: list[bytes] = []
-    for first in stream:
+    before = b""
+    lines = _Lines(stream)
+    while first := lines.take(1):
         number += 1
         if not first.strip():
             continue
         count = _atom_count(first, file, index, number)
-        lines = [first, *_next_lines(stream, count + 1)]
-        if len(lines) < count + 2:
+        text = first + lines.take(count + 1)
+        missing = count + 2 - text.count(b"\n")
+        if missing > 1 or (missing == 1 and text.endswith(b"\n")):
+            there = count + 2 - missing + (not text.endswith(b"\n"))
             raise DataError(
-                f"the file ends after {max(len(lines) - 2, 0)} of {count} atoms (line {number + len(lines) - 1}): "
+                f"the file ends after {max(there - 2, 0)} of {count} atoms (line {number + there - 1}): "
                 "truncated, or the atom count is wrong",
                 file=file,
                 frame=index,
             )
-        if not lines[-1].endswith(b"\n"):
-            _require_whole_line([*before, *lines[2:]], file, index, number + count + 1)
-            lines.append(b"\n")
-        yield FrameText(index, number, b"".join(lines))
-        before = lines[2:]
+        if missing:
+            _require_whole_line([*_atom_lines(before), *_atom_lines(text)], file, index, number + count + 1)
+            text += b"\n"
+        yield FrameText(index, number, text)
+        before = text
         number += count + 1
         index += 1
 
 
-def _next_lines(stream: BinaryIO, count: int) -> list[bytes]:
-    lines = []
-    for _ in range(count):  # readline is at the file's own pace: a count that lies cannot ask for memory
-        line = stream.readline()
-        if not line:
-            break
-        lines.append(line)
-    return lines
+class _Lines:
+    """Lines of a stream, many at a time, of which only a block is held."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._block = b""
+        self._at = 0
+
+    def take(self, count: int) -> bytes:
+        """Return the next lines with their ends; fewer where the stream ends before."""
+        while True:
+            end = _after_lines(self._block, self._at, count)
+            if end < 0:
+                left = len(self._block) - self._at
+                # at the file's own pace, as a count may lie; doubled, so that long frames are not copied many times
+                more = self._stream.read(max(_BLOCK, left))
+                if more:
+                    self._block, self._at = self._block[self._at :] + more, 0
+                    continue
+                end = len(self._block)
+            lines, self._at = self._block[self._at : end], end
+            return lines
+
+
+def _after_lines(block: bytes, at: int, count: int) -> int:
+    """Return where `count` lines end, negative if the block has fewer."""
+    if count > _LINES_TO_TELL:
+        # Mostly the lines after the first, the comment, have one length: then there is no need to look for each.
+        second = block.find(b"\n", at) + 1
+        width = block.find(b"\n", second) + 1 - second
+        end = second + width * (count - 1)
+        if 0 < end <= len(block) and block[end - 1] == _LINE_END and block.count(b"\n", second, end) == count - 1:
+            return end
+    for _ in range(count):
+        at = block.find(b"\n", at) + 1
+        if at == 0:
+            return -1
+    return at
+
+
+def _atom_lines(text: bytes) -> list[bytes]:
+    return text.removesuffix(b"\n").split(b"\n")[2:]
 
 
 def _atom_count(line: bytes, file: str, index: int, number: int) -> int:
@@ -121,7 +160,7 @@ def _require_whole_line(atoms: list[bytes], file: str, index: int, number: int) 
 
 
 def parse_frame(text: bytes, file: str, index: int, line: int = 1) -> Atoms:
-    """Read one frame's text with ASE.
+    """Read one frame's text as ASE reads it.
 
     Parameters
     ----------
@@ -135,6 +174,10 @@ def parse_frame(text: bytes, file: str, index: int, line: int = 1) -> Atoms:
     DataError
         Columns that are not as declared, and what ASE cannot read, with its reason.
     """
+    return read_quickly(text, lambda: _parse_with_ase(text, file, index, line))
+
+
+def _parse_with_ase(text: bytes, file: str, index: int, line: int) -> Atoms:
     from ase.io.extxyz import key_val_str_to_dict, read_xyz
 
     def parse_comment(comment: str) -> dict[str, Any]:
@@ -175,7 +218,7 @@ def _require_seen(comment: str, info: dict[str, Any], file: str, index: int) -> 
 
 def _check_columns(text: bytes, declared: object, file: str, index: int, number: int) -> None:
     """Hold the atoms' lines to the declared columns: ASE passes over too many, and over a lack of positions."""
-    fields = str(declared or _COLUMNS).split(":")
+    fields = str(declared or DEFAULT_COLUMNS).split(":")
     names, counts = fields[::3], fields[2::3]
     if len(fields) % 3 or not all(count.isdigit() for count in counts):
         raise DataError(f"{declared} is not name:type:count triples", file=file, frame=index, key="Properties")
@@ -183,7 +226,7 @@ def _check_columns(text: bytes, declared: object, file: str, index: int, number:
     for what, known in (("positions", {"pos", "positions"}), ("species", {"species", "symbols", "Z", "numbers"})):
         if not known & set(names):
             raise DataError(f"no column holds the {what}: {', '.join(names)}", file=file, frame=index, key="Properties")
-    for offset, line in enumerate(text.removesuffix(b"\n").split(b"\n")[2:], 2):
+    for offset, line in enumerate(_atom_lines(text), 2):
         found = len(line.split())
         if found < expected or (declared and found > expected):
             raise DataError(

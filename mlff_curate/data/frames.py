@@ -127,7 +127,12 @@ def named_values(atoms: Atoms) -> dict[str, object]:
 def label_keys(atoms: Atoms) -> tuple[str, ...]:
     """Return the keys that look like labels, under the names the file has for them, ascending."""
     keys = {*map(str, atoms.info), *atoms.arrays, *calculator_results(atoms)}
-    return tuple(sorted(key for key in keys if any(word in key.lower() for word in LABEL_WORDS)))
+    return tuple(sorted(key for key in keys if looks_like_label(key)))
+
+
+def looks_like_label(key: str) -> bool:
+    """Tell whether a key looks like that of a label."""
+    return any(word in key.lower() for word in LABEL_WORDS)
 
 
 def geometry(atoms: Atoms) -> Atoms:

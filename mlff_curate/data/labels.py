@@ -5,14 +5,15 @@ A label that is missing is `None`, never zero: a zero would be fitted.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Literal
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from mlff_curate.data.frames import calculator_results, label_keys
+from mlff_curate.data.frames import calculator_results, looks_like_label
 from mlff_curate.errors import CurateError, DataError
 
 if TYPE_CHECKING:
@@ -180,16 +181,18 @@ def _labels_of(
     stress_key: str | None,
     tell: Callable[[UnusableLabel], None] | None,
 ) -> Labels:
-    found = _values(atoms)
+    places = (calculator_results(atoms), atoms.info, atoms.arrays)
+    names = _known_names(*map(tuple, places))
     n = len(atoms)
-    energy = _find(found, energy_key, _ENERGY_TIERS, _as_energy, "energy", tell)
-    forces = _find(found, forces_key, (FORCES_NAMES,), lambda v, k: _as_forces(v, k, n), "forces", tell)
-    stress = _find(found, stress_key, _STRESS_TIERS, lambda v, k: _as_stress(v, k, _volume(atoms)), "stress", tell)
-    energies = _find(
-        found, None, (PER_ATOM_ENERGY_NAMES,), lambda v, _: v if v.shape == (n,) else None, "energies", tell
-    )
-    magmoms = _find(found, None, tuple((name,) for name in MAGMOM_NAMES), lambda v, _: _per_atom(v, n), "magmoms", tell)
-    present = label_keys(atoms)
+
+    def find(kind: str, key: str | None, convert: Callable[[np.ndarray, str], np.ndarray | None]) -> _Found:
+        return _find(places, names.of_kind[kind] if key is None else _named_so(places, key), convert, kind, tell)
+
+    energy = find("energy", energy_key, _as_energy)
+    forces = find("forces", forces_key, lambda v, k: _as_forces(v, k, n))
+    stress = find("stress", stress_key, lambda v, k: _as_stress(v, k, _volume_for(k, atoms)))
+    energies = find("energies", None, lambda v, _: v if v.shape == (n,) else None)
+    magmoms = find("magmoms", None, lambda v, _: _per_atom(v, n))
     used = {energy.key, forces.key, stress.key, energies.key, magmoms.key}
     return Labels(
         energy=None if energy.value is None else float(energy.value),
@@ -205,18 +208,51 @@ def _labels_of(
         magmoms_key=magmoms.key,
         from_virial=stress.key is not None and "virial" in stress.key.lower(),
         not_finite=tuple(sorted({*energy.not_finite, *forces.not_finite, *stress.not_finite})),
-        present=present,
-        unknown=tuple(key for key in present if key not in used and not is_label_name(key)),
+        present=names.present,
+        unknown=tuple(key for key in names.unknown if key not in used),
     )
 
 
-_ALL_NAMES = (
-    ENERGY_NAMES + ENERGY_FALLBACKS,
-    FORCES_NAMES,
-    STRESS_NAMES + STRESS_FALLBACKS,
-    PER_ATOM_ENERGY_NAMES,
-    MAGMOM_NAMES,
-)
+_TIERS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "energy": _ENERGY_TIERS,
+    "forces": (FORCES_NAMES,),
+    "stress": _STRESS_TIERS,
+    "energies": (PER_ATOM_ENERGY_NAMES,),
+    "magmoms": tuple((name,) for name in MAGMOM_NAMES),
+}
+"""Names of each kind of label; those of a later tuple count only where the earlier have none."""
+_Place = tuple[int, object]
+"""Where a value is: in the results, info or arrays of a frame, and under which key."""
+
+
+@dataclass(frozen=True)
+class _Names:
+    """What the names in a frame say."""
+
+    of_kind: Mapping[str, tuple[tuple[_Place, ...], ...]]
+    present: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+
+@lru_cache(maxsize=1024)  # the same names in frame after frame
+def _known_names(*keys: tuple[object, ...]) -> _Names:
+    """Sort the keys of results, info and arrays by what their names say that they are."""
+    places = [(place, key) for place, some in enumerate(keys) for key in some]
+    of_kind = {
+        kind: tuple(tuple(p for p in places if _is_named(str(p[1]), None, (names,))) for names in tiers)
+        for kind, tiers in _TIERS.items()
+    }
+    known = {key for tiers in of_kind.values() for tier in tiers for _, key in tier}
+    present = tuple(sorted({str(key) for _, key in places if looks_like_label(str(key))}))
+    return _Names(
+        {kind: tuple(tier for tier in tiers if tier) for kind, tiers in of_kind.items()},
+        present,
+        tuple(key for key in present if key not in known),
+    )
+
+
+def _named_so(places: Sequence[Mapping[Any, object]], name: str) -> tuple[tuple[_Place, ...], ...]:
+    return (tuple((place, key) for place, values in enumerate(places) for key in values if str(key) == name),)
 
 
 def same_label(atoms: Atoms, key: str, kind: str) -> list[str]:
@@ -231,8 +267,7 @@ def same_label(atoms: Atoms, key: str, kind: str) -> list[str]:
     kind
         ``energy``, ``forces`` or ``stress``.
     """
-    tiers = {"energy": _ENERGY_TIERS, "forces": (FORCES_NAMES,), "stress": _STRESS_TIERS}[kind]
-    own = next((tier for tier in tiers if _is_named(key, None, (tier,))), None)
+    own = next((tier for tier in _TIERS[kind] if _is_named(key, None, (tier,))), None)
     return [key] if own is None else sorted({name for name, _ in _values(atoms) if _is_named(name, None, (own,))})
 
 
@@ -246,9 +281,10 @@ def stress_names(keys: Iterable[str]) -> list[str]:
 
 def is_label_name(key: str) -> bool:
     """Tell whether a label is looked for under this name if the user names no other."""
-    return key.lower().replace("-", "_") in _usual(_ALL_NAMES)
+    return key.lower().replace("-", "_") in _usual(tuple(tier for tiers in _TIERS.values() for tier in tiers))
 
 
+@lru_cache(maxsize=1024)
 def _energy_kind(key: str) -> str | None:
     return next((kind for word, kind in _ENERGY_KINDS.items() if word in key.lower()), None)
 
@@ -395,13 +431,15 @@ def missing_key(kind: str, key: str, names: Iterable[str], frames: int) -> DataE
     return DataError(f"--{kind}-key names a key that none of the {frames} frames has; {there}", key=key)
 
 
-@dataclass(frozen=True, eq=False)
-class _Found:
+class _Found(NamedTuple):  # quicker to make than a dataclass: there are five of it for each frame
     """One kind of label of one frame."""
 
     value: np.ndarray | None = None
     key: str | None = None
     not_finite: tuple[str, ...] = ()
+
+
+_NOTHING = _Found()
 
 
 def _values(atoms: Atoms) -> list[tuple[str, object]]:
@@ -414,36 +452,38 @@ def _named(places: Iterable[Mapping[str, object]]) -> list[tuple[str, object]]:
 
 
 def _find(
-    found: list[tuple[str, object]],
-    key: str | None,
-    names: tuple[tuple[str, ...], ...],
-    convert: _Convert,
+    places: Sequence[Mapping[Any, object]],
+    tiers: tuple[tuple[_Place, ...], ...],
+    convert: Callable[[np.ndarray, str], np.ndarray | None],
     kind: str,
     tell: Callable[[UnusableLabel], None] | None,
 ) -> _Found:
-    """Convert the candidates for a label; those of a later tuple of names count only where the earlier have none.
+    """Convert the candidates for a label; those of a later tier count only where the earlier have none.
 
     What cannot be used is told, or, with nobody to tell, raised.
     """
-    tiers = [{key}] if key is not None else [{p + name for p in PREFIXES for name in tier} for tier in names]
+    if not tiers:
+        return _NOTHING
     not_finite: list[str] = []
     for tier in tiers:
         candidates: list[tuple[str, np.ndarray]] = []
-        for name, raw in found:
-            if (name if key is not None else name.lower().replace("-", "_")) not in tier:
+        for place, key in tier:
+            name, raw = str(key), places[place][key]
+            if raw is None:
                 continue
             value = _candidate(raw, name, convert, kind, tell)
             if value is None:
                 continue
-            if np.isfinite(value).all():
+            if _all_finite(value):
                 candidates.append((name, value))
             else:
                 not_finite.append(name)
         if candidates:
-            candidates.sort(key=lambda item: (len(item[0]), item[0]))  # the plain name first
-            agree = _agree(candidates, kind, tell)
-            key, value = candidates[0] if agree else (None, None)
-            return _Found(value, key, tuple(not_finite))
+            if len(candidates) > 1:
+                candidates.sort(key=lambda item: (len(item[0]), item[0]))  # the plain name first
+                if not _agree(candidates, kind, tell):
+                    return _Found(not_finite=tuple(not_finite))
+            return _Found(candidates[0][1], candidates[0][0], tuple(not_finite))
     return _Found(not_finite=tuple(not_finite))
 
 
@@ -504,6 +544,11 @@ def _fault(raw: object, key: str, convert: _Convert) -> str | None:
     return None if value is None or np.isfinite(value).all() else "holds NaN or infinity"
 
 
+def _all_finite(value: np.ndarray) -> bool:
+    # the sum of squares is one call; it overflows for what is finite but absurd, and then each number is looked at
+    return math.isfinite(np.vdot(value, value)) or bool(np.isfinite(value).all())
+
+
 def _require_agreement(candidates: list[tuple[str, np.ndarray]], kind: str) -> None:
     first = candidates[0][1]
     if all(np.allclose(value, first, rtol=_SAME_RATIO, atol=_SAME_VALUE) for _, value in candidates[1:]):
@@ -544,6 +589,11 @@ def _as_stress(value: np.ndarray, key: str, volume: float) -> np.ndarray | None:
     if "virial" not in key.lower():
         return value
     return -value / volume if volume > 0 else None  # a frame without a cell has a virial, but no stress
+
+
+def _volume_for(key: str, atoms: Atoms) -> float:
+    """Volume of the cell where the label is a virial; what is a stress already has no use for it."""
+    return _volume(atoms) if "virial" in key.lower() else 0.0
 
 
 def _volume(atoms: Atoms) -> float:

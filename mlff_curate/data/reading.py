@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import re
 import stat
 import zlib
 from pathlib import Path
@@ -15,7 +16,7 @@ from mlff_curate.data.foreign import dump_options, require_configurations, requi
 from mlff_curate.data.formats import FORMATS
 from mlff_curate.data.formats.base import Content, Format, ReadOptions
 from mlff_curate.data.formatting import format_frame
-from mlff_curate.data.frames import Frame, content_digest
+from mlff_curate.data.frames import Frame, Remark, content_digest
 from mlff_curate.data.soundness import require_sound
 from mlff_curate.errors import DataError
 
@@ -28,6 +29,13 @@ if TYPE_CHECKING:
 
 _REFUSED = {"bundletrajectory", "mysql", "postgresql"}
 """Formats of ASE that are no file: a folder, or a server's address."""
+_CELL_MISSING = Remark(
+    "cell-missing",
+    "note",
+    "cell",
+    "no cell: taken as non-periodic",
+    'if it is periodic, put Lattice="ax ay az bx by bz cx cy cz" into the comment line, otherwise pbc="F F F"',
+)
 _DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)
 """What reading gzipped data raises if they are truncated or altered."""
 
@@ -113,7 +121,16 @@ def _whole_frames(path: Path, options: ReadOptions, faults: Callable[[DataError]
                     raise
                 faults(error)
                 continue
-            yield Frame(atoms, name, part.index, hashlib.sha256(part.text).hexdigest(), part.text)
+            remarks = () if atoms.pbc.any() else _missing_cell(atoms, part.text)
+            digest = hashlib.sha256(part.text).hexdigest()
+            yield Frame(atoms, name, part.index, digest, part.text, remarks=remarks)
+
+
+def _missing_cell(atoms: Atoms, text: bytes) -> tuple[Remark, ...]:
+    """Remark on a frame of which the file does not say that it is not periodic; a free atom needs no cell."""
+    if len(atoms) == 1 or atoms.cell.any() or re.search(rb"(?<!\S)pbc\s*=", text.split(b"\n", 2)[1]):
+        return ()
+    return (_CELL_MISSING,)
 
 
 def open_binary(path: Path) -> BinaryIO:
@@ -188,12 +205,22 @@ def _kind_of(path: Path) -> Format | str:
 
 
 def _contents(path: Path, kind: Format | str, options: ReadOptions) -> Iterator[Content]:
-    if isinstance(kind, Format):
-        assert kind.read is not None
-        yield from kind.read(path, options)
-    else:
-        for atoms in _read_with_ase(path, kind, options.type_map):
+    try:
+        if isinstance(kind, Format):
+            assert kind.read is not None
+            yield from kind.read(path, options)
+            return
+        for index, atoms in enumerate(_read_with_ase(path, kind, options.type_map)):
+            if kind == "cif" and not atoms.cell.any():
+                raise DataError(
+                    "the file has no cell, and fractional coordinates are no positions without one",
+                    file=str(path),
+                    frame=index,
+                    key="cell",
+                )
             yield Content(atoms)
+    except _DAMAGED as error:
+        raise _damaged(path, error) from None
 
 
 def _read_with_ase(path: Path, kind: str, type_map: Sequence[str]) -> Iterator[Atoms]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,6 +32,8 @@ def require_sound(atoms: Atoms, file: str, index: int) -> None:
         No atoms, unknown elements, positions or cell that are no numbers, or a cell without volume in periodic
         directions; names file, frame and key.
     """
+    if _is_plainly_sound(atoms):
+        return
     if len(atoms) == 0:
         raise DataError("the frame has no atoms", file=file, frame=index)
     unknown = np.flatnonzero((atoms.numbers < 1) | (atoms.numbers > _LAST_ELEMENT))
@@ -52,6 +55,24 @@ def require_sound(atoms: Atoms, file: str, index: int) -> None:
                 f"holds {np.abs(values).max():.3g} Angstrom: is the unit right?", file=file, frame=index, key=key
             )
     _require_volume(atoms, file, index)
+
+
+def _is_plainly_sound(atoms: Atoms) -> bool:
+    """Tell the usual frames, periodic and far from every limit, with few operations: sets have many small frames."""
+    numbers = atoms.arrays["numbers"]
+    if len(numbers) == 0 or not all(atoms.pbc.tolist()):
+        return False
+    if np.minimum.reduce(numbers) < 1 or np.maximum.reduce(numbers) > _LAST_ELEMENT:
+        return False
+    positions = atoms.arrays["positions"]
+    if not np.vdot(positions, positions) <= _FARTHEST**2:  # nor is NaN
+        return False
+    (ax, ay, az), (bx, by, bz), (cx, cy, cz) = cell = atoms.cell.array.tolist()
+    lengths = [math.hypot(*vector) for vector in cell]
+    volume = abs(ax * (by * cz - bz * cy) - ay * (bx * cz - bz * cx) + az * (bx * cy - by * cx))
+    return all(2 * _THINNEST < length <= _FARTHEST for length in lengths) and volume > 2 * max(
+        _FLAT * math.prod(lengths), _DENSEST * len(numbers)
+    )
 
 
 def _require_volume(atoms: Atoms, file: str, index: int) -> None:

@@ -100,6 +100,34 @@ def test_last_line_may_lack_its_end_where_columns_are_free(tmp_path):
     assert next(read_frames(write(tmp_path / "md.xyz", text))).text == text + b"\n"
 
 
+TWO = "Fe 0.5 0.5 0.5\nFe 1.5 1.5 1.5\n"
+
+
+@pytest.mark.parametrize("comment", ["", "a plain comment", "Properties=species:S:1:pos:R:3 energy=1.5", "note=pbc"])
+def test_atoms_without_a_cell_are_remarked_upon(tmp_path, comment):
+    frame = next(read_frames(write(tmp_path / "md.xyz", f"2\n{comment}\n{TWO}".encode())))
+    (remark,) = frame.remarks
+    assert (remark.rule, remark.severity, remark.key) == ("cell-missing", "note", "cell")
+    assert remark.message == "no cell: taken as non-periodic"
+    assert "Lattice=" in remark.fix
+    assert 'pbc="F F F"' in remark.fix
+    assert not frame.atoms.pbc.any()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'2\npbc="F F F"\n{TWO}',
+        f'2\nenergy=1.5 pbc = "F F F"\n{TWO}',
+        f'2\nLattice="3 0 0 0 3 0 0 0 3" pbc="F F F"\n{TWO}',
+        f'2\nLattice="3 0 0 0 3 0 0 0 3"\n{TWO}',
+        "1\n\nFe 0 0 0\n",  # a free atom
+    ],
+)
+def test_what_says_that_it_has_no_cell_is_not_remarked_upon(tmp_path, text):
+    assert next(read_frames(write(tmp_path / "md.xyz", text.encode()))).remarks == ()
+
+
 @pytest.mark.parametrize("name", ["md.traj", "md.db", "md.json", "XDATCAR", "mysql.traj", "postgres.traj", "a@0.traj"])
 def test_files_of_other_formats_are_read_whole(tmp_path, name):
     frames = labelled_frames()
