@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlff_curate.data.formats.base import PLAIN
 from mlff_curate.data.frames import geometry, is_isolated_atom
 from mlff_curate.data.frames import label_keys as label_keys_of
 from mlff_curate.data.labels import LabelSoundness, label_soundness
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from ase import Atoms
 
+    from mlff_curate.data.formats.base import ReadOptions
     from mlff_curate.data.frames import Frame
     from mlff_curate.data.labels import LabelFault
 
@@ -184,7 +186,7 @@ def collect(
     group_by: str | None = None,
     must_keep: Sequence[str] = (),
     exclude: Sequence[str] = (),
-    type_map: Sequence[str] = (),
+    reading: ReadOptions = PLAIN,
     label_keys: Mapping[str, str | None] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Collection:
@@ -202,8 +204,8 @@ def collect(
         Info key of the configuration groups; ``none`` for one group; None: ``config_type`` where frames have it.
     must_keep, exclude
         Rules, see :class:`FrameRule`.
-    type_map
-        Elements of the types of files that know types only.
+    reading
+        What the files do not tell.
     label_keys
         ``energy``, ``forces``, ``stress`` to a key that must be in some frame, or None.
     progress
@@ -227,7 +229,7 @@ def collect(
     sound: set[str] = set()
 
     for curated, paths in ((False, inputs), (True, against)):
-        for frame in read_frames(paths, type_map):
+        for frame in read_frames(paths, reading.type_map, units=reading.units, log=reading.log):
             info = frame.atoms.info
             position = len(records)
             kept = not curated and _named(keep_rules, frame, position)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from mlff_curate.data.formats.deepmd import DEEPMD
 from mlff_curate.data.formats.fitsnap import FITSNAP, FITSNAP_FILE
+from mlff_curate.data.formats.lammps_dump import LAMMPS_DUMP
 from mlff_curate.data.formats.n2p2 import N2P2
 from mlff_curate.data.formats.pymatgen_json import PYMATGEN_JSON
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from mlff_curate.data.formats.base import Format
 
 FORMATS: tuple[Format, ...] = (
+    LAMMPS_DUMP,
     FITSNAP,
     FITSNAP_FILE,
     PYMATGEN_JSON,

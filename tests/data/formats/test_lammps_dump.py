@@ -1,14 +1,13 @@
-"""LAMMPS dumps and XDATCARs: whole, with the user's elements, or refused."""
+"""LAMMPS dumps: whole, with elements that somebody told, in ASE's units, or refused."""
 
 import io
-import re
 
 import ase.io
 import numpy as np
 import pytest
-from ase.build import bulk
 
 from mlff_curate import read_frames
+from mlff_curate.data.formats.base import ReadOptions
 from mlff_curate.data.reading import read_texts
 from mlff_curate.errors import DataError
 
@@ -75,12 +74,12 @@ def test_forces_pass_and_no_energy_is_made_up(dump_file):
     atoms = next(read_frames(name, ["W", "Ta"])).atoms
     np.testing.assert_array_equal(atoms.calc.results["forces"][:, 0], X[::-1])
     assert "energy" not in atoms.calc.results
-    (_, _, text), *_ = read_texts(name, [0], ["W", "Ta"])
+    (_, _, text), *_ = read_texts(name, [0], ReadOptions(("W", "Ta")))
     assert b"energy" not in text
 
 
 def test_every_digit_of_a_dump_survives(dump_file):
-    for index, _, text in read_texts(dump_file(dump(frames=3)), [0, 2], ["W", "Ta"]):
+    for index, _, text in read_texts(dump_file(dump(frames=3)), [0, 2], ReadOptions(("W", "Ta"))):
         back = ase.io.read(io.StringIO(text.decode()), format="extxyz")
         np.testing.assert_array_equal(back.positions[:, 0], np.array(X[::-1]) + index)
         np.testing.assert_array_equal(back.calc.results["forces"][:, 2], np.array(X[::-1]) + index)
@@ -107,7 +106,7 @@ def test_boundaries_of_the_dump_are_kept(dump_file):
         (dump().replace("3.3000000000000003", "0.0"), r"frame 0: cell: pbc is T T T but the cell has no volume there"),
         (
             dump("id type fx fy fz"),
-            r"frame 0: ASE cannot read it as lammps-dump-text \(ValueError: No atomic positions",
+            r"frame 0: the dump has no positions: none of x y z, xu yu zu, xs ys zs, xsu ysu zsu$",
         ),
         (dump("id x y z"), r"frame 0: the dump has neither a column element nor a column type$"),
         (dump().replace(repr(X[0]), "nan"), r"frame 0: positions: atom 1 has a position that is not"),
@@ -120,33 +119,3 @@ def test_boundaries_of_the_dump_are_kept(dump_file):
 def test_damaged_dump_is_refused(dump_file, text, message):
     with pytest.raises(DataError, match=rf"^md\.lammpstrj: {message}"):
         list(read_frames(dump_file(text), ["W", "Ta"]))
-
-
-@pytest.fixture
-def xdatcar(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    frames = [bulk("Ta", cubic=True) for _ in range(3)]
-    for seed, atoms in enumerate(frames):
-        atoms.rattle(0.1, seed=seed)
-    ase.io.write("XDATCAR", frames)
-    return tmp_path / "XDATCAR"
-
-
-def test_xdatcar_digits_survive(xdatcar):
-    read = [frame.atoms for frame in read_frames("XDATCAR")]
-    for index, _, text in read_texts(xdatcar, [0, 1, 2]):
-        back = ase.io.read(io.StringIO(text.decode()), format="extxyz")
-        np.testing.assert_array_equal(back.positions, read[index].positions)
-        np.testing.assert_array_equal(back.cell.array, read[index].cell.array)
-
-
-def test_xdatcar_count_that_is_too_small_loses_no_frame_in_silence(xdatcar):
-    xdatcar.write_text(re.sub(r"\n +2\n", "\n 1\n", xdatcar.read_text()))
-    with pytest.raises(DataError, match=r"^XDATCAR: frame 1: ASE reads 1 of 3 configurations: the atom count is wrong"):
-        list(read_frames("XDATCAR"))
-
-
-def test_xdatcar_cut_in_a_frame_is_refused(xdatcar):
-    xdatcar.write_text(xdatcar.read_text()[:-20])
-    with pytest.raises(DataError, match=r"^XDATCAR: frame 0: ASE cannot read it as vasp-xdatcar \("):
-        list(read_frames("XDATCAR"))
