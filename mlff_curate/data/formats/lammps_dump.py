@@ -130,9 +130,10 @@ class _Reader:
         if (forces := _taken(columns, ("fx", "fy", "fz"))) is not None:
             results["forces"] = forces * self._factor("force")
             origins["forces"] = f"columns fx fy fz, {self._units} units"
-        if (energy := self._energy(index, snapshot.step, len(atoms), remarks)) is not None:
+        if self._log is not None and (energy := self._energy(self._log, index, snapshot, remarks)) is not None:
             results["energy"] = energy
-            origins["energy"] = f"PotEng of step {snapshot.step} in {self._options.log}, {self._log_units} units"
+            what = f"{self._log.what} of step {snapshot.step}"
+            origins["energy"] = f"{what} in {self._options.log}, {self._log_units} units"
         if results:
             with_results(atoms, **results)
         for name, values in columns.items():  # what else there is keeps the name that it has
@@ -249,15 +250,14 @@ class _Reader:
                 return np.asarray(found @ snapshot.cell + snapshot.origin)
         raise self._error(index, "the dump has no positions: none of x y z, xu yu zu, xs ys zs, xsu ysu zsu")
 
-    def _energy(self, index: int, step: int, atoms: int, remarks: list[Remark]) -> float | None:
+    def _energy(self, log: Log, index: int, snapshot: Snapshot, remarks: list[Remark]) -> float | None:
         """Return the potential energy in eV, None where there is none."""
-        if self._log is None:
-            return None
-        if index == 0 and self._log.has_pressure:
+        if index == 0 and log.has_pressure:
             remarks.append(_NO_STRESS)
-        energy = self._log.energy(step, atoms, self._file, index)
+        atoms = len(next(iter(snapshot.columns.values())))
+        energy = log.energy(snapshot.step, atoms, self._file, index)
         if energy is None:
-            message = f"{self._log.file} has no row for step {step}: the frame has no energy"
+            message = f"{log.file} has no row for step {snapshot.step}: the frame has no energy"
             remarks.append(
                 Remark("energy-missing", "warning", "energy", message, "let thermo print at the dump's interval")
             )

@@ -11,11 +11,13 @@ from mlff_curate.data.opening import DAMAGED, damaged, open_binary
 from mlff_curate.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 _SAME = 1e-6
 """Where one run ends and the next starts, both print the step; by this ratio the two may differ, in the last digits."""
 
+_ENERGIES = (("PotEng",), ("E_pair", "E_mol"))
+"""Columns whose sum is the potential energy; the second is what LAMMPS prints by default."""
 _UNITS = re.compile(r"^units\s+(\w+)\s*$")
 _PER_ATOM = re.compile(r"^thermo_modify\s.*\bnorm\s+yes\b")
 _LOOP = re.compile(r"^Loop time of .* with (\d+) atoms")
@@ -39,6 +41,8 @@ class Log:
         Timestep -> potential energy, in its units.
     doubtful
         Timestep -> a second, different energy of the same step.
+    what
+        The columns that are their sum.
     has_pressure
         Whether pressures are printed.
     """
@@ -48,16 +52,22 @@ class Log:
     atoms: set[int] = field(default_factory=set)
     energies: dict[int, float] = field(default_factory=dict)
     doubtful: dict[int, float] = field(default_factory=dict)
+    what: str = "PotEng"
     has_pressure: bool = False
 
-    def _add(self, step: str, energy: str) -> None:
+    def add_row(self, row: Mapping[str, str]) -> None:
+        """Take the potential energy from a row of the table, or leave it if it has none."""
+        names = next((names for names in _ENERGIES if all(name in row for name in names)), None)
         try:
-            place, value = int(step), float(energy)
-        except ValueError:
+            step, value = int(row["Step"]), sum(float(row[name]) for name in names or ())
+        except ValueError:  # a line of words with as many of them
             return
-        before = self.energies.setdefault(place, value)
+        if names is None:
+            return
+        self.what = " + ".join(names)
+        before = self.energies.setdefault(step, value)
         if not abs(before - value) <= _SAME * max(abs(before), abs(value)):
-            self.doubtful[place] = value
+            self.doubtful[step] = value
 
     def energy(self, step: int, atoms: int, file: str, frame: int) -> float | None:
         """Return the potential energy of a step, in the log's units; None: there is none.
@@ -111,8 +121,8 @@ def read_log(path: str | Path) -> Log:
             raise damaged(path, error) from None
     if not log.energies:
         raise DataError(
-            "the log has no steps with a column PotEng (TotEng holds the kinetic energy and is not taken): "
-            "run with thermo_style custom step pe",
+            "the log has no steps with a column PotEng, nor E_pair and E_mol (TotEng holds the kinetic energy, and is "
+            "not taken): run with thermo_style custom step pe",
             file=log.file,
         )
     return log
@@ -124,25 +134,27 @@ def _read(stream: Iterable[bytes], log: Log) -> None:
     for line in _whole_lines(stream):
         words = line.replace(",", " ").replace("'", " ").strip(" -[]").split() if _is_yaml(line) else line.split()
         if "Step" in words and not line.startswith(("#", "-")):
-            columns = words[1:] if words[0] == "keywords:" else words
-            columns = [word.strip("[]") for word in columns]
-            columns = [word for word in columns if word]
+            columns = [word for word in (word.strip("[]") for word in words) if word not in ("", "keywords:")]
             log.has_pressure |= bool({"Press", "Pxx"} & set(columns))
         elif found := _LOOP.match(line):
             log.atoms.add(int(found[1]))
             columns, step = [], ""
         elif columns and len(words) == len(columns):
-            if "PotEng" in columns:
-                log._add(words[columns.index("Step")], words[columns.index("PotEng")])  # noqa: SLF001
+            log.add_row(dict(zip(columns, words, strict=True)))
         elif found := _MULTI_STEP.match(line):
             step = found[1]
         elif step and (found := _MULTI_ENERGY.search(line)):
-            log._add(step, found[1])  # noqa: SLF001
-            log.has_pressure |= "Press" in line
-        elif found := _UNITS.match(line):
-            log.units = found[1]
-        elif _PER_ATOM.match(line):
-            raise DataError("the log's energies are per atom (thermo_modify norm yes): run with norm no", file=log.file)
+            log.add_row({"Step": step, "PotEng": found[1]})
+            log.has_pressure = True
+        else:
+            _read_command(line, log)
+
+
+def _read_command(line: str, log: Log) -> None:
+    if found := _UNITS.match(line):
+        log.units = found[1]
+    elif _PER_ATOM.match(line):
+        raise DataError("the log's energies are per atom (thermo_modify norm yes): run with norm no", file=log.file)
 
 
 def _is_yaml(line: str) -> bool:
