@@ -46,8 +46,9 @@ _PREDICTED = Remark(
 )
 
 
-def _recognises(path: Path, head: bytes) -> bool:  # noqa: ARG001 - by content alone
-    return head.lstrip().startswith(b"vasp.") and b"executed on" in head
+def _recognises(path: Path, head: bytes) -> bool:
+    there = head.lstrip().startswith(b"vasp.") and b"executed on" in head
+    return there or path.name.upper().startswith("OUTCAR")  # one that was cut in its first lines
 
 
 def _read(path: Path, options: ReadOptions) -> Iterator[Content]:  # noqa: ARG001 - it tells everything itself

@@ -61,13 +61,16 @@ def _contents(lines: Iterator[bytes], file: str) -> Iterator[Content]:
             )
         rows = list(islice(lines, len(header.symbols)))
         places = [row for row in rows if not _CONFIGURATION.match(row)]
-        if len(places) < len(header.symbols) or not rows[-1].endswith(b"\n"):
+        if len(places) < len(header.symbols):
             raise DataError(
                 f"the configuration has {len(places)} positions instead of {len(header.symbols)}: {_WRONG}",
                 file=file,
                 frame=index,
             )
-        scaled = np.array([numbers(row.decode("latin-1"), 3, "positions", file, index) for row in rows])
+        what = f"positions ({_WRONG})"
+        scaled = np.array([numbers(row.decode("latin-1"), 3, what, file, index) for row in rows])
+        if not rows[-1].endswith(b"\n"):
+            raise DataError("the last line has no end: truncated in the middle of it", file=file, frame=index)
         yield Content(Atoms(header.symbols, positions=scaled @ header.cell, cell=header.cell, pbc=True))
         index += 1
 

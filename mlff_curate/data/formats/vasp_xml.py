@@ -34,8 +34,9 @@ _NO_SCF = Remark(
 )
 
 
-def _recognises(path: Path, head: bytes) -> bool:  # noqa: ARG001 - by content alone
-    return head.lstrip().startswith(b"<?xml") and b"<modeling" in head
+def _recognises(path: Path, head: bytes) -> bool:
+    there = head.lstrip().startswith(b"<?xml") and b"<modeling" in head
+    return there or path.name.lower().startswith("vasprun")  # one that was cut in its first lines
 
 
 def _read(path: Path, options: ReadOptions) -> Iterator[Content]:  # noqa: ARG001 - it tells everything itself

@@ -41,9 +41,9 @@ def _v(rows, indent):
 def _structure(step, name=""):
     c = cell(step)
     return (
-        f" <structure{name}>\n   <crystal>\n    <varray name=\"basis\" >\n{_v(c, '     ')}    </varray>\n"
+        f' <structure{name}>\n   <crystal>\n    <varray name="basis" >\n{_v(c, "     ")}    </varray>\n'
         f'    <i name="volume">{np.linalg.det(c):16.8f} </i>\n    <varray name="rec_basis" >\n'
-        f"{_v(np.linalg.inv(c).T, '     ')}    </varray>\n   </crystal>\n   <varray name=\"positions\" >\n"
+        f'{_v(np.linalg.inv(c).T, "     ")}    </varray>\n   </crystal>\n   <varray name="positions" >\n'
         f"{_v(positions(step), '    ')}   </varray>\n  </structure>\n"
     )
 
@@ -136,8 +136,8 @@ def vasprun(*calculations, nelm=60, ediff=1e-4, pstress=0.0):
    <field type="int">atomspertype</field>
    <field type="string">element</field>
    <set>
-    <rc><c>   1</c><c>Ta</c><c>    180.94800000</c><c>      5.00000000</c><c>  PAW_PBE Ta 17Jan2003                 </c></rc>
-    <rc><c>   1</c><c>W </c><c>    183.85000000</c><c>      6.00000000</c><c>  PAW_PBE W 08Apr2002                  </c></rc>
+    <rc><c>   1</c><c>Ta</c><c>    180.94800000</c><c>      5.00000000</c><c>  PAW_PBE Ta 17Jan2003  </c></rc>
+    <rc><c>   1</c><c>W </c><c>    183.85000000</c><c>      6.00000000</c><c>  PAW_PBE W 08Apr2002  </c></rc>
    </set>
   </array>
  </atominfo>
@@ -186,7 +186,9 @@ def ionic_step(step, *, electronic=ELECTRONIC, reached=None, moments=None):
     text += "" if moments is None else magnetization(moments)
     s, c, f = stress(step), cell(step), forces(step)
     kbar = [s[0, 0], s[1, 1], s[2, 2], s[0, 1], s[1, 2], s[2, 0]]
-    lattice = "".join("".join(f"{x:13.9f}" for x in [*a, *b]) + "\n" for a, b in zip(c, np.linalg.inv(c).T, strict=True))
+    lattice = "".join(
+        "".join(f"{x:13.9f}" for x in [*a, *b]) + "\n" for a, b in zip(c, np.linalg.inv(c).T, strict=True)
+    )
     lattice = "".join(f"   {line}\n" for line in lattice.splitlines())
     table = "".join(
         "".join(f"{x:13.5f}" for x in p) + "    " + "".join(f"{x:14.6f}" for x in row) + "\n"
