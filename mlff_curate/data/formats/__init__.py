@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from mlff_curate.data.formats.deepmd import DEEPMD
 from mlff_curate.data.formats.fitsnap import FITSNAP, FITSNAP_FILE
+from mlff_curate.data.formats.lammps_data import LAMMPS_DATA, LAMMPS_DATA_FOLDER
 from mlff_curate.data.formats.lammps_dump import LAMMPS_DUMP
 from mlff_curate.data.formats.n2p2 import N2P2
 from mlff_curate.data.formats.pymatgen_json import PYMATGEN_JSON
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 FORMATS: tuple[Format, ...] = (
     LAMMPS_DUMP,
+    LAMMPS_DATA,
+    LAMMPS_DATA_FOLDER,
     VASPRUN,
     OUTCAR,
     XDATCAR,
