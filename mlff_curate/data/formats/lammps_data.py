@@ -155,7 +155,7 @@ class _Frame:
             raise self.error("two atoms have the same id", "id")
         length = in_ase_units("distance", units)
         atoms = Atoms(
-            self.symbols(columns["type"], units),
+            numbers=self.elements(columns["type"], units),
             positions=np.stack([columns.pop(x) for x in "xyz"], axis=1) * length,
             cell=self.cell() * length,
             pbc=True,
@@ -268,8 +268,8 @@ class _Frame:
             raise self.error("the masses are not those of the types 1, 2, ...", "masses")
         return {int(number): float(mass) for number, mass in rows}
 
-    def symbols(self, types: np.ndarray, units: str) -> list[str]:
-        """Return the elements that the user tells, else those that labels, comments or masses of the types tell."""
+    def elements(self, types: np.ndarray, units: str) -> np.ndarray:
+        """Return atomic numbers: as the user tells, else as labels, comments or masses of the types do."""
         type_map: Sequence[str] = self.options.type_map
         if type_map:
             self.remarks += about_surplus(types, type_map)

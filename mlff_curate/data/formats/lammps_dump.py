@@ -9,7 +9,7 @@ import numpy as np
 from mlff_curate.data.formats.base import Content, Format
 from mlff_curate.data.formats.lammps_log import Log, read_log
 from mlff_curate.data.formats.lammps_snapshots import Snapshot, binary_snapshots, is_binary, text_snapshots
-from mlff_curate.data.formats.lammps_types import about_surplus, mapped, require_elements
+from mlff_curate.data.formats.lammps_types import about_surplus, mapped, numbers_of
 from mlff_curate.data.formats.lammps_units import in_ase_units, refusal
 from mlff_curate.data.frames import Remark, with_results
 from mlff_curate.data.opening import open_binary
@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 
 _PLAIN = (("x", "y", "z"), ("xu", "yu", "zu"))
 _SCALED = (("xs", "ys", "zs"), ("xsu", "ysu", "zsu"))
-_WHOLE_NUMBERS = frozenset({"id", "type", "mol", "proc", "procp1", "ix", "iy", "iz"})
-_EXACT = 2.0**53  # whole numbers beyond are not held by float64
-_DEFAULT_ELEMENT = "C"
+_DEFAULT_ELEMENT = b"C"
 """What LAMMPS writes into every row of the element column of a dump that was told no elements."""
 
 _UNITS_ASSUMED = Remark(
@@ -96,6 +94,8 @@ class _Reader:
         self._ids: np.ndarray | None = None
         self._said_sorted = False
         self._told: str | None = None
+        self._seen: list[np.ndarray] = []
+        self._numbers = np.empty(0)
         self._units = self._log_units = "metal"
 
     def content(self, index: int, snapshot: Snapshot) -> Content:
@@ -111,12 +111,12 @@ class _Reader:
         remarks: list[Remark] = []
         self._settle_units(index, snapshot, remarks)
         columns = self._sorted(index, snapshot.columns, remarks)
-        symbols = self._symbols(index, columns, remarks)
+        elements = self._elements(index, columns, remarks)
         if snapshot.pbc is None and index == 0:
             remarks.append(_PBC_ASSUMED)
         length = self._factor("distance")
         atoms = Atoms(
-            symbols,
+            numbers=elements,
             positions=self._positions(index, snapshot, columns) * length,
             cell=snapshot.cell * length,
             pbc=True if snapshot.pbc is None else snapshot.pbc,
@@ -139,7 +139,7 @@ class _Reader:
         for name, values in columns.items():  # what else there is keeps the name that it has
             if atoms.has(name) or name in _OURS:
                 raise self._error(index, "a column of the dump has the name of something else", name)
-            atoms.set_array(name, values)
+            atoms.set_array(name, np.char.decode(values, errors="replace") if values.dtype.kind == "S" else values)
         return Content(atoms, origins, tuple(remarks))
 
     def _move(self, atoms: Atoms, columns: dict[str, np.ndarray], origins: dict[str, str]) -> None:
@@ -187,21 +187,16 @@ class _Reader:
 
     def _sorted(self, index: int, columns: dict[str, np.ndarray], remarks: list[Remark]) -> dict[str, np.ndarray]:
         """Sort the atoms by id: LAMMPS writes them in the order of its cells, another one in every frame."""
-        for name in _WHOLE_NUMBERS & columns.keys():
-            values = columns[name]
-            if not ((values == np.floor(values)) & (np.abs(values) < _EXACT)).all():
-                raise self._error(index, "the column holds a number that is not whole", name)
-            columns[name] = values.astype(np.int64)
         if "id" not in columns:
             if index == 0:
                 remarks.append(_NO_IDS)
             return columns
         order = np.argsort(columns["id"], kind="stable")
         ids = columns["id"][order]
-        twice = np.flatnonzero(np.diff(ids) == 0)
-        if len(twice):
-            raise self._error(index, f"two atoms have the id {ids[twice[0]]}", "id")
         if self._ids is None:
+            twice = np.flatnonzero(np.diff(ids) == 0)
+            if len(twice):
+                raise self._error(index, f"two atoms have the id {ids[twice[0]]}", "id")
             self._ids = ids
             remarks += _about_gaps(ids)
         elif not np.array_equal(ids, self._ids):
@@ -216,17 +211,26 @@ class _Reader:
             remarks.append(_SORTED)
         return {name: values[order] for name, values in columns.items()}
 
-    def _symbols(self, index: int, columns: dict[str, np.ndarray], remarks: list[Remark]) -> Sequence[str]:
-        """Return the elements that the dump tells, else those of the user's types."""
-        type_map, types = self._options.type_map, columns.get("type")
-        element = columns.pop("element", None)
+    def _elements(self, index: int, columns: dict[str, np.ndarray], remarks: list[Remark]) -> np.ndarray:
+        """Return atomic numbers: those of the elements that the dump tells, else those of the user's types."""
+        types, element = columns.get("type"), columns.pop("element", None)
+        told = [np.empty(0) if column is None else column for column in (types, element)]
+        if index == 0 or not all(map(np.array_equal, told, self._seen)):  # mostly, nothing changes
+            self._numbers = self._elements_of(index, types, element, remarks)
+            self._seen = told
+        return self._numbers
+
+    def _elements_of(
+        self, index: int, types: np.ndarray | None, element: np.ndarray | None, remarks: list[Remark]
+    ) -> np.ndarray:
+        type_map = self._options.type_map
         if element is not None:
             untold = types is not None and bool((element == _DEFAULT_ELEMENT).all())
             if not (untold and type_map):
-                symbols = require_elements(element, "the column element", self._file, index)
+                numbers = numbers_of(element, "the column element", self._file, index)
                 if index == 0:
-                    remarks += _about_elements(symbols, types, type_map)
-                return symbols
+                    remarks += _about_elements(element, types, type_map)
+                return numbers
             if index == 0:
                 message = "every atom is C in the column element, LAMMPS' word for not told: --type-map is used instead"
                 remarks.append(Remark("element-ignored", "note", "species", message, "nothing"))
@@ -285,13 +289,13 @@ def _about_gaps(ids: np.ndarray) -> list[Remark]:
     return [Remark("ids-with-gaps", "warning", "id", message, "make sure that all atoms were dumped")]
 
 
-def _about_elements(symbols: list[str], types: np.ndarray | None, type_map: Sequence[str]) -> list[Remark]:
+def _about_elements(symbols: np.ndarray, types: np.ndarray | None, type_map: Sequence[str]) -> list[Remark]:
     if not type_map:
-        untold = types is not None and len(np.unique(types)) > 1 and set(symbols) == {_DEFAULT_ELEMENT}
+        untold = types is not None and len(np.unique(types)) > 1 and bool((symbols == _DEFAULT_ELEMENT).all())
         return [_ALL_DEFAULT] if untold else []
     agree = types is None or all(
-        1 <= number <= len(type_map) and type_map[number - 1] == symbol
-        for number, symbol in zip(types.tolist(), symbols, strict=True)
+        1 <= number <= len(type_map) and type_map[number - 1].encode() == symbol
+        for number, symbol in zip(types.tolist(), symbols.tolist(), strict=True)
     )
     message = "--type-map is not used: the dump has a column element" + ("" if agree else ", which says otherwise")
     return [Remark("type-map-ignored", "note" if agree else "warning", "species", message, "leave --type-map out")]

@@ -16,8 +16,11 @@ from mlff_curate.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-WORDS = frozenset({"element", "typelabel"})
+_WORDS = frozenset({"element", "typelabel"})
 """Columns that hold words; all others hold numbers."""
+_WHOLE = frozenset({"id", "type", "mol", "proc", "procp1", "ix", "iy", "iz"})
+"""Columns that hold whole numbers."""
+_EXACT = 2.0**53  # whole numbers beyond are not held by float64
 _LONGEST_COUNT = 18  # digits
 _PIECE = 2**22  # bytes read at a time: a damaged count must not ask for all memory at once
 _MAGIC = (b"DUMPCUSTOM", b"DUMPATOM")
@@ -42,7 +45,7 @@ class Snapshot:
     pbc
         (3,) periodic or not; None: not told.
     columns
-        Name -> (n,) numbers (float64) or words.
+        Name -> (n,) numbers (int64 where they are whole by their nature, else float64) or words (bytes).
     """
 
     step: int
@@ -97,12 +100,12 @@ def _sections(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes, list[bytes]]
     number, title = 0, b""
     body: list[bytes] = []
     for n, line in enumerate(lines, 1):
-        if line.startswith(b"ITEM:"):
-            if title:
-                yield number, title, body
-            number, title, body = n, line, []
-        elif line.strip():
+        if line[:5] != b"ITEM:":
             body.append(line)
+            continue
+        if title:
+            yield number, title, body
+        number, title, body = n, line, []
     if title:
         yield number, title, body
 
@@ -124,6 +127,8 @@ class _TextFrame:
         digits = word[0].strip() if word else b""
         count = int(digits) if digits.isdigit() and len(digits) <= _LONGEST_COUNT else -1
         if len(body) != count:
+            body = [line for line in body if line.strip()]
+        if len(body) != count:
             raise self.error(
                 f"line {self.line} is followed by {len(body)} atoms instead of {count if count >= 0 else 'a number'}: "
                 "truncated, or the atom count is wrong"
@@ -133,21 +138,26 @@ class _TextFrame:
         if len(set(names)) < len(names):
             raise self.error(f"a column is there twice: {' '.join(names)[:200]}")
         rows = [line.split() for line in body]
-        for offset, row in enumerate(rows, 1):
-            if len(row) != len(names):
-                raise self.error(f"line {self.line + offset} has {len(row)} columns instead of {len(names)}: truncated")
+        if not {len(names)} >= set(map(len, rows)):
+            wrong = next(i for i, row in enumerate(rows) if len(row) != len(names))
+            raise self.error(
+                f"line {self.line + wrong + 1} has {len(rows[wrong])} columns instead of {len(names)}: truncated"
+            )
         if body and not body[-1].endswith(b"\n"):
             raise self.error("the last line has no end: truncated in the middle of it")
         by_column = zip(*rows, strict=True) if rows else (() for _ in names)
         return {name: self._values(name, words) for name, words in zip(names, by_column, strict=True)}
 
     def _values(self, name: str, words: tuple[bytes, ...]) -> np.ndarray:
-        if name in WORDS:
-            return np.array([word.decode(errors="replace") for word in words])
+        if name in _WORDS:
+            return np.array(words, dtype=bytes)
         try:
+            if name in _WHOLE:
+                return np.fromiter(map(int, words), np.int64, len(words))
             return np.fromiter(map(float, words), np.float64, len(words))
-        except ValueError:
-            raise self.error(f"column {name} holds a word that is no number (below line {self.line})") from None
+        except (ValueError, OverflowError):
+            kind = "whole number" if name in _WHOLE else "number"
+            raise self.error(f"column {name} holds a word that is no {kind} (below line {self.line})") from None
 
     def _number(self, item: str, kind: type[int | float]) -> int | float:
         lines = self.items.get(item, [])
@@ -277,7 +287,12 @@ class _BinaryFrame:
         if width != len(names) or width == 0 or len(set(names)) < width:
             raise self.error(f"there are {width} columns but {len(set(names))} names: damaged")
         columns = dict(zip(names, self.rows(n, width).T, strict=True))
-        for name in WORDS & columns.keys():  # where text has the word, binary has the number of the type
+        for name in (_WHOLE | _WORDS) & columns.keys():
+            values = columns[name]
+            if not ((values == np.floor(values)) & (np.abs(values) < _EXACT)).all():
+                raise self.error(f"column {name} holds a number that is not whole: damaged")
+            columns[name] = values.astype(np.int64)
+        for name in _WORDS & columns.keys():  # where text has the word, binary has the number of the type
             types = columns.pop(name)
             columns.setdefault("type", types)
         if tilt == 2:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def mapped(types: np.ndarray, type_map: Sequence[str], file: str, frame: int) -> list[str]:
-    """Return the chemical symbols of the types (n,) of n atoms.
+def mapped(types: np.ndarray, type_map: Sequence[str], file: str, frame: int) -> np.ndarray:
+    """Return the atomic numbers of the types (n,) of n atoms.
 
     Raises
     ------
@@ -25,7 +25,9 @@ def mapped(types: np.ndarray, type_map: Sequence[str], file: str, frame: int) ->
     for number in np.unique(types):
         if not 1 <= number <= known:
             raise DataError(f"there is a type {number}, but --type-map has types 1 to {known}", file=file, frame=frame)
-    return [type_map[number - 1] for number in types]
+    from ase.data import atomic_numbers
+
+    return np.asarray(np.array([atomic_numbers[symbol] for symbol in type_map])[types - 1])
 
 
 def about_surplus(types: np.ndarray, type_map: Sequence[str]) -> list[Remark]:
@@ -37,18 +39,22 @@ def about_surplus(types: np.ndarray, type_map: Sequence[str]) -> list[Remark]:
     return [Remark("type-map-surplus", "note", "species", message, "make sure that the map is that of this run")]
 
 
-def require_elements(words: np.ndarray, where: str, file: str, frame: int) -> list[str]:
-    """Return words (n,) as the chemical symbols that they are.
+def numbers_of(words: np.ndarray, where: str, file: str, frame: int) -> np.ndarray:
+    """Return the atomic numbers of chemical symbols (n,), as bytes.
 
     Raises
     ------
     DataError
         One is none.
     """
-    for word in set(words.tolist()):
+    from ase.data import atomic_numbers
+
+    there, places = np.unique(words, return_inverse=True)
+    symbols = [word.decode(errors="replace") for word in there.tolist()]
+    for word in symbols:
         if not is_element(word):
             raise DataError(f"{word[:20]!r} in {where} is no chemical symbol", file=file, frame=frame, key="species")
-    return [str(word) for word in words]
+    return np.array([atomic_numbers[word] for word in symbols], dtype=np.int64)[places.reshape(-1)]
 
 
 def is_element(word: str) -> bool:

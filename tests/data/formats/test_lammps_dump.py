@@ -413,7 +413,10 @@ def test_options_that_mean_nothing_to_a_file_are_noted_once(tmp_path):
             r"frame 1: id: 1 atoms of frame 0 are gone and 1 are new: split the dump where its atoms change$",
         ),
         (dump().replace("\n2 1 ", "\n1 1 "), r"frame 0: id: two atoms have the id 1$"),
-        (dump().replace("\n2 1 ", "\n2.5 1 "), r"frame 0: id: the column holds a number that is not whole$"),
+        (
+            dump().replace("\n2 1 ", "\n2.5 1 "),
+            r"frame 0: column id holds a word that is no whole number \(below line 9\)$",
+        ),
         (
             dump().replace("pp pp pp\n0.0", "pp pp pp\nzero"),
             r"frame 0: ITEM: BOX BOUNDS is not followed by three lines",
