@@ -255,6 +255,8 @@ def read_texts(
 
 def lacks_last_line_end(path: Path) -> bool:
     """Tell whether an uncompressed extxyz file ends within a line."""
+    if path.is_dir():
+        return False
     with path.open("rb") as stream:
         if stream.read(2) == b"\x1f\x8b":  # gzip tells by itself when it is cut off
             return False
