@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,7 +67,7 @@ class Log:
             return
         self.what = " + ".join(names)
         before = self.energies.setdefault(step, value)
-        if not abs(before - value) <= _SAME * max(abs(before), abs(value)):
+        if before is not value and not math.isclose(before, value, rel_tol=_SAME):
             self.doubtful[step] = value
 
     def energy(self, step: int, atoms: int, file: str, frame: int) -> float | None:

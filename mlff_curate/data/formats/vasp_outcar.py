@@ -231,22 +231,25 @@ class _Outcar:
         moments = step.moments.get("x")
         if moments is not None and {"y", "z"} <= step.moments.keys():
             moments = np.stack([step.moments[axis] for axis in "xyz"], axis=1)
-        before, self._held = (
-            self._held,
-            IonicStep(
-                self._symbols,
-                self._cell,
-                step.positions,
-                {} if step.predicted else step.energies,
-                None if step.predicted else step.forces,
-                None if step.predicted else step.stress,
-                Electrons(step.iterations, self._most, step.change, self._wanted, step.said_not),
-                {} if step.predicted else dict(_ORIGINS),
-                moments,
-                step.moment,
-                (_PREDICTED,) if step.predicted else (),
-            ),
+        whole = IonicStep(
+            self._symbols,
+            self._cell,
+            step.positions,
+            {} if step.predicted else step.energies,
+            None if step.predicted else step.forces,
+            None if step.predicted else step.stress,
+            Electrons(step.iterations, self._most, step.change, self._wanted, step.said_not),
+            {} if step.predicted else dict(_ORIGINS),
+            moments,
+            step.moment,
+            (_PREDICTED,) if step.predicted else (),
         )
+        before = self._held
+        # while VASP trains a force field, it writes a prediction above each calculation of the same positions
+        if before is not None and before.remarks == (_PREDICTED,) and np.array_equal(before.positions, whole.positions):
+            self._held = whole
+            return None
+        self._held = whole
         self._index += 1
         return before
 

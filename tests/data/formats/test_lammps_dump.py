@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import tracemalloc
 
 import ase.io
 import numpy as np
@@ -317,6 +318,17 @@ def test_no_changed_byte_ends_in_a_traceback(general_run, tmp_path, name):
         (tmp_path / "changed").write_bytes(changed)
         with contextlib.suppress(DataError):
             list(read_frames(tmp_path / "changed", type_map=["Ta", "W"]))
+
+
+def test_memory_does_not_grow_with_the_frames(dump_file):
+    rows = "".join(f"{i} Ta {i / 7} {i / 11} {i / 13}\n" for i in range(1, 501))
+    head = "ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n500\nITEM: BOX BOUNDS pp pp pp\n" + "0 80\n" * 3
+    name = dump_file((head + "ITEM: ATOMS id element x y z\n" + rows) * 100)  # 3.5 MB
+    tracemalloc.start()
+    assert sum(1 for _ in read_frames(name)) == 100
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**20
 
 
 # Units ---------------------------------------------------------------------------------------------------------------

@@ -1,11 +1,14 @@
 """Energies from a LAMMPS log: PotEng of the frame's own step and run, or none; never zero, never TotEng."""
 
+import contextlib
 import gzip
 
+import numpy as np
 import pytest
 
 from mlff_curate import read_frames
 from mlff_curate.data.formats.lammps_log import read_log
+from mlff_curate.data.labels import labels_of
 from mlff_curate.errors import DataError
 from mlff_curate.lammps_session import import_lammps
 
@@ -124,6 +127,19 @@ def test_pair_and_molecular_energies_of_the_default_style_make_the_potential_ene
     values, frames = energies(LOG.split(THERMO, maxsplit=1)[0] + table + rows)
     assert values == [-23.5, -23.25]
     assert frames[0].origins["energy"] == "E_pair + E_mol of step 0 in log.lammps, metal units"
+
+
+def test_energy_that_is_no_number_stays_one_that_cannot_be_used(energies):
+    values, frames = energies(LOG.replace("-23.25 ", "nan "))
+    assert values[0] == -23.5
+    assert labels_of(frames[1].atoms).not_finite == ("energy",)
+
+
+def test_no_changed_byte_ends_in_a_traceback(energies):
+    rng = np.random.default_rng(2)
+    for place in rng.integers(0, len(LOG), 200):
+        with contextlib.suppress(DataError):
+            energies(LOG[:place] + chr(rng.integers(128)) + LOG[place + 1 :])
 
 
 def test_log_that_is_not_there_is_said(tmp_path):

@@ -153,12 +153,21 @@ def test_labels_without_electronic_steps_are_a_warning(put):
 
 
 def test_what_vasps_force_field_predicted_is_not_taken_for_a_label(put):
-    step = vasp.ionic_step(0).replace("TOTAL-FORCE (eV/Angst)", "TOTAL-FORCE (eV/Angst) (ML)")
-    put("OUTCAR", vasp.outcar(step, vasp.ionic_step(1)))
+    put("OUTCAR", vasp.outcar(vasp.predicted_step(0), vasp.ionic_step(1)))
     frames = list(read_frames("OUTCAR"))
     assert rules(frames) == [(0, "ml-predicted", "warning")]
     assert frames[0].atoms.calc is None
     assert "energy" in frames[1].atoms.calc.results
+
+
+def test_prediction_above_a_calculation_of_the_same_positions_is_no_frame(put):
+    # as VASP writes them while it trains a force field
+    put("OUTCAR", vasp.outcar(*(part(i) for i in range(3) for part in (vasp.predicted_step, vasp.ionic_step))))
+    frames = list(read_frames("OUTCAR"))
+    assert rules(frames) == []
+    assert [f.atoms.calc.results["free_energy"] for f in frames] == pytest.approx(
+        [vasp.free_energy(i) for i in range(3)]
+    )
 
 
 def test_enthalpy_under_pressure_is_no_energy(put):

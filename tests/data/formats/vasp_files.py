@@ -241,6 +241,17 @@ def ionic_step(step, *, electronic=ELECTRONIC, reached=None, moments=None):
 """
 
 
+def predicted_step(step):
+    """What VASP's machine-learned force field writes for an ionic step; its numbers are not those of the calculation."""
+    text = ionic_step(step, electronic=1)
+    text = text[text.index("  FORCE on cell") :].replace("  FORCE on cell", "  ML FORCE on cell")
+    text = text.replace("TOTAL-FORCE (eV/Angst)", "TOTAL-FORCE (eV/Angst) (ML)").replace(
+        "  FREE ENERGIE", "  ML FREE ENERGIE"
+    )
+    text = text.replace("energy   TOTEN", "energy ML TOTEN").replace("  energy  without", "  ML energy  without")
+    return text.replace("  energy(sigma->0)", "  ML energy(sigma->0)")
+
+
 def _fortran(x):
     mantissa, exponent = f"{x:.6E}".split("E")
     return f"{float(mantissa) / 10:10.7f}".replace("0.", "0.") + f"E{int(exponent) + 1:+03d}"
