@@ -242,7 +242,7 @@ def ionic_step(step, *, electronic=ELECTRONIC, reached=None, moments=None):
 
 
 def predicted_step(step):
-    """What VASP's machine-learned force field writes for an ionic step; its numbers are not those of the calculation."""
+    """What the machine-learned force field of VASP writes for an ionic step."""
     text = ionic_step(step, electronic=1)
     text = text[text.index("  FORCE on cell") :].replace("  FORCE on cell", "  ML FORCE on cell")
     text = text.replace("TOTAL-FORCE (eV/Angst)", "TOTAL-FORCE (eV/Angst) (ML)").replace(
