@@ -157,12 +157,14 @@ def _kind_of(path: Path) -> Format | str:
     suffixes = [s.lower() for s in path.suffixes if s.lower() != ".gz"]
     if first.isdigit() or suffixes[-1:] in ([".xyz"], [".extxyz"]):
         return "extxyz"
-    from ase.io.formats import UnknownFileTypeError, filetype
+    from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
     try:
         kind = str(filetype(str(path.absolute()), read=True))  # absolute: never taken for a server's address
     except UnknownFileTypeError:
-        raise DataError("the format is not recognised; ASE does not know it either", file=str(path)) from None
+        kind = ""
+    if kind not in ioformats:  # or a suffix that means nothing
+        raise DataError("the format is not recognised; ASE does not know it either", file=str(path))
     if kind in _REFUSED:
         raise DataError(f"ASE's format {kind} is not read", file=str(path))
     return kind

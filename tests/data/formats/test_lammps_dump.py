@@ -1,7 +1,9 @@
 """LAMMPS dumps: whole, with elements that somebody told, in ASE's units, or refused."""
 
 import contextlib
+import gzip
 import io
+import struct
 import tracemalloc
 
 import ase.io
@@ -469,3 +471,55 @@ def test_other_columns_keep_their_names(dump_file):
     np.testing.assert_array_equal(atoms.arrays["v_energy"], X[::-1])
     assert atoms.calc is None  # one component makes no forces
     np.testing.assert_array_equal(atoms.arrays["fx"], X[::-1])
+
+
+# Binary ---------------------------------------------------------------------------------------------------------------
+
+
+def binary_frame(order="<", revision=2, magic=b"DUMPCUSTOM", rows=((2, 1, 1.5, 1.5, 1.5), (1, 2, 0, 0, 0.25))):
+    """Two atoms in a cube, as LAMMPS writes them; each process' atoms are a chunk."""
+    head = (
+        struct.pack(f"{order}q", -len(magic)) + magic + struct.pack(f"{order}iiqqi6i", 1, revision, 7, 2, 0, *[0] * 6)
+    )
+    box = struct.pack(f"{order}6di", *[0.0, 3.3] * 3, 5)
+    names = b"id type x y z"
+    told = struct.pack(f"{order}i", 5) + b"metal" + b"\0" + struct.pack(f"{order}i", len(names)) + names
+    chunks = b"".join(struct.pack(f"{order}i5d", 5, *row) for row in rows)
+    return head + box + told + struct.pack(f"{order}i", len(rows)) + chunks
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_binary_dump_of_either_byte_order_is_known_by_its_content(tmp_path, order):
+    (tmp_path / "whatever.txt").write_bytes(binary_frame(order) * 2)
+    (tmp_path / "zipped").write_bytes(gzip.compress(binary_frame(order) * 2))
+    for name in ("whatever.txt", "zipped"):
+        frames = list(read_frames(tmp_path / name, ["Ta", "W"]))
+        assert [f.atoms.info["timestep"] for f in frames] == [7, 7]
+        assert frames[1].atoms.get_chemical_symbols() == ["W", "Ta"]
+        assert frames[1].atoms.positions.tolist() == [[0, 0, 0.25], [1.5, 1.5, 1.5]]
+        assert remarks(frames) == [(0, "atoms-sorted", "note")]  # units are told
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (binary_frame(revision=1), "frame 0: a binary dump this old does not name its columns: write text instead$"),
+        (binary_frame(rows=[(2, 1, 0, 0, 0)]), "frame 0: 5 numbers are missing of 2 atoms with 5 columns: damaged$"),
+        (
+            binary_frame(rows=[(1, 1, 0, 0, 0)] * 3),
+            "frame 0: there are more numbers than 2 atoms with 5 columns have: dam",
+        ),
+        (binary_frame() + b"\0" * 40, "frame 1: a frame does not begin as binary dumps do: damaged$"),
+        (binary_frame()[:-1], "frame 0: the frame ends before its atoms: truncated$"),
+        (
+            binary_frame(rows=[(2, 1.5, 0, 0, 0), (1, 1, 0, 0, 0)]),
+            "frame 0: column type holds a number that is not whole",
+        ),
+        (struct.pack("<qqi6i", 0, 2, 0, *[0] * 6) + b"\0" * 200, "the format is not recognised"),  # of before 2021
+    ],
+)
+def test_damaged_binary_dump_is_refused(tmp_path, monkeypatch, content, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "md.bin").write_bytes(content)
+    with pytest.raises(DataError, match=rf"^md\.bin: {message}"):
+        list(read_frames("md.bin", ["Ta", "W"]))
