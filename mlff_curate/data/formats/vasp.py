@@ -133,7 +133,7 @@ class IonicStep:
     electrons
         How its electronic iterations went.
     origins
-        Name of a label -> where it stands.
+        Name of a label -> where it stands; those of labels that are not there say nothing.
     remarks
         Of the reader, besides those on convergence.
     """
@@ -170,7 +170,8 @@ class IonicStep:
             results["magmom"] = self.magmom
         if results:
             with_results(atoms, **results)
-        return Content(atoms, self.origins, (*self.electrons.remarks(), *self.remarks))
+        origins = {name: origin for name, origin in self.origins.items() if name in results or name in self.energies}
+        return Content(atoms, origins, (*self.electrons.remarks(), *self.remarks))
 
 
 def truncation_told(contents: Iterator[Content | None]) -> Iterator[Content]:

@@ -36,6 +36,8 @@ _ORIGINS = {
     "energy_without_entropy": "energy without entropy",
     "forces": "TOTAL-FORCE",
     "stress": "in kB, sign turned",
+    "magmoms": "magnetization (x), last column",
+    "magmom": "magnetization, behind number of electron",
 }
 _PREDICTED = Remark(
     "ml-predicted",
@@ -239,7 +241,7 @@ class _Outcar:
             None if step.predicted else step.forces,
             None if step.predicted else step.stress,
             Electrons(step.iterations, self._most, step.change, self._wanted, step.said_not),
-            {} if step.predicted else dict(_ORIGINS),
+            _ORIGINS,
             moments,
             step.moment,
             (_PREDICTED,) if step.predicted else (),

@@ -143,6 +143,10 @@ def test_ionic_step_without_energies_or_forces_has_none(put):
     put("vasprun.xml", vasp.vasprun(part(0), part(1, energies=False), part(2, labels=False)))
     frames = [frame.atoms for frame in read_frames("vasprun.xml")]
     assert sorted(frames[1].calc.results) == ["forces", "stress"]
+    assert [sorted(f.origins) for f in read_frames("vasprun.xml")][1:] == [
+        ["stress"],
+        ["energy", "energy_without_entropy", "free_energy"],
+    ]
     assert "energy_without_entropy" not in frames[1].info
     assert sorted(frames[2].calc.results) == ["energy", "free_energy"]
 
@@ -210,6 +214,7 @@ def test_moments_of_each_ionic_step_are_taken(put):
     frames = [frame.atoms for frame in read_frames("OUTCAR")]
     assert [f.calc.results["magmoms"].tolist() for f in frames] == [[1.5, -0.5], [2.5, -0.5], [3.5, -0.5]]
     assert [f.calc.results["magmom"] for f in frames] == [1.0, 2.0, 3.0]
+    assert next(read_frames("OUTCAR")).origins["magmoms"] == "magnetization (x), last column"
 
 
 def test_moments_printed_when_the_run_is_over_are_those_of_the_last_ionic_step(put):
