@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import click
 
-from .options import command_line, elements, group_by_option, label_options, run_options
+from .options import command_line, elements, group_by_option, label_options, reading_options, run_options
 from .screen import finish, progress_bars
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from .options import Reading
 
 EPILOG = """\b
 Examples:
@@ -50,6 +56,7 @@ Examples:
 @click.option("--no-report", is_flag=True, help="Write no page.")
 @group_by_option
 @label_options
+@reading_options
 @run_options
 def check(
     *,
@@ -65,12 +72,12 @@ def check(
     energy_key: str | None,
     forces_key: str | None,
     stress_key: str | None,
-    type_map: str | None,
     seed: int,
     overwrite: bool,
     as_json: bool,
     quiet: bool,
     verbose: bool,
+    **files: Unpack[Reading],
 ) -> None:
     """Check frames and labels: files, shapes, units, signs, duplicates, contacts, outliers.
 
@@ -88,7 +95,9 @@ def check(
         skip=skip,
         only=only,
         group_by=group_by,
-        type_map=elements(type_map),
+        type_map=elements(files["type_map"]),
+        units=files["units"],
+        log=files["log"],
         label_keys={"energy": energy_key, "forces": forces_key, "stress": stress_key},
         seed=seed,
     )

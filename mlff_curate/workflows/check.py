@@ -16,6 +16,7 @@ from mlff_curate.checks.labelling import LabelCensus
 from mlff_curate.checks.mending import mended, mendings
 from mlff_curate.checks.physics import FEWEST_FRAMES, check_physics
 from mlff_curate.checks.rules import require_rules
+from mlff_curate.data.formats.base import ReadOptions
 from mlff_curate.data.frames import geometry, named_values
 from mlff_curate.data.labels import missing_key
 from mlff_curate.data.reading import read_frames
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckOptions:
+class CheckOptions(ReadOptions):
     """What may be asked of ``check``; the defaults are the command line's.
 
     Attributes
@@ -42,12 +43,12 @@ class CheckOptions:
         Rules to be silent about; or the only ones to tell of, empty: all.
     group_by
         Info key of the configuration groups, ``"none"`` for one group; by default ``config_type`` where there is one.
-    type_map, units, log
-        As for :func:`mlff_curate.data.reading.read_frames`.
     label_keys
         ``energy``, ``forces``, ``stress`` to the key that holds it, or None for the usual names.
     seed
         Of every random choice.
+
+    The others are those of :class:`ReadOptions`: ``type_map``, ``units``, ``log``.
     """
 
     train: Sequence[str | Path] = ()
@@ -55,9 +56,6 @@ class CheckOptions:
     skip: Sequence[str] = ()
     only: Sequence[str] = ()
     group_by: str | None = None
-    type_map: Sequence[str] = ()
-    units: str | None = None
-    log: str | Path | None = None
     label_keys: Mapping[str, str | None] = field(default_factory=dict)
     seed: int = 0
 

@@ -150,19 +150,20 @@ def check_files(
     if fix is not None and o.train:
         raise UsageError("writes one set, and --train and --test are two: fix them one at a time", key="--fix")
     read = [Path(path) for path in (*inputs, *o.train, *o.test)]
+    untouchable = [*read, *map(Path, o.files)]
     outputs = None if fix is None else FixOutputs.at(fix)
     fixed_paths = [] if outputs is None else [outputs.frames, outputs.fixes]
     page = None if no_report else _page(report, read)
-    require_free([*fixed_paths, *([page] if page and report else [])], read, overwrite=overwrite)
+    require_free([*fixed_paths, *([page] if page and report else [])], untouchable, overwrite=overwrite)
     why = ""
     if page and not report:
         try:
-            require_free([*fixed_paths, page], read, overwrite=overwrite)
+            require_free([*fixed_paths, page], untouchable, overwrite=overwrite)
         except OutputError as error:
             page, why = None, str(error)
     result = check(inputs, o, progress=progress)
     start = time.perf_counter()
-    fixed = None if outputs is None else write_fixed(result, outputs, o.label_keys, o.type_map, progress)
+    fixed = None if outputs is None else write_fixed(result, outputs, o.label_keys, o, progress)
     if fixed is not None:
         result = replace(result, seconds={**result.seconds, "fix": time.perf_counter() - start})
     if page is not None:
@@ -196,10 +197,12 @@ def _page(report: str | Path | None, inputs: Sequence[Path]) -> Path:
 def _report(result: CheckResult, fixed: Fixed | None, page: Path, o: CheckOptions, command: str) -> CheckReport:
     files = tuple(count.file for count in result.material.files)
     options = {"seed": str(o.seed)}
-    for name in ("train", "test", "skip", "only", "group_by", "type_map"):
+    for name in ("train", "test", "skip", "only", "group_by", "type_map", "units", "log"):
         value = getattr(o, name)
         if value:
-            options[name.replace("_", "-")] = value if isinstance(value, str) else ", ".join(map(str, value))
+            options[name.replace("_", "-")] = (
+                ", ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+            )
     options |= {f"{kind}-key": key for kind, key in o.label_keys.items() if key}
     return CheckReport(
         title=f"Checked: {', '.join(files[:5])}" + (f" and {len(files) - 5} more" if files[5:] else ""),

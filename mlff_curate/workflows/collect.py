@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlff_curate.data.formats.base import PLAIN
 from mlff_curate.data.frames import geometry, is_isolated_atom
 from mlff_curate.data.frames import label_keys as label_keys_of
 from mlff_curate.data.labels import LabelSoundness, is_label_name, label_soundness, missing_key
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
     from ase import Atoms
 
-    from mlff_curate.data.frames import Frame, Remark
+    from mlff_curate.data.formats.base import ReadOptions
+    from mlff_curate.data.frames import Frame
     from mlff_curate.data.labels import LabelFault
 
 GROUP_KEY = "config_type"
@@ -187,7 +189,7 @@ def collect(
     group_by: str | None = None,
     must_keep: Sequence[str] = (),
     exclude: Sequence[str] = (),
-    type_map: Sequence[str] = (),
+    reading: ReadOptions = PLAIN,
     label_keys: Mapping[str, str | None] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Collection:
@@ -205,8 +207,8 @@ def collect(
         Info key of the configuration groups; ``none`` for one group; None: ``config_type`` where frames have it.
     must_keep, exclude
         Rules, see :class:`FrameRule`.
-    type_map
-        Elements of the types of files that know types only.
+    reading
+        What the files do not tell.
     label_keys
         ``energy``, ``forces``, ``stress`` to a key that must be in some frame, or None.
     progress
@@ -223,17 +225,17 @@ def collect(
     records: list[FrameRecord] = []
     geometries: list[Atoms] = []
     keys: set[str] = set()
-    remarks: Counter[str] = Counter()
-    remarked: dict[str, Remark] = {}
     arrays: set[str] = set()
     grouped = False
     names = {f"{name}_key": value for name, value in (label_keys or {}).items()}
     sound: set[str] = set()
+    remarks: dict[str, tuple[str, int]] = {}
 
     for curated, paths in ((False, inputs), (True, against)):
-        for frame in read_frames(paths, type_map):
+        for frame in read_frames(paths, reading.type_map, units=reading.units, log=reading.log):
             info = frame.atoms.info
             position = len(records)
+            _remember(remarks, frame)
             kept = not curated and _named(keep_rules, frame, position)
             dropped = not curated and _named(drop_rules, frame, position)
             if kept and dropped:
@@ -241,8 +243,6 @@ def collect(
             if not curated:
                 keys.update(map(str, info))
                 grouped |= key in info
-                remarks.update({r.rule for r in frame.remarks})
-                remarked = {**{r.rule: r for r in frame.remarks}, **remarked}
             labels = label_keys_of(frame.atoms)
             arrays.update(frame.atoms.arrays)
             judged = LabelSoundness() if curated else label_soundness(frame.atoms, **names)
@@ -284,8 +284,23 @@ def collect(
         for path in (*inputs, *against)
         if lacks_last_line_end(Path(path))
     )
-    read = [*_remark_notes(remarks, remarked), *_unknown_notes(present, (label_keys or {}).values())]
-    return Collection(tuple(records), tuple(geometries), key, (*open_ended, *read, *empty))
+    unknown = _unknown_notes(present, (label_keys or {}).values())
+    return Collection(tuple(records), tuple(geometries), key, (*open_ended, *_told(remarks), *unknown, *empty))
+
+
+def _remember(remarks: dict[str, tuple[str, int]], frame: Frame) -> None:
+    """Keep what a reader noticed: of each rule the first remark, and how often there was one."""
+    for remark in frame.remarks:
+        place = frame.source if remark.severity == "note" else f"{frame.source}: frame {frame.index}"
+        said, count = remarks.get(remark.rule, (f"{place}: {remark.message}", 0))
+        remarks[remark.rule] = said, count + 1
+
+
+def _told(remarks: Mapping[str, tuple[str, int]]) -> list[str]:
+    return [
+        said + (f" (and {counted(count - 1, 'more remark')} of this kind)" if count > 1 else "")
+        for said, count in remarks.values()
+    ]
 
 
 def _vetoed(records: list[FrameRecord], sound: set[str]) -> tuple[list[FrameRecord], list[str]]:
@@ -334,16 +349,6 @@ def _require_labels(
     for kind, key in wanted.items():
         if key is not None and key not in keys:
             raise missing_key(kind, key, label_names, frames)
-
-
-def _remark_notes(counts: Mapping[str, int], remarked: Mapping[str, Remark]) -> list[str]:
-    """Say what readers remarked, one sentence per rule with the first one's words."""
-    said = []
-    for rule, count in counts.items():
-        remark = remarked[rule]
-        word = "" if remark.severity == "note" else f"{remark.severity.upper()}: "
-        said.append(f"{word}{rule} in {counted(count, 'frame')}: {remark.message} (mlff-curate check names each)")
-    return said
 
 
 def _unknown_notes(present: Mapping[str, int], given: Iterable[str | None]) -> list[str]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from mlff_curate.checks.mending import change_of, in_words, mendings
 from mlff_curate.data.extxyz import parse_frame
+from mlff_curate.data.formats.base import PLAIN
 from mlff_curate.data.frames import named_values
 from mlff_curate.data.labels import same_label
 from mlff_curate.data.outputs import whole_files
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from mlff_curate.checks.finding import Finding
     from mlff_curate.checks.frame import CheckedFrame
     from mlff_curate.checks.mending import Mending
+    from mlff_curate.data.formats.base import ReadOptions
     from mlff_curate.workflows.check import CheckResult
     from mlff_curate.workflows.survey import Progress
 
@@ -146,7 +148,7 @@ def write_fixed(
     result: CheckResult,
     outputs: FixOutputs,
     label_keys: Mapping[str, str | None],
-    type_map: Sequence[str] = (),
+    reading: ReadOptions = PLAIN,
     progress: Progress | None = None,
 ) -> Fixed:
     """Write all frames once more, labels put right and repeats left out, and the list of what was done.
@@ -162,8 +164,8 @@ def write_fixed(
         Where to write; both files appear together, once complete.
     label_keys
         As in :class:`mlff_curate.workflows.check.CheckOptions`.
-    type_map
-        As there.
+    reading
+        How the inputs were read.
     progress
         Told how far the work is.
 
@@ -187,7 +189,7 @@ def write_fixed(
     tell = progress or (lambda *_: None)
     try:
         with whole_files(outputs.frames, outputs.fixes) as (frames, table):
-            for written, text in enumerate(_texts(result, plan, type_map), 1):
+            for written, text in enumerate(_texts(result, plan, reading), 1):
                 frames.write(text)
                 tell("fix", written, len(result.material.frames), "frames")
             done = plan.in_order()
@@ -286,7 +288,7 @@ def _labels_beyond(copy: CheckedFrame, frames: Mapping[tuple[str, int], CheckedF
     return [*lacking, *sorted(unknown)]
 
 
-def _texts(result: CheckResult, plan: _Plan, type_map: Sequence[str]) -> Iterator[bytes]:
+def _texts(result: CheckResult, plan: _Plan, reading: ReadOptions) -> Iterator[bytes]:
     material = result.material
     at = 0
     for count in material.files:
@@ -299,7 +301,7 @@ def _texts(result: CheckResult, plan: _Plan, type_map: Sequence[str]) -> Iterato
         at += count.frames
         wanted = [index for index in known if (count.file, index) not in plan.left_out]
         found = 0
-        for index, sha256, text in read_texts(count.file, wanted, type_map) if wanted else ():
+        for index, sha256, text in read_texts(count.file, wanted, reading) if wanted else ():
             frame, expected = known[index]
             if sha256 != expected:
                 raise DataError("the file changed while it was being checked", file=count.file, frame=index)

@@ -148,7 +148,7 @@ def prune_files(
     outputs = Outputs.beside(output, inputs, require_format(to))
     require_suffix(outputs.frames, to)
     rules = [word for word in (*options.must_keep, *options.exclude) if Path(word).is_file()]
-    read = [Path(p) for p in (*inputs, *options.against, *rules)]
+    read = [Path(p) for p in (*inputs, *options.against, *options.files, *rules)]
     require_free(outputs.paths, read, overwrite=overwrite)
     result, proof = (
         _pruned_and_proved(inputs, options, budget, progress)
@@ -157,7 +157,7 @@ def prune_files(
     )
     start = time.perf_counter()
     report = report_of(result, outputs, command, _shown(options, result.survey), options.seed, proof)
-    write_outputs(result, outputs, report, options.type_map, to)
+    write_outputs(result, outputs, report, options, to)
     result.seconds["write"] = time.perf_counter() - start
     return PruneDone(result, outputs, proof)
 

@@ -16,6 +16,7 @@ from ase.data import chemical_symbols
 
 from mlff_curate import __version__
 from mlff_curate.data.conversion import convert_texts
+from mlff_curate.data.formats.base import PLAIN
 from mlff_curate.data.outputs import whole_files
 from mlff_curate.data.reading import read_texts
 from mlff_curate.errors import DataError, OutputError
@@ -24,6 +25,7 @@ from mlff_curate.report import GroupCounts, PruneReport, ReasonCount, render
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from mlff_curate.data.formats.base import ReadOptions
     from mlff_curate.validation.learning_curve import LearningCurve
     from mlff_curate.workflows.collect import FrameRecord
     from mlff_curate.workflows.prune import PruneResult
@@ -63,7 +65,7 @@ class Outputs:
         return self.frames, self.manifest, self.report
 
 
-def kept_texts(result: PruneResult, type_map: Sequence[str] = ()) -> Iterator[bytes]:
+def kept_texts(result: PruneResult, reading: ReadOptions = PLAIN) -> Iterator[bytes]:
     """Yield the kept frames' text in input order, read from the inputs once more.
 
     Raises
@@ -79,7 +81,7 @@ def kept_texts(result: PruneResult, type_map: Sequence[str] = ()) -> Iterator[by
     for source, records in runs:
         wanted = {record.index: record.sha256 for record in records}
         found = 0
-        for index, sha256, text in read_texts(source, wanted, type_map):
+        for index, sha256, text in read_texts(source, wanted, reading):
             if wanted[index] != sha256:
                 raise DataError("the file changed while it was being pruned", file=source, frame=index)
             found += 1
@@ -234,7 +236,7 @@ def _map(embedding: np.ndarray) -> tuple[np.ndarray, tuple[str, str]]:
 
 
 def write_outputs(
-    result: PruneResult, outputs: Outputs, report: PruneReport, type_map: Sequence[str] = (), to: str = "extxyz"
+    result: PruneResult, outputs: Outputs, report: PruneReport, reading: ReadOptions = PLAIN, to: str = "extxyz"
 ) -> None:
     """Write all three files; they appear together or not at all.
 
@@ -246,7 +248,7 @@ def write_outputs(
         The disk does not take them.
     """
     with whole_files(*outputs.paths) as (frames, manifest, page):
-        for part in convert_texts(kept_texts(result, type_map), to):
+        for part in convert_texts(kept_texts(result, reading), to):
             frames.write(part)
         # a file name need not be UTF-8: the manifest gives back its bytes, the page shows a mark
         manifest.write(manifest_text(result).encode(errors="surrogateescape"))

@@ -7,8 +7,8 @@ from ase import Atoms
 
 from mlff_curate.data.formatting import format_frame
 from mlff_curate.data.frames import Remark
-from mlff_curate.data.reading import read_frames
 from mlff_curate.errors import CurateError, DataError
+from mlff_curate.workflows import collect as collecting
 from mlff_curate.workflows.collect import collect
 
 
@@ -93,20 +93,6 @@ def test_label_key_in_the_curated_set_is_none_of_the_inputs_business(put):
         collect(["a"], against=["old"], label_keys={"energy": "E"})
 
 
-def test_what_readers_remark_is_told_once_per_rule(put, monkeypatch):
-    put("a", {}, {}, {})
-    remark = Remark("scf-unconverged", "warning", "energy", "the SCF stopped at 60 steps", "Repeat it.")
-
-    def remarked(*arguments, **options):
-        for frame in read_frames(*arguments, **options):
-            yield replace(frame, remarks=(remark,) if frame.index else ())
-
-    monkeypatch.setattr("mlff_curate.workflows.collect.read_frames", remarked)
-    assert collect(["a"]).notes == (
-        "WARNING: scf-unconverged in 2 frames: the SCF stopped at 60 steps (mlff-curate check names each)",
-    )
-
-
 NAN = float("nan")
 
 
@@ -146,3 +132,15 @@ def test_progress_counts_frames(put):
     seen = []
     collect([put("a", {}, {})], progress=seen.append)
     assert seen == [1, 2]
+
+
+def test_what_readers_noticed_is_told_once_for_each_rule(put, monkeypatch):
+    remark = Remark("scf-unconverged", "error", "energy", "did not converge", "leave it out")
+    read = collecting.read_frames
+
+    def noticed(*args, **options):
+        return (replace(frame, remarks=(remark,)) for frame in read(*args, **options))
+
+    monkeypatch.setattr(collecting, "read_frames", noticed)
+    notes = collect([put("a", {}, {}, {})]).notes
+    assert "a: frame 0: did not converge (and 2 more remarks of this kind)" in notes

@@ -246,4 +246,6 @@ def _row(values: dict[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np
     return value.reshape(shape)
 
 
-DEEPMD = Format("deepmd", "DeePMD-kit's NumPy files in folders", "", _recognises, _read, DeepmdWriter)
+DEEPMD = Format(
+    "deepmd", "DeePMD-kit's NumPy files in folders", "", _recognises, _read, DeepmdWriter, frozenset({"type_map"})
+)
