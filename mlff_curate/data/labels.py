@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -137,12 +137,56 @@ def labels_of(
     >>> labels_of(atoms).energy, labels_of(atoms).energy_key, labels_of(atoms).forces is None
     (-11.85, 'REF_energy', True)
     """
+    return _labels_of(atoms, energy_key, forces_key, stress_key, None)
+
+
+@dataclass(frozen=True)
+class UnusableLabel:
+    """A label that is there and cannot be used as it is.
+
+    Attributes
+    ----------
+    kind
+        ``energy``, ``forces``, ``stress``, ``energies`` or ``magmoms``.
+    fault
+        ``shape``: not numbers, or of the wrong shape; ``nan``: NaN or infinity; ``ambiguous``: several candidates
+        differ.
+    key
+        The name that the frame has for it; None: several.
+    message
+        What is wrong, in words.
+    """
+
+    kind: str
+    fault: Literal["shape", "nan", "ambiguous"]
+    key: str | None
+    message: str
+
+
+_Tell = Callable[[UnusableLabel], None]
+
+
+def usable_labels(
+    atoms: Atoms, energy_key: str | None = None, forces_key: str | None = None, stress_key: str | None = None
+) -> tuple[Labels, tuple[UnusableLabel, ...]]:
+    """Take the labels of a frame that can be used, as :func:`labels_of`, and tell what is wrong with the others.
+
+    Of a kind with several candidates that differ, none is taken.
+    """
+    unusable: list[UnusableLabel] = []
+    return _labels_of(atoms, energy_key, forces_key, stress_key, unusable.append), tuple(unusable)
+
+
+def _labels_of(
+    atoms: Atoms, energy_key: str | None, forces_key: str | None, stress_key: str | None, tell: _Tell | None
+) -> Labels:
+    """Take the labels; what cannot be used is told or, with nobody to tell, raised."""
     places = (calculator_results(atoms), atoms.info, atoms.arrays)
     names = _known_names(*map(tuple, places))
     n = len(atoms)
 
     def find(kind: str, key: str | None, convert: Callable[[np.ndarray, str], np.ndarray | None]) -> _Found:
-        return _find(places, names.of_kind[kind] if key is None else _named_so(places, key), convert, kind)
+        return _find(places, names.of_kind[kind] if key is None else _named_so(places, key), convert, kind, tell)
 
     energy = find("energy", energy_key, _as_energy)
     forces = find("forces", forces_key, lambda v, k: _as_forces(v, k, n))
@@ -212,6 +256,11 @@ def _named_so(places: Sequence[Mapping[Any, object]], name: str) -> tuple[tuple[
 
 
 _ENERGY_KINDS = {"free": "free", "without_entropy": "without entropy", "sigma": "sigma to 0"}
+
+
+def stress_names(keys: Iterable[str]) -> list[str]:
+    """Return those of some names that are usual for a stress or a virial."""
+    return [key for key in keys if _is_named(key, None, _STRESS_TIERS)]
 
 
 @lru_cache(maxsize=1024)
@@ -368,6 +417,7 @@ def _find(
     tiers: tuple[tuple[_Place, ...], ...],
     convert: Callable[[np.ndarray, str], np.ndarray | None],
     kind: str,
+    tell: _Tell | None,
 ) -> _Found:
     """Convert the candidates for a label; those of a later tier count only where the earlier have none."""
     if not tiers:
@@ -379,7 +429,7 @@ def _find(
             name, raw = str(key), places[place][key]
             if raw is None:
                 continue
-            value = convert(_as_numbers(raw, name), name)
+            value = _candidate(raw, name, convert, kind, tell)
             if value is None:
                 continue
             if _all_finite(value):
@@ -389,9 +439,42 @@ def _find(
         if candidates:
             if len(candidates) > 1:
                 candidates.sort(key=lambda item: (len(item[0]), item[0]))  # the plain name first
-                _require_agreement(candidates, kind)
+                if not _agree(candidates, kind, tell):
+                    return _Found(not_finite=tuple(not_finite))
             return _Found(candidates[0][1], candidates[0][0], tuple(not_finite))
     return _Found(not_finite=tuple(not_finite))
+
+
+def _candidate(raw: object, name: str, convert: _Convert, kind: str, tell: _Tell | None) -> np.ndarray | None:
+    try:
+        value = convert(_as_numbers(raw, name), name)
+    except DataError as error:
+        if tell is None:
+            raise
+        tell(UnusableLabel(kind, "shape", name, error.message))
+        return None
+    if tell is not None and value is not None and not _all_finite(value):
+        tell(UnusableLabel(kind, "nan", name, _where_not_finite(np.asarray(raw, np.float64))))
+    return value
+
+
+def _agree(candidates: list[tuple[str, np.ndarray]], kind: str, tell: _Tell | None) -> bool:
+    try:
+        _require_agreement(candidates, kind)
+    except DataError as error:
+        if tell is None:
+            raise
+        tell(UnusableLabel(kind, "ambiguous", None, error.message))
+        return False
+    return True
+
+
+def _where_not_finite(value: np.ndarray) -> str:
+    if value.ndim != 2 or value.shape == (3, 3):
+        return "holds NaN or infinity"
+    rows = np.flatnonzero(~np.isfinite(value).all(axis=1))
+    more = f", and {len(rows) - 1} more" if len(rows) > 1 else ""
+    return f"holds NaN or infinity at atom {rows[0]}{more}"
 
 
 _Convert = Callable[[np.ndarray, str], "np.ndarray | None"]
