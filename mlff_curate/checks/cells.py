@@ -112,7 +112,7 @@ def _density(frame: CheckedFrame, volume: float, usual: float | None) -> list[Fi
     fix = "check the unit of the cell and of the positions (Angstrom, not Bohr or nm), or drop the frame"
     if filled > _DENSEST:
         message = (
-            f"{volume:.3g} Angstrom^3 per atom: the atoms' covalent spheres would fill the cell {filled:.2g} times over "
+            f"{volume:.3g} Angstrom^3 per atom: the covalent spheres would fill the cell {filled:.2g} times "
             "(tantalum at 3 TPa: 3.9)"
         )
         return [_finding(frame, "volume-absurd", "warning", volume, message, fix)]

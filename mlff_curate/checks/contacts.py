@@ -79,10 +79,10 @@ class Contact:
 def contacts(frames: Sequence[CheckedFrame]) -> list[Finding]:
     """Find atoms on top of each other (``atoms-overlap``), too near (``contact-short``) and evaporated (``atoms-far``).
 
-    A contact shorter than 0.3 of the sum of the covalent radii is an error, and a note where the frame's own forces drive
-    the two atoms apart. One between 0.3 and 0.6 may be real, in
-    matter at TPa or in a collision: it is a warning where the frame's own forces do not know of it, or, in a frame
-    without forces, where it is far shorter than in all other frames.
+    A contact shorter than 0.3 of the sum of the covalent radii is an error, and a note where the frame's own forces
+    drive the two atoms apart. One between 0.3 and 0.6 may be real, in matter at TPa or in a collision: it is a warning
+    where the frame's own forces do not know of it, or, in a frame without forces, where it is far shorter than in all
+    other frames.
 
     Returns
     -------
@@ -117,7 +117,9 @@ def _too_near(frame: CheckedFrame, contact: Contact, shortest: np.ndarray) -> Fi
         fix = "nothing, if collisions are to be learnt; else drop the frame"
         return _finding(frame, "contact-short", "note", contact.distance, said, fix)
     doubt = None if pushed else _doubt(contact, shortest)
-    return doubt and _finding(frame, "contact-short", "warning", contact.distance, f"{short}{doubt}", fix)
+    if doubt is None:
+        return None
+    return _finding(frame, "contact-short", "warning", contact.distance, f"{short}{doubt}", fix)
 
 
 def _doubt(contact: Contact, shortest: np.ndarray) -> str | None:

@@ -6,6 +6,7 @@ laying the frames over each other.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,6 +28,8 @@ EXACT = 1e-4
 NEAR = 1e-3
 """Angstrom. Changes a force by some meV/Angstrom, which is what DFT labels are good for."""
 _ROUNDING = 1e-6
+_FARTHEST_STEP = 4.0
+"""Lattice vectors that a short one is the sum of, and by how much more it may change than one of them."""
 _LEAF = 256
 
 
@@ -64,68 +67,79 @@ def copies_across(frames: Sequence[Atoms], known: Sequence[Atoms]) -> list[Copy]
 
 
 class _Library:
-    """Structures seen so far, one of each."""
+    """Structures seen so far, one of each: piles of copies stay one structure."""
 
     def __init__(self) -> None:
-        self._shelves: dict[tuple[object, ...], _Shelf] = {}
+        self._structures: dict[int, Structure] = {}
+        self._cells: defaultdict[tuple[object, ...], _Boxes] = defaultdict(_Boxes)
+        self._crystals: defaultdict[tuple[object, ...], _Boxes] = defaultdict(_Boxes)
 
     def take(self, frames: Iterable[Atoms]) -> list[Copy]:
+        """Find copies of what is there and keep what is new."""
         return self._go_through(frames, keep=True)
 
     def find(self, frames: Iterable[Atoms]) -> list[Copy]:
+        """Find copies of what is there."""
         return self._go_through(frames, keep=False)
 
     def _go_through(self, frames: Iterable[Atoms], keep: bool) -> list[Copy]:
         copies = []
         for place, (atoms, numbers) in enumerate(invariants(frames)):
-            shelf = self._shelves.setdefault(numbers.kind, _Shelf())
             structure = structure_of(atoms, numbers.local, numbers.local_bound, NEAR)
-            copy = shelf.find(place, structure, numbers)
+            cells = self._cells[*numbers.kind, len(structure.numbers)]
+            crystals = self._crystals[*numbers.kind, len(structure.primitive.numbers)]
+            as_cell, as_crystal = _as_cell(structure, numbers), _as_crystal(structure, numbers)
+            copy = self._same_cell(place, structure, cells.around(*as_cell))
+            if copy is None:
+                copy = self._same_crystal(place, structure, crystals.around(*as_crystal))
             if copy is not None:
                 copies.append(copy)
-            if keep:
-                shelf.add(place, structure, numbers, None if copy is None else copy.kind)
+            if not keep or (copy is not None and copy.kind != "twin"):
+                continue
+            self._structures[place] = structure
+            cells.add(place, *as_cell)
+            if copy is None:
+                crystals.add(place, *as_crystal)
         return copies
 
-
-class _Shelf:
-    """Structures of one composition."""
-
-    def __init__(self) -> None:
-        self._oriented = _Boxes()
-        self._turned = _Boxes()
-        self._structures: dict[int, Structure] = {}
-
-    def find(self, place: int, structure: Structure, numbers: Invariants) -> Copy | None:
-        """Return what a structure repeats, the nearest where there are several in its own orientation."""
-        near: Copy | None = None
-        for other in self._oriented.around(*_oriented(numbers)):
+    def _same_cell(self, place: int, structure: Structure, others: list[int]) -> Copy | None:
+        """Return what a structure repeats without being turned, the nearest if there are several."""
+        best: Copy | None = None
+        for other in others:
             distance = shift_between(self._structures[other], structure)
-            if distance is None or (near is not None and distance >= near.distance):
+            if distance is None or (best is not None and distance >= best.distance):
                 continue
-            near = Copy(place, other, "exact" if distance <= EXACT else "near", distance)
-            if near.kind == "exact":
-                return near
-        if near is not None:
-            return near
-        for other in self._turned.around(numbers.whole, numbers.whole_bound):
+            best = Copy(place, other, "exact" if distance <= EXACT else "near", distance)
+            if best.kind == "exact":
+                break
+        return best
+
+    def _same_crystal(self, place: int, structure: Structure, others: list[int]) -> Copy | None:
+        for other in others:
             distance = motion_between(self._structures[other], structure)
             if distance is not None:
                 return Copy(place, other, "twin", distance)
         return None
 
-    def add(self, place: int, structure: Structure, numbers: Invariants, repeats: str | None) -> None:
-        """Keep a structure, unless it is there: piles of copies stay one structure."""
-        if repeats in {"exact", "near"}:
-            return
-        self._structures[place] = structure
-        self._oriented.add(place, *_oriented(numbers))
-        if repeats is None:
-            self._turned.add(place, numbers.whole, numbers.whole_bound)
+
+_Point = tuple[np.ndarray, np.ndarray]
+"""Numbers of a structure, and how far they may move if its atoms move by 1 Angstrom."""
 
 
-def _oriented(numbers: Invariants) -> tuple[np.ndarray, np.ndarray]:
-    return np.append(numbers.whole, numbers.turned), np.append(numbers.whole_bound, numbers.turned_bound)
+def _as_cell(structure: Structure, numbers: Invariants) -> _Point:
+    """Return what does not change unless a structure is turned."""
+    point, bound = _with_lengths(structure, numbers)
+    return np.append(point, numbers.turned), np.append(bound, numbers.turned_bound)
+
+
+def _as_crystal(structure: Structure, numbers: Invariants) -> _Point:
+    """Return what does not change if a structure is turned or repeated."""
+    return _with_lengths(structure.primitive, numbers)
+
+
+def _with_lengths(structure: Structure, numbers: Invariants) -> _Point:
+    lengths = structure.lengths
+    return np.append(numbers.whole, lengths), np.append(numbers.whole_bound, np.full(len(lengths), _FARTHEST_STEP))
 
 
 class _Boxes:

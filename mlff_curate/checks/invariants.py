@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 FUNCTIONS = 6
 """K, functions of the distance to each neighbour."""
+SHELLS = 8
+"""Distances per atom that are compared one by one, so to speak."""
+_SHELL_BOUND = np.full(SHELLS, 4.0)
+"""Both atoms move, and so do the lattice vectors between their images."""
 _BLOCK_ATOMS = 4096
 TENSOR = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])
 """Where the components of a (3, 3) tensor stand in ASE's Voigt order xx, yy, zz, yz, xz, xy."""
@@ -36,8 +40,8 @@ class Invariants:
     kind
         Composition in lowest terms and which directions are periodic: frames of different kinds are not the same.
     whole
-        (d,) of the frame: means of the atoms' numbers, and its extent: volume, area or length per atom and the
-        second moments along open directions.
+        (d,) of the frame: means of the atoms' numbers, its shortest distances, and its extent: volume, area or length
+        per atom and the second moments along open directions.
     whole_bound
         (d,) how far these can move if every atom moves by 1 Angstrom, to first order.
     turned
@@ -88,9 +92,11 @@ def _of_block(frames: list[Atoms], cutoff: float) -> Iterator[tuple[Atoms, Invar
     turned = _sums(neighbours.centre, smooth[:, None] * dyad, total)
     steepness = weight * (4.0 / cutoff + 4.0 * (1.0 - distance / cutoff) ** 2 / np.maximum(distance, 1e-3))
     turned_bound = _sums(neighbours.centre, steepness[:, None], total)
+    edge = np.concatenate([[0], np.cumsum(neighbours.count)])
     start = 0
     for atoms in frames:
         own = slice(start, start + len(atoms))
+        shells = _shells(distance[edge[start] : edge[start + len(atoms)]], len(atoms), cutoff)
         start += len(atoms)
         charge = np.sqrt(atoms.numbers)[:, None]
         extent, extent_bound = _extent(atoms)
@@ -101,8 +107,10 @@ def _of_block(frames: list[Atoms], cutoff: float) -> Iterator[tuple[Atoms, Invar
             atoms,
             Invariants(
                 _kind(atoms),
-                np.concatenate([(charge * local[own]).mean(axis=0), shape, extent]),
-                np.concatenate([(charge * local_bound[own]).mean(axis=0), tensor_bound[:3], extent_bound]),
+                np.concatenate([(charge * local[own]).mean(axis=0), shape, shells, extent]),
+                np.concatenate(
+                    [(charge * local_bound[own]).mean(axis=0), tensor_bound[:3], _SHELL_BOUND, extent_bound]
+                ),
                 tensor,
                 tensor_bound,
                 local[own],
@@ -123,6 +131,18 @@ def _bumps(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _sums(centre: np.ndarray, values: np.ndarray, total: int) -> np.ndarray:
     """Sum rows by centre, (total, columns)."""
     return np.stack([np.bincount(centre, values[:, k], total) for k in range(values.shape[1])], axis=1)
+
+
+def _shells(distance: np.ndarray, n: int, cutoff: float) -> np.ndarray:
+    """Return means of the n shortest distances, of the n next ones and so on, none longer than the cutoff.
+
+    Unlike smooth functions of the distances these change to first order where an atom leaves a centre of symmetry.
+    """
+    ends = np.full(SHELLS * n, cutoff)
+    shortest = np.sort(distance)[: SHELLS * n]
+    ends[: len(shortest)] = shortest
+    means: np.ndarray = ends.reshape(SHELLS, n).mean(axis=1)
+    return means
 
 
 def _kind(atoms: Atoms) -> tuple[object, ...]:

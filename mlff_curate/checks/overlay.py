@@ -6,8 +6,8 @@ distance left over is told. Lattices are compared as lattices, so the choice of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cache, cached_property
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _STEPS = np.array(list(product(range(-2, 3), repeat=3)))
 """(125, 3). Of a reduced cell, vectors as short as one of its own have no larger coefficients."""
+
+_SAME_PLACE = 1e-9
 
 
 @dataclass(frozen=True, eq=False)  # the generated comparison would ask arrays for one truth value
@@ -54,6 +56,14 @@ class Structure:
         rows = np.flatnonzero(self.numbers == elements[counts.argmin()])
         apart = np.abs(self.local[rows] - np.median(self.local[rows], axis=0)).sum(axis=1)
         return int(rows[apart.argmax()])
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """(7,), (4,), (1,) or (0,) lengths of the shortest vectors of a lattice of rank r, ascending, Angstrom."""
+        rank = len(self.lattice)
+        steps = _STEPS[(_STEPS[:, rank:] == 0).all(axis=1) & (np.gcd.reduce(_STEPS, axis=1) == 1)][:, :rank]
+        lengths: np.ndarray = np.sort(np.linalg.norm(steps @ self.lattice, axis=1))[::2]  # a vector and its opposite
+        return lengths[: (0, 1, 4, 7)[rank]]
 
     @cached_property
     def primitive(self) -> Structure:
@@ -104,15 +114,10 @@ def motion_between(a: Structure, b: Structure) -> float | None:
     float or None
         As of :func:`shift_between`.
     """
-    if len(a.lattice) != len(b.lattice):
+    a, b = a.primitive, b.primitive
+    if len(a.lattice) != len(b.lattice) or len(a.numbers) != len(b.numbers):
         return None
-    if len(a.numbers) == len(b.numbers):
-        left = _turned(a, b)
-        if left is not None:
-            return left
-    if (a.primitive is a and b.primitive is b) or len(a.primitive.numbers) != len(b.primitive.numbers):
-        return None
-    return _turned(a.primitive, b.primitive)
+    return _turned(a, b)
 
 
 def _primitive(structure: Structure) -> Structure:
@@ -125,24 +130,26 @@ def _primitive(structure: Structure) -> Structure:
     offset = offset[(np.abs(offset[:, rank:]) <= structure.tolerance).all(axis=1)]  # open directions have unit vectors
     offset[:, rank:] = 0.0
     offset[:, :rank] -= np.rint(offset[:, :rank])
+    moves = (np.abs(offset) > _SAME_PLACE).any(axis=1)
+
+    @cache
+    def repeats(shift: int) -> bool:
+        if not moves[shift]:
+            return True
+        return _one_to_one(structure, structure, (basis, basis), offset[shift]) is not None
+
+    if not any(repeats(shift) for shift in np.flatnonzero(moves).tolist()):
+        return structure
     steps = _STEPS[(np.abs(_STEPS) <= 1).all(axis=1) & (_STEPS[:, rank:] == 0).all(axis=1)]
-    vectors = ((offset[:, None, :] + steps).reshape(-1, 3)) @ basis
-    proved = (np.abs(offset[:, :rank]).max(axis=1) < 1e-9)[:, None].repeat(len(steps), axis=1).ravel()
+    vectors = (offset[:, None, :] + steps).reshape(-1, 3) @ basis
     found = np.zeros((0, 3))
-    for k in np.argsort(np.linalg.norm(vectors, axis=1), kind="stable"):
+    for k in np.argsort(np.linalg.norm(vectors, axis=1), kind="stable").tolist():
         # in up to three dimensions the shortest independent vectors of a lattice are a basis of it
-        vector = vectors[k]
-        if not _independent(found, vector, structure.tolerance):
+        if not _independent(found, vectors[k], structure.tolerance) or not repeats(k // len(steps)):
             continue
-        if not proved[k]:
-            moved = replace(structure, positions=structure.positions + vector)
-            if _one_to_one(moved, structure, (basis, basis), np.zeros(3)) is None:
-                continue
-        found = np.vstack([found, vector])
+        found = np.vstack([found, vectors[k]])
         if len(found) == rank:
             break
-    else:
-        return structure
     copies = _size(structure.lattice) / _size(found)
     if round(copies) < 2 or abs(copies - round(copies)) > 0.01 or len(structure.numbers) % round(copies):
         return structure
@@ -260,18 +267,20 @@ def _same_shape(mine: np.ndarray, options: list[np.ndarray], tolerance: float) -
 
 
 def _atoms_apart(
-    a: Structure,
-    b: Structure,
-    pairing: tuple[int, np.ndarray],
-    bases: tuple[np.ndarray, np.ndarray],
+    a: Structure, b: Structure, pairing: tuple[int, np.ndarray], bases: tuple[np.ndarray, np.ndarray]
 ) -> float | None:
     """Map the atoms with one basis to the atoms with the other by some shift; the largest distance left over."""
     start, targets = pairing
-    mine, other = bases
-    origin = a.positions[start] @ np.linalg.inv(mine)
+    rank, (mine, other) = len(a.lattice), bases
+    own = (a.positions - a.positions[start]) @ np.linalg.inv(mine)
+    there = b.positions @ np.linalg.inv(other)
+    probe = own[start - 1]  # any other atom, if there is one
     for target in targets:
-        shift = b.positions[target] @ np.linalg.inv(other) - origin
-        left = _one_to_one(a, b, bases, shift)
+        gap = probe + there[target] - there
+        gap[:, :rank] -= np.rint(gap[:, :rank])
+        if np.square(gap @ other).sum(axis=1).min() > (4.0 * a.tolerance) ** 2:
+            continue
+        left = _one_to_one(a, b, bases, there[target] - a.positions[start] @ np.linalg.inv(mine))
         if left is not None:
             return left
     return None
