@@ -40,6 +40,8 @@ class Structure:
         (n, K) of :class:`~mlff_curate.checks.invariants.Invariants`: which atoms can be mapped to which.
     tolerance
         Angstrom that an atom or a lattice vector may be off.
+    span
+        Length of the longest vector of the cell as it came, Angstrom: a strain moves the atoms at its ends.
     """
 
     numbers: np.ndarray
@@ -48,6 +50,7 @@ class Structure:
     local: np.ndarray
     local_bound: np.ndarray
     tolerance: float
+    span: float
 
     @cached_property
     def start(self) -> int:
@@ -78,7 +81,7 @@ def structure_of(atoms: Atoms, local: np.ndarray, local_bound: np.ndarray, toler
     lattice = np.zeros((0, 3))
     if atoms.pbc.any():
         lattice = minkowski_reduce(atoms.cell.complete().array, pbc=atoms.pbc)[0][atoms.pbc]
-    return Structure(atoms.numbers, atoms.positions, lattice, local, local_bound, tolerance)
+    return Structure(atoms.numbers, atoms.positions, lattice, local, local_bound, tolerance, _longest(lattice))
 
 
 def shift_between(a: Structure, b: Structure) -> float | None:
@@ -102,7 +105,7 @@ def shift_between(a: Structure, b: Structure) -> float | None:
     if misfit > a.tolerance:
         return None
     pairing = a.start, _alike(a, b, a.start)
-    left = _atoms_apart(a, b, pairing, (mine, np.vstack([other, across])))
+    left = _atoms_apart(a, b, pairing, (mine, np.vstack([other, across])), turn=False)
     return None if left is None else max(left, misfit)
 
 
@@ -163,6 +166,7 @@ def _primitive(structure: Structure) -> Structure:
         structure.local[chosen],
         structure.local_bound[chosen],
         structure.tolerance,
+        structure.span,
     )
 
 
@@ -178,11 +182,11 @@ def _turned(a: Structure, b: Structure) -> float | None:
         u, _, vt = np.linalg.svd(stretched)
         turn = u @ vt
         turned = mine @ turn
-        misfit = _longest((turned - other)[:rank])
+        misfit = _strain(a.lattice, other[:rank]) * max(a.span, b.span)
         if misfit > a.tolerance:
             continue
         moved = np.vstack([other[:rank], turned[rank:]])
-        left = _atoms_apart(a, b, (start, targets), (mine, moved))
+        left = _atoms_apart(a, b, (start, targets), (mine, moved), turn=True)
         if left is not None:
             return max(left, misfit)
     return None
@@ -267,26 +271,30 @@ def _same_shape(mine: np.ndarray, options: list[np.ndarray], tolerance: float) -
 
 
 def _atoms_apart(
-    a: Structure, b: Structure, pairing: tuple[int, np.ndarray], bases: tuple[np.ndarray, np.ndarray]
+    a: Structure, b: Structure, pairing: tuple[int, np.ndarray], bases: tuple[np.ndarray, np.ndarray], turn: bool
 ) -> float | None:
     """Map the atoms with one basis to the atoms with the other by some shift; the largest distance left over."""
     start, targets = pairing
     rank, (mine, other) = len(a.lattice), bases
     own = (a.positions - a.positions[start]) @ np.linalg.inv(mine)
+    origin = a.positions[start] @ np.linalg.inv(mine)
     there = b.positions @ np.linalg.inv(other)
     probe = own[start - 1]  # any other atom, if there is one
+    reach = a.tolerance * (4.0 if rank == 3 else 20.0)  # where atoms set the orientation, it is as uncertain as they
     for target in targets:
         gap = probe + there[target] - there
         gap[:, :rank] -= np.rint(gap[:, :rank])
-        if np.square(gap @ other).sum(axis=1).min() > (4.0 * a.tolerance) ** 2:
+        if np.square(gap @ other).sum(axis=1).min() > reach**2:
             continue
-        left = _one_to_one(a, b, bases, there[target] - a.positions[start] @ np.linalg.inv(mine))
+        left = _one_to_one(a, b, bases, there[target] - origin, turn)
         if left is not None:
             return left
     return None
 
 
-def _one_to_one(a: Structure, b: Structure, bases: tuple[np.ndarray, np.ndarray], shift: np.ndarray) -> float | None:
+def _one_to_one(
+    a: Structure, b: Structure, bases: tuple[np.ndarray, np.ndarray], shift: np.ndarray, turn: bool = False
+) -> float | None:
     from scipy.spatial import cKDTree
 
     rank, (mine, other) = len(a.lattice), bases
@@ -303,8 +311,26 @@ def _one_to_one(a: Structure, b: Structure, bases: tuple[np.ndarray, np.ndarray]
     gap = placed - there[target]
     gap[:, :rank] -= np.rint(gap[:, :rank])
     gap = gap @ other
-    left = _longest(gap - gap.mean(axis=0))
+    gap -= gap.mean(axis=0)
+    if turn:
+        gap = _turned_closer(gap, b.positions[target], other[rank:])
+    left = _longest(gap)
     return left if left <= a.tolerance else None
+
+
+def _turned_closer(gap: np.ndarray, positions: np.ndarray, plane: np.ndarray) -> np.ndarray:
+    """Turn atoms about their centre in the open directions until the gaps are least (Kabsch 1976).
+
+    The orientation came from one or two atoms, whose own displacements it must not hand on to all others.
+    """
+    if len(plane) < 2:
+        return gap
+    axes: np.ndarray = np.linalg.svd(plane, full_matrices=False)[2]
+    there = (positions - positions.mean(axis=0)) @ axes.T
+    here = there + gap @ axes.T
+    u, _, vt = np.linalg.svd(here.T @ there)
+    closer: np.ndarray = gap + (here @ (u @ vt) - here) @ axes
+    return closer
 
 
 def _alike(a: Structure, b: Structure, atom: int) -> np.ndarray:
@@ -346,6 +372,13 @@ def _first_of_each(positions: np.ndarray, basis: np.ndarray, rank: int, toleranc
         taken |= np.linalg.norm(gap @ basis, axis=1) <= 5.0 * tolerance
         kept.append(i)
     return kept
+
+
+def _strain(lattice: np.ndarray, other: np.ndarray) -> float:
+    """Return the largest principal strain that takes one lattice to another, by absolute value."""
+    mine, theirs = (np.vstack([vectors, _across(vectors)]) for vectors in (lattice, other))
+    stretches: np.ndarray = np.linalg.svd(np.linalg.inv(mine) @ theirs)[1]
+    return float(np.abs(stretches - 1.0).max())
 
 
 def _size(vectors: np.ndarray) -> float:
