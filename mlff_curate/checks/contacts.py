@@ -181,7 +181,7 @@ def _of_block(frames: list[CheckedFrame], largest: float) -> Iterator[Contact]:
         last = first + len(frame.atoms)
         own = slice(edge[first], edge[last])
         centre, other = neighbours.centre[own] - first, neighbours.neighbour[own] - first
-        near = np.unique(centre[ratio[own] <= _FAR])
+        near = np.unique(centre[(ratio[own] <= _FAR) & (centre != other)])  # images of an atom are no company
         alone = np.setdiff1d(np.arange(len(frame.atoms)), near)
         far = tuple(_without_neighbours(frame.atoms, alone, largest).tolist())
         yield _shortest(frame, (centre, other, neighbours.vector[own], distance[own], ratio[own]), far)
@@ -220,6 +220,7 @@ def _without_neighbours(atoms: Atoms, alone: np.ndarray, largest: float) -> np.n
             break
         neighbours = neighbour_list([atoms], 2.0 * reach * largest)
         sums = covalent_radii[atoms.numbers[neighbours.centre]] + covalent_radii[neighbours.number]
-        near = neighbours.centre[np.linalg.norm(neighbours.vector, axis=1) <= _FAR * sums]
+        close = np.linalg.norm(neighbours.vector, axis=1) <= _FAR * sums
+        near = neighbours.centre[close & (neighbours.centre != neighbours.neighbour)]
         alone = np.setdiff1d(alone, near)
     return alone

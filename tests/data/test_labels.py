@@ -9,7 +9,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 from ase.stress import voigt_6_to_full_3x3_stress
 
-from mlff_curate.data.labels import LabelFault, label_soundness, labels_of, labels_of_frames
+from mlff_curate.data.labels import LabelFault, label_soundness, labels_of, labels_of_frames, usable_labels
 from mlff_curate.errors import DataError
 
 FORCES = np.array([[0.1, -0.2, 0.3], [-0.1, 0.2, -0.3]])
@@ -259,3 +259,33 @@ def test_only_the_name_that_the_user_gives_is_judged():
     atoms = dimer({"energy": NAN, "E": -1.0})
     assert label_soundness(atoms, energy_key="E").faults == ()
     assert label_soundness(dimer({"energy": -1.0, "E": NAN}), energy_key="E").faults[0].key == "E"
+
+
+class TestUsable:
+    def test_sound_labels_are_those_of_labels_of(self):
+        atoms = dimer({"REF_energy": -23.5}, {"REF_forces": FORCES}, stress=STRESS)
+        labels, unusable = usable_labels(atoms)
+        plain = labels_of(atoms)
+        assert (labels.energy, labels.energy_key) == (plain.energy, plain.energy_key)
+        assert np.array_equal(labels.forces, plain.forces)
+        assert np.array_equal(labels.stress, plain.stress)
+        assert unusable == ()
+
+    def test_one_that_cannot_be_used_takes_none_of_the_others(self):
+        labels, (fault,) = usable_labels(dimer({"energy": -23.5}, {"forces": FORCES[:, :2]}))
+        assert (labels.energy, labels.forces) == (-23.5, None)
+        assert (fault.kind, fault.fault, fault.key) == ("forces", "shape", "forces")
+        assert fault.message == "forces have shape (atoms, 3) = (2, 3), got (2, 2)"
+
+    def test_a_sound_one_is_taken_beside_one_that_is_not(self):
+        labels, (fault,) = usable_labels(dimer({"REF_energy": np.nan, "energy": -23.5}))
+        assert (labels.energy_key, fault.key, fault.fault) == ("energy", "REF_energy", "nan")
+
+    def test_the_atom_with_nan_is_named(self):
+        _, (fault,) = usable_labels(dimer(arrays={"forces": [[np.nan, 0, 0], [np.inf, 0, 0]]}))
+        assert fault.message == "holds NaN or infinity at atom 0, and 1 more"
+
+    def test_of_candidates_that_differ_none_is_taken(self):
+        labels, (fault,) = usable_labels(dimer({"REF_energy": -23.0, "energy": -23.5}))
+        assert (labels.energy, fault.fault, fault.key) == (None, "ambiguous", None)
+        assert "several labels could be the energy and differ" in fault.message

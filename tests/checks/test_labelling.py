@@ -1,0 +1,222 @@
+"""Which labels are there, which are not and which cannot be used is said by name; nothing is dropped quietly."""
+
+import hashlib
+
+import numpy as np
+import pytest
+from ase import Atoms
+
+from mlff_curate.checks.labelling import LabelCensus
+from mlff_curate.data.frames import Frame
+from mlff_curate.data.reading import read_frames
+
+RNG = np.random.default_rng(0)
+STRESS = np.array([0.012345678, 0.02, 0.03, 0.004, 0.005, 0.006])
+
+
+def frame(index, info=None, arrays=None, file="set.xyz", pbc=True, n=2):
+    positions = [[0, 0, 2.8 * k] for k in range(n)]
+    atoms = Atoms(f"Ta{n}", positions, cell=[4.0, 5.0, 6.0], pbc=pbc, info=info)
+    for key, value in (arrays or {}).items():
+        atoms.arrays[key] = np.asarray(value)
+    return Frame(atoms, file, index, hashlib.sha256(bytes([index % 256])).hexdigest(), None)
+
+
+def whole(index, energy="energy", forces="forces", stress="stress", file="set.xyz"):
+    rng = np.random.default_rng(index)
+    info = {energy: round(-23.0 + rng.normal(), 8)}
+    if stress:
+        info[stress] = STRESS
+    return frame(index, info, {forces: rng.normal(size=(2, 3)).round(8)} if forces else {}, file)
+
+
+def census(frames, **keys):
+    taken = LabelCensus(**keys)
+    for item in frames:
+        taken.add(item)
+    return taken.findings()
+
+
+def told(findings):
+    return [(finding.rule, finding.severity, finding.frame, finding.key) for finding in findings]
+
+
+def test_sound_labels_are_no_finding():
+    assert census(whole(k) for k in range(20)) == []
+
+
+def test_the_labels_that_can_be_used_come_back():
+    item = whole(0)
+    item.atoms.arrays["forces"] = np.zeros((2, 2))
+    labels = LabelCensus().add(item)
+    assert labels.energy == item.atoms.info["energy"]
+    assert labels.forces is None
+
+
+class TestMissing:
+    def test_in_all_frames_it_is_a_note_and_what_could_be_it_is_named(self):
+        frames = [frame(k, {"energy": -23.123456, "time": 0.5 * k}, {"frc": RNG.normal(size=(2, 3))}) for k in range(3)]
+        forces, stress = census(frames)
+        assert told([forces, stress]) == [("label-missing", "note", None, None)] * 2
+        assert forces.message == (
+            "forces: no frame has forces, and it counts as missing, never as zero; what is there of its shape: frc"
+        )
+        assert forces.fix.endswith("else name it with --forces-key")
+        assert stress.message.startswith("stress: no frame has a stress")
+
+    @pytest.mark.parametrize("gone", [[3], [3, 5, 8], [1, 2, 3, 4, 5, 6, 7]])
+    def test_in_some_frames_it_is_a_warning_that_names_the_first(self, gone):
+        frames = [whole(k, forces=None if k in gone else "forces") for k in range(10)]
+        (found,) = census(frames)
+        assert told([found]) == [("label-missing", "warning", gone[0] if len(gone) == 1 else None, None)]
+        assert found.value == len(gone)
+        shown = ", ".join(map(str, gone[:5])) + (" ..." if len(gone) > 5 else "")
+        assert f"{len(gone)} of 10 frames have no forces (frame{'s' * (len(gone) > 1)} {shown})" in found.message
+
+    def test_a_molecule_lacks_no_stress_and_a_free_atom_no_forces(self):
+        molecule = frame(1, {"energy": -23.12345678}, {"forces": RNG.normal(size=(2, 3))}, pbc=False)
+        atom = frame(2, {"energy": -11.12345678}, pbc=False, n=1)
+        assert census([whole(0), molecule, atom]) == []
+
+    def test_file_by_file(self):
+        found = census([whole(0), whole(0, stress=None, file="other.xyz")])
+        assert [(item.file, item.rule, item.severity) for item in found] == [("other.xyz", "label-missing", "note")]
+
+
+class TestUnusable:
+    @pytest.mark.parametrize(
+        ("where", "value", "rule", "message"),
+        [
+            ("energy", np.nan, "label-nan", "energy: holds NaN or infinity"),
+            ("forces", [[0.1, 0.2, 0.3], [0.1, np.inf, 0.3]], "label-nan", "forces: holds NaN or infinity at atom 1"),
+            ("stress", [np.nan] * 6, "label-nan", "stress: holds NaN or infinity"),
+            ("energy", [1.0, 2.0], "label-shape", "energy: an energy is one number per frame, got shape (2,)"),
+            ("forces", [[0.1, 0.2], [0.3, 0.4]], "label-shape", "forces: forces have shape (atoms, 3) = (2, 3)"),
+            ("stress", [1.0] * 5, "label-shape", "stress: a stress has shape (6,) or (3, 3), got (5,)"),
+            ("energy", "minus ten", "label-shape", "energy: is not numeric: 'minus ten'"),
+        ],
+    )
+    @pytest.mark.parametrize("bad", [[4], [1, 9, 17], list(range(20))])
+    def test_frame_by_frame_with_the_reason(self, where, value, rule, message, bad):
+        frames = [whole(k) for k in range(20)]
+        for k in bad:
+            (frames[k].atoms.arrays if where == "forces" else frames[k].atoms.info)[where] = (
+                np.asarray(value) if where == "forces" else value
+            )
+        found = census(frames)
+        assert told(found) == [(rule, "error", k, where) for k in bad]
+        assert found[0].message.startswith(message)
+
+    def test_candidates_that_differ_are_named_and_none_is_taken(self):
+        item = frame(0, {"energy": -23.5, "REF_energy": -23.0})
+        taken = LabelCensus()
+        assert taken.add(item).energy is None
+        found = taken.findings()[0]
+        assert told([found]) == [("label-ambiguous", "error", 0, None)]
+        assert "REF_energy (-23 eV), energy (-23.5 eV)" in found.message
+        assert "--energy-key" in found.fix
+
+    def test_naming_the_key_settles_it(self):
+        items = [frame(k, {"energy": -23.5, "REF_energy": -23.0}) for k in range(3)]
+        assert "label-ambiguous" not in {finding.rule for finding in census(items, energy_key="REF_energy")}
+
+
+class TestVirial:
+    VIRIAL = -STRESS * 120.0  # the volume of the cell
+
+    def with_virial(self, virial):
+        item = whole(0)
+        item.atoms.info["virial"] = virial
+        return item
+
+    def test_one_that_agrees_is_no_finding(self):
+        assert census([self.with_virial(self.VIRIAL * 1.0001)]) == []
+
+    @pytest.mark.parametrize(("factor", "shown"), [(-1.0, "-1 times the stress"), (160.2, "160.2 times the stress")])
+    def test_a_factor_between_them_is_named(self, factor, shown):
+        (found,) = census([self.with_virial(factor * self.VIRIAL)])
+        assert told([found]) == [("label-virial-stress", "warning", 0, "stress")]
+        assert shown in found.message
+
+
+class TestNames:
+    def test_a_label_under_two_names_is_a_warning(self):
+        frames = [whole(k, energy="REF_energy" if k in (2, 5) else "energy") for k in range(10)]
+        (found,) = census(frames)
+        assert told([found]) == [("label-names", "warning", None, "energy")]
+        assert "REF_energy in 2 frames, energy in 8 frames; REF_energy first in frame 2" in found.message
+
+    def test_across_files_too(self):
+        (found,) = census([whole(0), whole(0, energy="dft_energy", file="other.xyz")])
+        assert (found.file, found.rule) == (None, "label-names")
+        assert "dft_energy first in frame 0 of other.xyz" in found.message
+
+    def test_moments_that_come_and_go_are_a_note(self):
+        frames = [whole(k) for k in range(4)]
+        frames[2].atoms.arrays["magmoms"] = np.ones(2)
+        (found,) = census(frames)
+        assert told([found]) == [("label-names", "note", None, "magmoms")]
+        assert "1 of 4 frames have them; without: frames 0, 1, 3" in found.message
+
+
+class TestUnknown:
+    def test_beside_a_known_label_it_is_a_note(self):
+        frames = [whole(k) for k in range(3)]
+        for item in frames:
+            item.atoms.info["MACE_energy"] = -1.0
+        (found,) = census(frames)
+        assert told([found]) == [("label-unknown", "note", None, "MACE_energy")]
+        assert "the energy is read from another name (in all frames)" in found.message
+
+    def test_where_that_label_is_missing_it_is_a_warning_that_says_how_to_name_it(self):
+        frames = [whole(k, forces="my_forces") for k in range(3)]
+        missing, unknown = census(frames)
+        assert told([missing, unknown]) == [
+            ("label-missing", "note", None, None),
+            ("label-unknown", "warning", None, "my_forces"),
+        ]
+        assert unknown.fix == "if it is the forces, say so with --forces-key my_forces"
+
+    def test_forcing_it_settles_it(self):
+        assert census([whole(k, forces="my_forces") for k in range(3)], forces_key="my_forces") == []
+
+
+class TestPrecision:
+    @pytest.mark.parametrize("bad", [[3], [1, 2, 3], list(range(30))])
+    def test_frames_with_fewer_decimals_are_a_note(self, bad):
+        frames = [whole(k) for k in range(60)]
+        for k in bad:
+            frames[k].atoms.arrays["forces"] = frames[k].atoms.arrays["forces"].round(3)
+        (found,) = census(frames)
+        assert told([found]) == [("label-precision", "note", bad[0] if len(bad) == 1 else None, "forces")]
+        assert f"{len(bad)} of 60 frames are rounded to 3 decimals where others have 8 decimals" in found.message
+
+    def test_numbers_of_32_bits_among_others(self):
+        frames = [whole(k) for k in range(30)]
+        for item in frames[:7]:
+            item.atoms.info["energy"] = float(np.float32(item.atoms.info["energy"]))
+        (found,) = census(frames)
+        assert told([found]) == [("label-precision", "note", None, "energy")]
+        assert "7 of 30 frames are 32-bit numbers where others have more digits" in found.message
+
+    def test_an_energy_that_ends_in_zeros_by_chance_is_none(self):
+        frames = [whole(k) for k in range(200)]
+        frames[11].atoms.info["energy"] = -23.12345  # three zeros among two hundred
+        assert census(frames) == []
+
+    def test_forces_that_symmetry_makes_zero_are_none(self):
+        frames = [whole(k) for k in range(20)]
+        frames[4].atoms.arrays["forces"] = np.zeros((2, 3))
+        assert census(frames) == []
+
+    def test_equal_precision_is_none_whatever_it_is(self):
+        frames = [whole(k) for k in range(20)]
+        for item in frames:
+            item.atoms.info["energy"] = round(item.atoms.info["energy"], 3)
+        assert census(frames) == []
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["ta_jcp2014", "nb_mvl2020", "fe_npj2021"])
+def test_the_published_sets_are_labelled_throughout(real_data, name):
+    assert census(read_frames(real_data / f"{name}.extxyz")) == []
