@@ -40,7 +40,8 @@ class Invariants:
     kind
         Composition in lowest terms and which directions are periodic: frames of different kinds are not the same.
     whole
-        (d,) of the frame: means of the atoms' numbers, its shortest distances, and its extent: volume, area or length
+        (d,) of the frame: means of the atoms' numbers, its shortest distances,
+        how its elements are ordered, and its extent: volume, area or length
         per atom and the second moments along open directions.
     whole_bound
         (d,) how far these can move if every atom moves by 1 Angstrom, to first order.
@@ -92,11 +93,16 @@ def _of_block(frames: list[Atoms], cutoff: float) -> Iterator[tuple[Atoms, Invar
     turned = _sums(neighbours.centre, smooth[:, None] * dyad, total)
     steepness = weight * (4.0 / cutoff + 4.0 * (1.0 - distance / cutoff) ** 2 / np.maximum(distance, 1e-3))
     turned_bound = _sums(neighbours.centre, steepness[:, None], total)
+    bumps, slopes = value, np.abs(slope)
+    contrast = np.concatenate([_contrast(atoms) for atoms in frames])
     edge = np.concatenate([[0], np.cumsum(neighbours.count)])
     start = 0
     for atoms in frames:
         own = slice(start, start + len(atoms))
-        shells = _shells(distance[edge[start] : edge[start + len(atoms)]], len(atoms), cutoff)
+        edges = slice(edge[start], edge[start + len(atoms)])
+        shells = _shells(distance[edges], len(atoms), cutoff)
+        pairs = contrast[neighbours.centre[edges]] * contrast[neighbours.neighbour[edges]] / len(atoms)
+        order, order_bound = pairs @ bumps[edges], np.abs(pairs) @ slopes[edges]
         start += len(atoms)
         charge = np.sqrt(atoms.numbers)[:, None]
         extent, extent_bound = _extent(atoms)
@@ -107,9 +113,15 @@ def _of_block(frames: list[Atoms], cutoff: float) -> Iterator[tuple[Atoms, Invar
             atoms,
             Invariants(
                 _kind(atoms),
-                np.concatenate([(charge * local[own]).mean(axis=0), shape, shells, extent]),
+                np.concatenate([(charge * local[own]).mean(axis=0), shape, shells, order, extent]),
                 np.concatenate(
-                    [(charge * local_bound[own]).mean(axis=0), tensor_bound[:3], _SHELL_BOUND, extent_bound]
+                    [
+                        (charge * local_bound[own]).mean(axis=0),
+                        tensor_bound[:3],
+                        _SHELL_BOUND,
+                        order_bound,
+                        extent_bound,
+                    ]
                 ),
                 tensor,
                 tensor_bound,
@@ -131,6 +143,16 @@ def _bumps(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _sums(centre: np.ndarray, values: np.ndarray, total: int) -> np.ndarray:
     """Sum rows by centre, (total, columns)."""
     return np.stack([np.bincount(centre, values[:, k], total) for k in range(values.shape[1])], axis=1)
+
+
+def _contrast(atoms: Atoms) -> np.ndarray:
+    """Return a number per atom that differs from element to element and is zero on average.
+
+    Products of it over pairs tell one order of an alloy's atoms on its lattice from another.
+    """
+    rank = np.unique(atoms.numbers, return_inverse=True)[1].reshape(-1)
+    contrast: np.ndarray = rank - rank.mean()
+    return contrast
 
 
 def _shells(distance: np.ndarray, n: int, cutoff: float) -> np.ndarray:

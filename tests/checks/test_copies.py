@@ -6,6 +6,7 @@ from ase.build import bulk
 from made_frames import MAKERS, hot_crystal, in_another_cell, nudged, shifted_and_wrapped, shuffled, turned
 
 from mlff_curate.checks.copies import EXACT, NEAR, _Boxes, copies_across, copies_within
+from mlff_curate.checks.invariants import invariants
 
 
 def trajectory(n, amplitude=0.1):
@@ -72,6 +73,21 @@ def test_finely_spaced_volumes_and_strains_are_no_copies():
     sheared = {f for f in found if f % 3 == 2}  # stretched along x or along y by the same
     assert set(found) - sheared == {middle + 1}
     assert sheared == {f for f in range(middle + 2, 3 * 81) if f % 3 == 2}
+
+
+def test_orders_of_an_alloy_on_one_lattice_are_no_copies_and_mostly_not_even_candidates():
+    lattice = bulk("NaCl", "rocksalt", a=5.6, cubic=True).repeat(3)
+    frames = []
+    for seed in range(40):
+        atoms = lattice.copy()
+        atoms.numbers = np.random.default_rng(seed).permutation(atoms.numbers)
+        frames.append(atoms)
+    assert copies_within(frames) == []
+    points = [(numbers.whole, numbers.whole_bound) for _, numbers in invariants(frames)]
+    close = [
+        (np.abs(a - b) <= 1.1 * NEAR * bound + 1e-6).all() for i, (a, bound) in enumerate(points) for b, _ in points[:i]
+    ]
+    assert sum(close) < 0.02 * len(close)
 
 
 def test_across_two_sets_only_copies_of_the_known_one_count():
