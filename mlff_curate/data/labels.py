@@ -454,7 +454,7 @@ def _candidate(raw: object, name: str, convert: _Convert, kind: str, tell: _Tell
         tell(UnusableLabel(kind, "shape", name, error.message))
         return None
     if tell is not None and value is not None and not _all_finite(value):
-        tell(UnusableLabel(kind, "nan", name, _where_not_finite(np.asarray(raw, np.float64))))
+        tell(UnusableLabel(kind, "nan", name, _where_not_finite(kind, np.asarray(raw, np.float64))))
     return value
 
 
@@ -469,10 +469,10 @@ def _agree(candidates: list[tuple[str, np.ndarray]], kind: str, tell: _Tell | No
     return True
 
 
-def _where_not_finite(value: np.ndarray) -> str:
-    if value.ndim != 2 or value.shape == (3, 3):
+def _where_not_finite(kind: str, value: np.ndarray) -> str:
+    if kind in ("energy", "stress"):
         return "holds NaN or infinity"
-    rows = np.flatnonzero(~np.isfinite(value).all(axis=1))
+    rows = np.flatnonzero(~np.isfinite(value.reshape(len(value), -1)).all(axis=1))
     more = f", and {len(rows) - 1} more" if len(rows) > 1 else ""
     return f"holds NaN or infinity at atom {rows[0]}{more}"
 
