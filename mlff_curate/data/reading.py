@@ -15,7 +15,6 @@ from mlff_curate.data.extxyz import parse_frame, split_frames
 from mlff_curate.data.foreign import dump_options, require_configurations, require_symbols, with_mapped_types
 from mlff_curate.data.formats import FORMATS
 from mlff_curate.data.formats.base import Content, Format, ReadOptions
-from mlff_curate.data.formatting import format_frame
 from mlff_curate.data.frames import Frame, Remark, content_digest
 from mlff_curate.data.soundness import require_sound
 from mlff_curate.errors import DataError
@@ -247,24 +246,29 @@ def _read_with_ase(path: Path, kind: str, type_map: Sequence[str]) -> Iterator[A
             require_configurations(stream, index, str(path))
 
 
-def read_texts(
-    path: str | Path, indices: Iterable[int], type_map: Sequence[str] = ()
-) -> Iterator[tuple[int, str, bytes]]:
-    """Read some frames of a file again, as the extxyz text they are to be passed on as.
+def read_again(
+    path: str | Path,
+    indices: Iterable[int],
+    type_map: Sequence[str] = (),
+    *,
+    units: str | None = None,
+    log: str | Path | None = None,
+) -> Iterator[Frame]:
+    """Read some frames of a file or folder again.
 
     Parameters
     ----------
     path
-        A file that :func:`read_frames` has read.
+        What :func:`read_frames` has read.
     indices
         0-based frames wanted.
-    type_map
+    type_map, units, log
         As for :func:`read_frames`.
 
     Yields
     ------
-    index, sha256, text
-        In the file's order. The text is the file's own for extxyz, else the frame written with all digits.
+    Frame
+        In the file's order; only these are parsed.
     """
     wanted = set(indices)
     path = Path(path)
@@ -273,16 +277,14 @@ def read_texts(
         with open_binary(path) as stream:
             for part in _split(stream, path):
                 if part.index in wanted:
-                    yield part.index, hashlib.sha256(part.text).hexdigest(), part.text
+                    atoms = parse_frame(part.text, str(path), part.index, part.line)
+                    yield Frame(atoms, str(path), part.index, hashlib.sha256(part.text).hexdigest(), part.text)
         return
-    for index, content in enumerate(_contents(path, kind, ReadOptions(tuple(type_map)))):
+    options = ReadOptions(tuple(type_map), units, None if log is None else Path(log))
+    for index, content in enumerate(_contents(path, kind, options)):
         if index in wanted:
-            try:
-                text = format_frame(content.atoms)
-            except DataError as error:
-                error.file, error.frame = str(path), index
-                raise
-            yield index, content_digest(content.atoms), text
+            digest = content_digest(content.atoms)
+            yield Frame(content.atoms, str(path), index, digest, None, content.origins, content.remarks)
 
 
 def lacks_last_line_end(path: Path) -> bool:

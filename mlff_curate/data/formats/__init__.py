@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mlff_curate.data.formats.ase_formats import DATABASE
 from mlff_curate.data.formats.deepmd import DEEPMD
+from mlff_curate.data.formats.extxyz import EXTXYZ
 from mlff_curate.data.formats.fitsnap import FITSNAP, FITSNAP_FILE
+from mlff_curate.data.formats.hdf5 import HDF5
+from mlff_curate.data.formats.kliff import KLIFF
+from mlff_curate.data.formats.mace import MACE
 from mlff_curate.data.formats.n2p2 import N2P2
+from mlff_curate.data.formats.nequip import NEQUIP
 from mlff_curate.data.formats.pymatgen_json import PYMATGEN_JSON
 
 if TYPE_CHECKING:
     from mlff_curate.data.formats.base import Format
 
 FORMATS: tuple[Format, ...] = (
+    EXTXYZ,
+    MACE,
+    NEQUIP,
+    HDF5,
+    DATABASE,
+    KLIFF,
     FITSNAP,
     FITSNAP_FILE,
     PYMATGEN_JSON,

@@ -132,6 +132,10 @@ class Format:
         Yield the frames; raises DataError with file, frame and key. None: written only.
     write
         Open a writer at a path that does not exist yet. None: read only.
+    label_names
+        What it calls ``energy``, ``forces``, ``stress``, which users are told; none: the names that were found.
+    names_open
+        Users may choose these names.
     """
 
     name: str
@@ -140,3 +144,5 @@ class Format:
     recognises: Callable[[Path, bytes], bool]
     read: Callable[[Path, ReadOptions], Iterator[Content]] | None = None
     write: Callable[[Path, WriteOptions], Writer] | None = None
+    label_names: Mapping[str, str] = field(default_factory=dict)
+    names_open: bool = False
