@@ -38,18 +38,15 @@ def require_free(
     Raises
     ------
     OutputError
-        An output is an input or holds one, two outputs are one, an output exists and is not to be replaced, a folder
-        to be replaced holds something that was not written here, or the folder that an output stands in does not
-        exist.
+        An output is an input, holds one or lies in one, two outputs are one, an output exists and is not to be
+        replaced, a folder to be replaced holds something that was not written here, or the folder that an output
+        stands in does not exist.
     """
     read = {path.resolve() for path in inputs}
     seen: set[Path] = set()
     for path in outputs:
         place = path.resolve()
-        if place in read:
-            raise OutputError("is an input: an input is never replaced", file=str(path))
-        if any(place in one.parents for one in read):
-            raise OutputError("holds an input: an input is never replaced", file=str(path))
+        _require_no_input(path, read)
         if place in seen:
             raise OutputError("would be written twice", file=str(path))
         seen.add(place)
@@ -63,6 +60,16 @@ def require_free(
             raise OutputError("its folder does not exist", file=str(path))
         if not os.access(place.parent, os.W_OK):
             raise OutputError("its folder cannot be written to", file=str(path))
+
+
+def _require_no_input(path: Path, read: set[Path]) -> None:
+    place = path.resolve()
+    if place in read:
+        raise OutputError("is an input: an input is never replaced", file=str(path))
+    if any(place in one.parents for one in read):
+        raise OutputError("holds an input: an input is never replaced", file=str(path))
+    if any(one in place.parents for one in read if one.is_dir()):
+        raise OutputError("lies in an input, which is never changed", file=str(path))
 
 
 def _require_ours(folder: Path) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from itertools import chain, count
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -140,7 +141,7 @@ class Hdf5Writer:
 
     def _free_name(self, place: str, key: str) -> str:
         plain = "".join(c if c.isalnum() or c in "_-+ " else "_" for c in key) or "_"
-        names = (f"{place}/{plain}{end}" for end in ("", *(f"~{i}" for i in range(2, 10**9))))
+        names = (f"{place}/{plain}{end}" for end in chain([""], (f"~{i}" for i in count(2))))
         taken = {column.group for column in self._columns.values()}
         return next(name for name in names if name not in taken)
 

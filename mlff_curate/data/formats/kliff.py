@@ -11,6 +11,7 @@ Files are numbered in the order of the frames, in a subfolder per configuration 
 
 from __future__ import annotations
 
+from itertools import chain, count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -89,7 +90,7 @@ class KliffWriter:
                 "".join(c if c.isalnum() or c in "_-+.,=" else "_" for c in group).lstrip(".")[:_LONGEST_NAME] or "_"
             )
             taken = {folder.name.casefold() for folder in self._folders.values()}  # some disks know no upper case
-            names = (f"{plain}{end}" for end in ("", *(f"~{i}" for i in range(2, 10**6))))
+            names = (f"{plain}{end}" for end in chain([""], (f"~{i}" for i in count(2))))
             self._folders[group] = self._path / next(name for name in names if name.casefold() not in taken)
             self._folders[group].mkdir()
         return self._folders[group]
