@@ -12,7 +12,7 @@ import numpy as np
 
 from mlff_curate.data.formats.base import Content, Format
 from mlff_curate.data.frames import calculator_results, content_digest
-from mlff_curate.data.renaming import chosen_names, with_label_names, with_label_results
+from mlff_curate.data.renaming import with_label_results
 from mlff_curate.errors import DataError
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from mlff_curate.data.formats.base import NormalFrame, ReadOptions, WriteOptions
 
+_NAMES = {"energy": "energy", "forces": "forces", "stress": "stress"}
+"""As results of a calculation, which is what ASE writes of labels: most of its formats hold no keys of other names."""
 _NO_FILE = {"bundletrajectory", "mysql", "postgresql"}
 _ROUNDING = 1e-5
 """Angstrom, eV and so on: formats with few digits are fit for looking at."""
@@ -57,7 +59,12 @@ class _DatabaseWriter:
         results = calculator_results(atoms)
         rest = {
             "info": dict(atoms.info),
-            "arrays": {key: value for key, value in atoms.arrays.items() if key not in _IN_ROWS},
+            "arrays": {
+                # ASE's data hold arrays of numbers, and lists of texts
+                key: value.tolist() if value.dtype.kind in "UO" else value
+                for key, value in atoms.arrays.items()
+                if key not in _IN_ROWS
+            },
             "results": {key: value for key, value in results.items() if key not in _RESULTS},
         }
         for values in rest.values():
@@ -156,7 +163,7 @@ DATABASE = Format(
     recognises=_is_database,
     read=read_database,
     write=_DatabaseWriter,
-    label_names={"energy": "energy", "forces": "forces", "stress": "stress"},
+    label_names=_NAMES,
 )
 
 
@@ -173,8 +180,8 @@ def ase_format(name: str) -> Format | None:
         title=f"{ioformats[name].description} (ASE)",
         suffix=f".{extensions[0] if extensions else name}",
         recognises=lambda _path, _head: False,  # ASE is asked
-        write=lambda path, options: writer(path, options, name),
-        names_open=True,
+        write=lambda path, _options: writer(path, name),
+        label_names=_NAMES,
     )
 
 
@@ -195,16 +202,15 @@ class _AseWriter:
     Each frame is written and read back alone first, which tells what the format cannot hold.
     """
 
-    def __init__(self, path: Path, options: WriteOptions, name: str) -> None:
+    def __init__(self, path: Path, name: str) -> None:
         self._path = path
         self._name = name
-        self._names = chosen_names(options)
         self._frames: list[Atoms] = []
         self._count = 0
 
     def add(self, frame: NormalFrame) -> tuple[str, ...]:
         """Take a frame; see :class:`mlff_curate.data.formats.base.Writer`."""
-        atoms, lost = with_label_names(frame, self._names)
+        atoms, lost = with_label_results(frame)
         lost += self._losses(atoms)
         self._write(atoms)
         self._count += 1
@@ -252,10 +258,10 @@ class _AseWriter:
 class _TrajectoryWriter(_AseWriter):
     """Writes ``.traj`` frame by frame."""
 
-    def __init__(self, path: Path, options: WriteOptions, name: str) -> None:
+    def __init__(self, path: Path, name: str) -> None:
         from ase.io.trajectory import TrajectoryWriter
 
-        super().__init__(path, options, name)
+        super().__init__(path, name)
         self._file = TrajectoryWriter(str(path))
 
     def _write(self, atoms: Atoms) -> None:
