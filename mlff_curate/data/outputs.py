@@ -46,7 +46,7 @@ def require_free(
     seen: set[Path] = set()
     for path in outputs:
         place = path.resolve()
-        _require_no_input(path, read)
+        _require_no_input(path, read, folder=path in folders)
         if place in seen:
             raise OutputError("would be written twice", file=str(path))
         seen.add(place)
@@ -62,11 +62,11 @@ def require_free(
             raise OutputError("its folder cannot be written to", file=str(path))
 
 
-def _require_no_input(path: Path, read: set[Path]) -> None:
+def _require_no_input(path: Path, read: set[Path], *, folder: bool) -> None:
     place = path.resolve()
     if place in read:
         raise OutputError("is an input: an input is never replaced", file=str(path))
-    if any(place in one.parents for one in read):
+    if folder and any(place in one.parents for one in read):
         raise OutputError("holds an input: an input is never replaced", file=str(path))
     if any(one in place.parents for one in read if one.is_dir()):
         raise OutputError("lies in an input, which is never changed", file=str(path))

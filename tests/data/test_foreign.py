@@ -9,7 +9,8 @@ import pytest
 from ase.build import bulk
 
 from mlff_curate import read_frames
-from mlff_curate.data.reading import read_texts
+from mlff_curate.data.formatting import format_frame
+from mlff_curate.data.reading import read_again
 from mlff_curate.errors import DataError
 
 X = [0.12345678901234567, 1.7000000000000002]
@@ -75,16 +76,15 @@ def test_forces_pass_and_no_energy_is_made_up(dump_file):
     atoms = next(read_frames(name, ["W", "Ta"])).atoms
     np.testing.assert_array_equal(atoms.calc.results["forces"][:, 0], X[::-1])
     assert "energy" not in atoms.calc.results
-    (_, _, text), *_ = read_texts(name, [0], ["W", "Ta"])
-    assert b"energy" not in text
+    assert b"energy" not in format_frame(next(read_again(name, [0], ["W", "Ta"])).atoms)
 
 
 def test_every_digit_of_a_dump_survives(dump_file):
-    for index, _, text in read_texts(dump_file(dump(frames=3)), [0, 2], ["W", "Ta"]):
-        back = ase.io.read(io.StringIO(text.decode()), format="extxyz")
-        np.testing.assert_array_equal(back.positions[:, 0], np.array(X[::-1]) + index)
-        np.testing.assert_array_equal(back.calc.results["forces"][:, 2], np.array(X[::-1]) + index)
-        assert back.info["timestep"] == index
+    for frame in read_again(dump_file(dump(frames=3)), [0, 2], ["W", "Ta"]):
+        back = ase.io.read(io.StringIO(format_frame(frame.atoms).decode()), format="extxyz")
+        np.testing.assert_array_equal(back.positions[:, 0], np.array(X[::-1]) + frame.index)
+        np.testing.assert_array_equal(back.calc.results["forces"][:, 2], np.array(X[::-1]) + frame.index)
+        assert back.info["timestep"] == frame.index
 
 
 def test_boundaries_of_the_dump_are_kept(dump_file):
@@ -134,10 +134,10 @@ def xdatcar(tmp_path, monkeypatch):
 
 def test_xdatcar_digits_survive(xdatcar):
     read = [frame.atoms for frame in read_frames("XDATCAR")]
-    for index, _, text in read_texts(xdatcar, [0, 1, 2]):
-        back = ase.io.read(io.StringIO(text.decode()), format="extxyz")
-        np.testing.assert_array_equal(back.positions, read[index].positions)
-        np.testing.assert_array_equal(back.cell.array, read[index].cell.array)
+    for frame in read_again(xdatcar, [0, 1, 2]):
+        back = ase.io.read(io.StringIO(format_frame(frame.atoms).decode()), format="extxyz")
+        np.testing.assert_array_equal(back.positions, read[frame.index].positions)
+        np.testing.assert_array_equal(back.cell.array, read[frame.index].cell.array)
 
 
 def test_xdatcar_count_that_is_too_small_loses_no_frame_in_silence(xdatcar):

@@ -6,6 +6,8 @@ exactly four or seven columns, the last three being forces. So the labels come f
 one is left out and named. ``Stress`` has KLIFF's six numbers (xx, yy, zz, yz, xz, xy) and ``stress`` ASE's nine, for
 ``Dataset.from_ase(..., energy_key="Energy", forces_key="Forces")``.
 
+KLIFF inverts the cell matrix: cell vectors that are missing, in directions that are not periodic, are made up.
+
 Files are numbered in the order of the frames, in a subfolder per configuration group, so that KLIFF can weigh groups.
 """
 
@@ -70,6 +72,9 @@ class KliffWriter:
             first |= {"Stress": labels.stress, "stress": labels.stress}
         mistaken = tuple(str(key) for key, value in info.items() if _is_mistaken(f"{key}={value}", labels))
         atoms = _bare(given)
+        if atoms.cell.rank < 3:
+            atoms.cell = atoms.cell.complete()
+            lost += ("cell",)
         atoms.info = {key: value for key, value in first.items() if value is not None}
         atoms.info |= {key: value for key, value in info.items() if str(key) not in mistaken}
         if labels.forces is not None:

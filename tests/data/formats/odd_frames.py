@@ -26,6 +26,11 @@ def crystal(seed=0):
     return atoms
 
 
+def symmetric(rng):
+    matrix = rng.normal(size=(3, 3))
+    return matrix + matrix.T
+
+
 def left_handed():
     atoms = crystal(3)
     atoms.set_cell([[0, 3.2, 0], [3.1, 0, 0.2], [0, 0, 3.3]])
@@ -44,13 +49,13 @@ def with_names(prefix):
     rng = np.random.default_rng(5)
     atoms.info[f"{prefix}energy"] = rng.normal()
     atoms.arrays[f"{prefix}forces"] = rng.normal(size=(2, 3))
-    atoms.info[f"{prefix}stress"] = (lambda s: s + s.T)(rng.normal(size=(3, 3)))
+    atoms.info[f"{prefix}stress"] = symmetric(rng)
     return atoms
 
 
 def with_virial():
     atoms = crystal(6)
-    atoms.info["REF_virial"] = (lambda s: s + s.T)(np.random.default_rng(6).normal(size=(3, 3)))
+    atoms.info["REF_virial"] = symmetric(np.random.default_rng(6))
     return atoms
 
 
@@ -88,7 +93,7 @@ ODD = {
     "only forces": labelled(crystal(2), 2, energy=None, stress=None),
     "left-handed": left_handed(),
     "triclinic": triclinic(),
-    "slab": labelled(Atoms("Ta3", [[0, 0, 0], [1.6, 1.6, 1.7], [0, 0, 3.3]], cell=[3.3, 3.3, 15], pbc="TTF"), 9),
+    "slab": labelled(Atoms("Ta3", [[0, 0, 0], [1.6, 1.6, 1.7], [0, 0, 3.3]], cell=[3.3, 3.3, 15], pbc=[1, 1, 0]), 9),
     "molecule": labelled(molecule("H2O"), 10),
     "isolated": labelled(Atoms("Ta"), 11, forces=None),
     "isolated in a box": labelled(Atoms("Ta", cell=[12, 13, 14], pbc=True, info={"config_type": "atom"}), 12),

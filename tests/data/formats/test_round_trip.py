@@ -33,7 +33,7 @@ def write(form, path, frames):
     return lost
 
 
-def read(form, path, atoms):
+def read(path, atoms):
     elements = sorted(set(atoms.get_chemical_symbols()), key=lambda s: atoms.numbers[atoms.symbols == s][0])
     return [frame.atoms for frame in read_frames(path, elements)]
 
@@ -59,11 +59,11 @@ def test_what_a_format_holds_comes_back_and_the_rest_is_named(tmp_path, form, od
     path = tmp_path / f"out{form.suffix}"
     try:
         (lost,) = write(form, path, [before.copy() if before.calc is None else before])
-    except DataError as error:
-        assert form.name not in KEEP_ALL, error
-        assert error.message
+    except DataError:
+        if form.name in KEEP_ALL:
+            raise
         return
-    (after,) = read(form, path, before)
+    (after,) = read(path, before)
     if form.name in KEEP_ALL:
         assert lost == LOST.get((form.name, odd), set())
     assert list(after.numbers) == list(before.numbers)
