@@ -16,7 +16,7 @@ from mlff_curate.data.renaming import with_label_results
 from mlff_curate.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from ase import Atoms
 
@@ -206,18 +206,18 @@ class _AseWriter:
         self._path = path
         self._name = name
         self._frames: list[Atoms] = []
-        self._count = 0
+        self._lost: list[tuple[str, ...]] = []
 
     def add(self, frame: NormalFrame) -> tuple[str, ...]:
         """Take a frame; see :class:`mlff_curate.data.formats.base.Writer`."""
         atoms, lost = with_label_results(frame)
-        lost += self._losses(atoms)
-        self._write(atoms)
-        self._count += 1
-        return lost
+        alone = self._losses(atoms)
+        self._write(atoms, alone)
+        return lost + alone
 
-    def _write(self, atoms: Atoms) -> None:
+    def _write(self, atoms: Atoms, lost: tuple[str, ...]) -> None:
         self._frames.append(atoms)
+        self._lost.append(lost)
 
     def close(self) -> None:
         """Write all frames.
@@ -231,11 +231,17 @@ class _AseWriter:
 
         try:
             write(str(self._path), self._frames, format=self._name)
-            count = sum(1 for _ in iread(str(self._path), index=":", format=self._name))
+            back: list[Any] = list(iread(str(self._path), index=":", format=self._name))
         except Exception as error:  # noqa: BLE001 - each format of ASE has its own
             raise _cannot(self._name, error) from None
-        if count != self._count:
-            raise DataError(f"{self._name} holds {count} of {self._count} frames", key="--to")
+        if len(back) != len(self._frames):
+            raise DataError(f"{self._name} holds {len(back)} of {len(self._frames)} frames", key="--to")
+        for before, after, alone in zip(self._frames, back, self._lost, strict=True):
+            more = set(_different(before, after)) - set(alone)
+            if more:
+                raise DataError(
+                    f"{self._name} cannot hold these frames together: {', '.join(sorted(more))}", key="--to"
+                )
 
     def _losses(self, atoms: Atoms) -> tuple[str, ...]:
         from ase.io import read, write
@@ -247,11 +253,10 @@ class _AseWriter:
                 back: Any = read(path, format=self._name)
             except Exception as error:  # noqa: BLE001 - each format of ASE has its own
                 raise _cannot(self._name, error) from None
-        if not np.array_equal(atoms.numbers, back.numbers):
-            raise DataError("the elements would not come back", key=f"--to {self._name}")
-        lost = _different(_values(atoms), _values(back))
-        if "positions" in lost:
-            raise DataError("the positions would not come back", key=f"--to {self._name}")
+        lost = _different(atoms, back)
+        for what in ("elements", "positions"):
+            if what in lost:
+                raise DataError(f"the {what} would not come back", key=f"--to {self._name}")
         return lost
 
 
@@ -264,7 +269,7 @@ class _TrajectoryWriter(_AseWriter):
         super().__init__(path, name)
         self._file = TrajectoryWriter(str(path))
 
-    def _write(self, atoms: Atoms) -> None:
+    def _write(self, atoms: Atoms, lost: tuple[str, ...]) -> None:  # noqa: ARG002
         self._file.write(atoms)
 
     def close(self) -> None:
@@ -277,14 +282,16 @@ def _cannot(name: str, error: Exception) -> DataError:
 
 def _values(atoms: Atoms) -> dict[str, object]:
     """Return all that a frame has, by the name a user knows it by."""
-    values: dict[str, object] = {"cell": atoms.cell.array, "pbc": atoms.pbc}
+    values: dict[str, object] = {"elements": atoms.numbers, "cell": atoms.cell.array, "pbc": atoms.pbc}
     values |= {str(key): value for key, value in atoms.info.items()}
     values |= {key: value for key, value in atoms.arrays.items() if key != "numbers"}
     return values | calculator_results(atoms)
 
 
-def _different(before: Mapping[str, object], after: Mapping[str, object]) -> tuple[str, ...]:
-    return tuple(key for key, value in before.items() if key not in after or not _same(value, after[key], _ROUNDING))
+def _different(before: Atoms, after: Atoms) -> tuple[str, ...]:
+    """Return the names of what does not come back."""
+    told, kept = _values(before), _values(after)
+    return tuple(key for key, value in told.items() if key not in kept or not _same(value, kept[key], _ROUNDING))
 
 
 def _same(one: object, other: object, rounding: float = 0.0) -> bool:
