@@ -123,8 +123,10 @@ def test_names_that_nobody_knows_and_labels_that_are_none_are_told(convert, put,
         "stress: stress in 3 frames",
         "no energy in 1 frame",
         "warning: energy is NaN or infinite in 1 frame: taken as missing",
-        "warning: gap_energy (3 frames) looks like a label, but is under no name that is known for one: "
-        "passed on as it is",
+        (
+            "warning: gap_energy (3 frames) looks like a label, but is under no name that is known for one: "
+            "passed on as it is"
+        ),
         "warning: nequip cannot hold energy (1 frame)",
     ]
     assert "energy" not in next(ase.io.iread("out.extxyz")).calc.results
