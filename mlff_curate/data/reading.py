@@ -246,14 +246,7 @@ def _read_with_ase(path: Path, kind: str, type_map: Sequence[str]) -> Iterator[A
             require_configurations(stream, index, str(path))
 
 
-def read_again(
-    path: str | Path,
-    indices: Iterable[int],
-    type_map: Sequence[str] = (),
-    *,
-    units: str | None = None,
-    log: str | Path | None = None,
-) -> Iterator[Frame]:
+def read_again(path: str | Path, indices: Iterable[int], options: ReadOptions | None = None) -> Iterator[Frame]:
     """Read some frames of a file or folder again.
 
     Parameters
@@ -262,8 +255,8 @@ def read_again(
         What :func:`read_frames` has read.
     indices
         0-based frames wanted.
-    type_map, units, log
-        As for :func:`read_frames`.
+    options
+        What :func:`read_frames` was told.
 
     Yields
     ------
@@ -280,8 +273,7 @@ def read_again(
                     atoms = parse_frame(part.text, str(path), part.index, part.line)
                     yield Frame(atoms, str(path), part.index, hashlib.sha256(part.text).hexdigest(), part.text)
         return
-    options = ReadOptions(tuple(type_map), units, None if log is None else Path(log))
-    for index, content in enumerate(_contents(path, kind, options)):
+    for index, content in enumerate(_contents(path, kind, options or ReadOptions())):
         if index in wanted:
             digest = content_digest(content.atoms)
             yield Frame(content.atoms, str(path), index, digest, None, content.origins, content.remarks)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from mlff_curate.data.formats import FORMATS
 from mlff_curate.data.formats.ase_formats import ase_format, ase_names
 from mlff_curate.data.formats.base import Format, NormalFrame, WriteOptions
+from mlff_curate.data.formats.extxyz import EXTXYZ
 from mlff_curate.data.frames import is_isolated_atom
 from mlff_curate.data.labels import labels_of
 from mlff_curate.errors import DataError, OutputError, UsageError
@@ -52,8 +53,10 @@ def format_of_path(path: Path) -> Format:
         It says none, or more than one.
     """
     suffix = path.suffix.lower()
-    if suffix in _AMBIGUOUS:
-        raise UsageError(f"{path.name} does not tell the format ({_AMBIGUOUS[suffix]}): say --to FORMAT", key="--to")
+    several = [f.name for f in _written(suffix)]
+    if suffix in _AMBIGUOUS or (len(several) > 1 and EXTXYZ.name not in several):
+        why = _AMBIGUOUS.get(suffix) or " or ".join(several)
+        raise UsageError(f"{path.name} does not tell the format ({why}): say --to FORMAT", key="--to")
     found = _said_by(path)
     if found is None:
         folders = ", ".join(f.name for f in FORMATS if f.write is not None and not f.suffix)
@@ -89,17 +92,22 @@ def _said_by(path: Path) -> Format | None:
     suffix = path.suffix.lower()
     if not suffix:
         return None
-    ours = next((f for f in FORMATS if f.write is not None and f.suffix == suffix), None)
     if suffix in _ALSO:
         return format_named(_ALSO[suffix])
-    if ours is not None:
-        return ours
+    ours = _written(suffix)
+    if ours:
+        return EXTXYZ if EXTXYZ in ours else ours[0]
     from ase.io.formats import UnknownFileTypeError, filetype
 
     try:
         return ase_format(str(filetype(path.name, read=False, guess=False)))
     except UnknownFileTypeError:
         return None
+
+
+def _written(suffix: str) -> list[Format]:
+    """Return our formats whose files end so."""
+    return [f for f in FORMATS if f.write is not None and suffix and f.suffix == suffix]
 
 
 def require_names(to: Format, options: WriteOptions) -> None:

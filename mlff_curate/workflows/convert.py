@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlff_curate.data.formats.base import WriteOptions
+from mlff_curate.data.formats.base import ReadOptions, WriteOptions
 from mlff_curate.data.labels import Labels, require_keys_among
 from mlff_curate.data.outputs import require_free, whole_outputs
 from mlff_curate.data.reading import lacks_last_line_end, read_frames
@@ -40,8 +40,8 @@ _SHOWN = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvertOptions:
-    """What may be asked of ``convert``.
+class ConvertOptions(ReadOptions):
+    """What may be asked of ``convert``; how files are read is told as in :class:`ReadOptions`.
 
     Attributes
     ----------
@@ -53,8 +53,6 @@ class ConvertOptions:
         Names to write; None: the format's, or those that were found.
     group_by
         Info key of the configuration groups; ``none``: no groups; None: ``config_type`` where frames have it.
-    type_map, units, log
-        As for :func:`mlff_curate.data.reading.read_frames`.
     """
 
     to: str | None = None
@@ -63,9 +61,6 @@ class ConvertOptions:
     forces_key: str | None = None
     stress_key: str | None = None
     group_by: str | None = None
-    type_map: tuple[str, ...] = ()
-    units: str | None = None
-    log: str | None = None
 
 
 @dataclass(frozen=True)

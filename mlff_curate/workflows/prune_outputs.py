@@ -15,7 +15,7 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from mlff_curate import __version__
-from mlff_curate.data.formats.base import NormalFrame, WriteOptions
+from mlff_curate.data.formats.base import NormalFrame, ReadOptions, WriteOptions
 from mlff_curate.data.formats.extxyz import EXTXYZ
 from mlff_curate.data.labels import Labels
 from mlff_curate.data.outputs import whole_outputs
@@ -69,7 +69,7 @@ class Outputs:
         return self.frames, self.manifest, self.report
 
 
-def kept_frames(result: PruneResult, type_map: Sequence[str] = ()) -> Iterator[Frame]:
+def kept_frames(result: PruneResult, reading: ReadOptions) -> Iterator[Frame]:
     """Yield the kept frames in input order, read from the inputs once more.
 
     Raises
@@ -85,7 +85,7 @@ def kept_frames(result: PruneResult, type_map: Sequence[str] = ()) -> Iterator[F
     for source, records in runs:
         wanted = {record.index: record.sha256 for record in records}
         found = 0
-        for frame in read_again(source, wanted, type_map):
+        for frame in read_again(source, wanted, reading):
             if wanted[frame.index] != frame.sha256:
                 raise DataError("the file changed while it was being pruned", file=source, frame=frame.index)
             found += 1
@@ -260,7 +260,7 @@ def write_outputs(
     lost: Counter[str] = Counter()
     with whole_outputs(*outputs.paths) as (frames, manifest, page):
         writer = to.write(frames, WriteOptions(type_map=tuple(options.type_map)))
-        for frame in kept_frames(result, options.type_map):
+        for frame in kept_frames(result, ReadOptions(tuple(options.type_map))):
             lost.update(add_frame(writer, _on_its_way_out(frame, to, options, result.survey.group_key)))
         writer.close()
         # a file name need not be UTF-8: the manifest gives back its bytes, the page shows a mark

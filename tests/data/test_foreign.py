@@ -9,6 +9,7 @@ import pytest
 from ase.build import bulk
 
 from mlff_curate import read_frames
+from mlff_curate.data.formats.base import ReadOptions
 from mlff_curate.data.formatting import format_frame
 from mlff_curate.data.reading import read_again
 from mlff_curate.errors import DataError
@@ -76,11 +77,11 @@ def test_forces_pass_and_no_energy_is_made_up(dump_file):
     atoms = next(read_frames(name, ["W", "Ta"])).atoms
     np.testing.assert_array_equal(atoms.calc.results["forces"][:, 0], X[::-1])
     assert "energy" not in atoms.calc.results
-    assert b"energy" not in format_frame(next(read_again(name, [0], ["W", "Ta"])).atoms)
+    assert b"energy" not in format_frame(next(read_again(name, [0], ReadOptions(("W", "Ta")))).atoms)
 
 
 def test_every_digit_of_a_dump_survives(dump_file):
-    for frame in read_again(dump_file(dump(frames=3)), [0, 2], ["W", "Ta"]):
+    for frame in read_again(dump_file(dump(frames=3)), [0, 2], ReadOptions(("W", "Ta"))):
         back = ase.io.read(io.StringIO(format_frame(frame.atoms).decode()), format="extxyz")
         np.testing.assert_array_equal(back.positions[:, 0], np.array(X[::-1]) + frame.index)
         np.testing.assert_array_equal(back.calc.results["forces"][:, 2], np.array(X[::-1]) + frame.index)

@@ -246,4 +246,12 @@ def _row(values: dict[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np
     return value.reshape(shape)
 
 
-DEEPMD = Format("deepmd", "DeePMD-kit's NumPy files in folders", "", _recognises, _read, DeepmdWriter)
+DEEPMD = Format(
+    "deepmd",
+    "DeePMD-kit's NumPy files in folders",
+    "",
+    _recognises,
+    _read,
+    DeepmdWriter,
+    label_names={"energy": "energy.npy", "forces": "force.npy", "stress": "virial.npy"},
+)

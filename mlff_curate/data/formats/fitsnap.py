@@ -392,5 +392,13 @@ def _words(value: Any) -> list[str]:
     return value
 
 
-FITSNAP = Format("fitsnap", "FitSNAP's JSON in folders", "", _is_folder, _read_folder, open_writer)
+FITSNAP = Format(
+    "fitsnap",
+    "FitSNAP's JSON in folders",
+    "",
+    _is_folder,
+    _read_folder,
+    open_writer,
+    label_names={"energy": "Energy", "forces": "Forces", "stress": "Stress"},
+)
 FITSNAP_FILE = Format("fitsnap-json", "FitSNAP's JSON, or an archive of it", ".json", _is_file, _read_file)

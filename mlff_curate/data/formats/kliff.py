@@ -13,7 +13,9 @@ Files are numbered in the order of the frames, in a subfolder per configuration 
 
 from __future__ import annotations
 
-from itertools import chain, count
+import os
+from itertools import chain, count, islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +29,6 @@ from mlff_curate.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from ase import Atoms
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 _GROUP = "config_type"
 _LONGEST_NAME = 100
+_TRIED = 1000
+"""Subfolders that are looked into before a folder is taken for somebody else's."""
 _FORCES = ("Forces", "forces", "for", "force")
 """What the three last columns are called: by us, by others, by KLIFF itself."""
 
@@ -122,7 +125,10 @@ def _bare(atoms: Atoms) -> Atoms:
 
 
 def _recognises(path: Path, head: bytes) -> bool:
-    return not head and path.is_dir() and next(path.rglob("*.xyz"), None) is not None
+    if head:
+        return False
+    folders = islice(os.walk(path), _TRIED)
+    return any(name.endswith(".xyz") for _, _, names in folders for name in names)
 
 
 def read_kliff(path: Path, options: ReadOptions) -> Iterator[Content]:  # noqa: ARG001
@@ -136,7 +142,7 @@ def read_kliff(path: Path, options: ReadOptions) -> Iterator[Content]:  # noqa: 
     DataError
         A file cannot be read; names it.
     """
-    files = sorted(path.rglob("*.xyz"))
+    files = sorted(Path(root, name) for root, _, names in os.walk(path) for name in names if name.endswith(".xyz"))
     numbers = {file.stem for file in files}
     if len(numbers) == len(files) and all(number.isascii() and number.isdigit() for number in numbers):
         files.sort(key=lambda file: int(file.stem))

@@ -293,4 +293,12 @@ def _row(values: np.ndarray) -> str:
     return " ".join(repr(float(value)) for value in values)
 
 
-N2P2 = Format("n2p2", "n2p2's configuration file (input.data)", ".data", _recognises, _read, N2p2Writer)
+N2P2 = Format(
+    "n2p2",
+    "n2p2's configuration file (input.data)",
+    ".data",
+    _recognises,
+    _read,
+    N2p2Writer,
+    label_names={"energy": "energy"},
+)
