@@ -64,7 +64,7 @@ def with_arrays():
     atoms.set_array("count", np.array([1, -2]))
     atoms.set_array("site", np.array(["bulk", "surface"]))
     atoms.set_array("fixed", np.array([True, False]))
-    atoms.set_array("charges", np.array([[0.1, 0.2], [0.3, 1 / 3]]))
+    atoms.set_array("dipoles", np.array([[0.1, 0.2], [0.3, 1 / 3]]))
     atoms.set_array("initial_magmoms", np.array([2.2, -2.3]))
     return atoms
 

@@ -18,6 +18,7 @@ from mlff_curate.errors import DataError
 def tungsten(seed=0):
     atoms = bulk("W", cubic=True)
     atoms.rattle(0.1, seed=seed)
+    atoms.positions += 0.5  # away from the faces of the cell, over which XDATCAR moves atoms
     rng = np.random.default_rng(seed)
     atoms.calc = SinglePointCalculator(
         atoms, energy=rng.normal(), forces=rng.normal(size=(2, 3)), stress=rng.normal(size=6)

@@ -20,7 +20,7 @@ KEEP_ALL = {"extxyz", "mace", "nequip", "hdf5", "db", "traj"}
 LOST = {
     ("mace", "isolated in a box"): {"config_type"},
     ("mace", "isolated, no energy"): {"config_type"},
-    ("traj", "arrays"): {"count", "site", "fixed", "charges"},
+    ("traj", "arrays"): {"count", "site", "fixed", "dipoles"},
 }
 
 
