@@ -119,9 +119,12 @@ def _whole_frames(path: Path, options: ReadOptions, faults: Callable[[DataError]
                     raise
                 faults(error)
                 continue
-            remarks = () if atoms.pbc.any() else _missing_cell(atoms, part.text)
-            digest = hashlib.sha256(part.text).hexdigest()
-            yield Frame(atoms, name, part.index, digest, part.text, remarks=remarks)
+            yield _own_text(atoms, name, part)
+
+
+def _own_text(atoms: Atoms, name: str, part: FrameText) -> Frame:
+    remarks = () if atoms.pbc.any() else _missing_cell(atoms, part.text)
+    return Frame(atoms, name, part.index, hashlib.sha256(part.text).hexdigest(), part.text, remarks=remarks)
 
 
 def _missing_cell(atoms: Atoms, text: bytes) -> tuple[Remark, ...]:
@@ -270,8 +273,7 @@ def read_again(path: str | Path, indices: Iterable[int], options: ReadOptions | 
         with open_binary(path) as stream:
             for part in _split(stream, path):
                 if part.index in wanted:
-                    atoms = parse_frame(part.text, str(path), part.index, part.line)
-                    yield Frame(atoms, str(path), part.index, hashlib.sha256(part.text).hexdigest(), part.text)
+                    yield _own_text(parse_frame(part.text, str(path), part.index, part.line), str(path), part)
         return
     for index, content in enumerate(_contents(path, kind, options or ReadOptions())):
         if index in wanted:
