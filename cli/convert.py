@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import click
 
-from .options import elements, group_by_option, label_options, run_options
+from .options import elements, group_by_option, label_options, reading_options, run_options
 from .screen import finish, progress_bars
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from .options import Reading
 
 EPILOG = """\b
 Examples:
@@ -24,6 +30,7 @@ Examples:
 @click.option("--to", metavar="FORMAT", help="Format of OUT.  [default: as its name says]")
 @group_by_option
 @label_options
+@reading_options
 @click.option("--write-energy-key", metavar="KEY", help="Name to write the energies under.")
 @click.option("--write-forces-key", metavar="KEY", help="Name to write the forces under.")
 @click.option("--write-stress-key", metavar="KEY", help="Name to write the stresses under.")
@@ -37,7 +44,6 @@ def convert(
     energy_key: str | None,
     forces_key: str | None,
     stress_key: str | None,
-    type_map: str | None,
     write_energy_key: str | None,
     write_forces_key: str | None,
     write_stress_key: str | None,
@@ -46,6 +52,7 @@ def convert(
     as_json: bool,
     quiet: bool,
     verbose: bool,
+    **files: Unpack[Reading],
 ) -> None:
     """Write frames in another format, and say what became of every label.
 
@@ -61,7 +68,9 @@ def convert(
         forces_key=write_forces_key,
         stress_key=write_stress_key,
         group_by=group_by,
-        type_map=elements(type_map),
+        type_map=elements(files["type_map"]),
+        units=files["units"],
+        log=files["log"],
     )
     with progress_bars(quiet=quiet, verbose=verbose) as progress:
         done = convert_files(inputs, output, options, overwrite=overwrite, progress=progress)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
 
-from .options import elements, group_by_option, inputs_argument, machine_options, run_options, type_map_option
+from .options import elements, group_by_option, inputs_argument, machine_options, reading_options, run_options
 from .screen import finish, progress_bars
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from .options import Reading
 
 EPILOG = """\b
 Examples:
@@ -38,7 +44,7 @@ Examples:
 )
 @click.option("--epochs", metavar="N", type=int, help="At most so many.  [default: 12; published: 100]")
 @group_by_option
-@type_map_option
+@reading_options
 @machine_options
 @run_options
 @click.pass_context
@@ -55,7 +61,6 @@ def embed(
     mode: str | None,
     epochs: int | None,
     group_by: str | None,
-    type_map: str | None,
     device: str,
     workers: int,
     dask: str | None,
@@ -64,6 +69,7 @@ def embed(
     as_json: bool,
     quiet: bool,
     verbose: bool,
+    **files: Unpack[Reading],
 ) -> None:
     """Embed every atomic environment: descriptor, embedding, cluster and outlier score, in HDF5.
 
@@ -83,7 +89,9 @@ def embed(
         # a stored model has a seed already: one that was typed says otherwise, the default says nothing
         seed=None if context.get_parameter_source("seed") is ParameterSource.DEFAULT else seed,
         group_by=group_by,
-        type_map=elements(type_map),
+        type_map=elements(files["type_map"]),
+        units=files["units"],
+        log=files["log"],
         device=device,
         workers=workers,
         dask=dask,

@@ -18,6 +18,7 @@ from .options import (
     label_options,
     machine_options,
     prune_options,
+    reading_options,
     run_options,
 )
 from .screen import finish, progress_bars
@@ -67,6 +68,7 @@ Examples:
 @exclude_option
 @distance_options
 @label_options
+@reading_options
 @machine_options
 @run_options
 def learning_curve(

@@ -22,9 +22,6 @@ group_by_option = click.option(
 exclude_option = click.option(
     "--exclude", metavar="X", multiple=True, help="Info key, KEY=VALUE or file of frame indices to leave out."
 )
-type_map_option = click.option(
-    "--type-map", metavar="A,B,...", help="Elements of the types 1, 2, ... of files that know types only."
-)
 
 
 def _stack(*options: Callable[[_F], _F]) -> Callable[[_F], _F]:
@@ -83,17 +80,41 @@ def machine_options(function: _F) -> _F:
     )(function)
 
 
+def reading_options(function: _F) -> _F:
+    """Add what files may not tell by themselves."""
+    return _stack(
+        click.option(
+            "--type-map", metavar="A,B,...", help="Elements of the types 1, 2, ... of files that know types only."
+        ),
+        click.option(
+            "--units",
+            metavar="STYLE",
+            help="Unit style of LAMMPS files that do not tell it.  [default: metal, with a note]",
+        ),
+        click.option(
+            "--log", metavar="FILE", type=click.Path(), help="LAMMPS log to take the energies of dumps from (PotEng)."
+        ),
+    )(function)
+
+
 def label_options(function: _F) -> _F:
-    """Add what the labels are called, and the elements of numbered types."""
+    """Add what the labels are called."""
     return _stack(
         click.option("--energy-key", metavar="KEY", help="Name of the energies, if it is not plain."),
         click.option("--forces-key", metavar="KEY", help="Name of the forces."),
         click.option("--stress-key", metavar="KEY", help="Name of the stresses."),
-        type_map_option,
     )(function)
 
 
-class Common(TypedDict):
+class Reading(TypedDict):
+    """What all commands with inputs are given alike."""
+
+    type_map: str | None
+    units: str | None
+    log: str | None
+
+
+class Common(Reading):
     """What `prune` and `learning-curve` are given alike: how frames are read, described and grouped, and where."""
 
     group_by: str | None
@@ -103,7 +124,6 @@ class Common(TypedDict):
     energy_key: str | None
     forces_key: str | None
     stress_key: str | None
-    type_map: str | None
     device: str
     workers: int
     dask: str | None
@@ -118,6 +138,8 @@ def prune_options(common: Common) -> PruneOptions:
         group_by=common["group_by"],
         exclude=common["exclude"],
         type_map=elements(common["type_map"]),
+        units=common["units"],
+        log=common["log"],
         label_keys={"energy": common["energy_key"], "forces": common["forces_key"], "stress": common["stress_key"]},
         embedding=common["embedding"],
         descriptor=common["descriptor"],

@@ -17,6 +17,7 @@ from .options import (
     label_options,
     machine_options,
     prune_options,
+    reading_options,
     run_options,
 )
 from .screen import finish, progress_bars
@@ -70,6 +71,7 @@ Examples:
     "labels). With --keep auto, keep as many frames as it asks for.",
 )
 @label_options
+@reading_options
 @machine_options
 @run_options
 def prune(

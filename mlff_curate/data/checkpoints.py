@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 import numpy as np
 
 from mlff_curate import __version__
-from mlff_curate.data.reading import open_binary
+from mlff_curate.data.opening import open_binary
 from mlff_curate.errors import DataError
 
 if TYPE_CHECKING:

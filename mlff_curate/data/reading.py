@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import os
 import re
-import stat
-import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO
 
 from mlff_curate.data.extxyz import parse_frame, split_frames
-from mlff_curate.data.foreign import dump_options, require_configurations, require_symbols, with_mapped_types
 from mlff_curate.data.formats import FORMATS
-from mlff_curate.data.formats.base import Content, Format, ReadOptions
+from mlff_curate.data.formats.base import PLAIN, Content, Format, ReadOptions
+from mlff_curate.data.formats.lammps_types import is_element
+from mlff_curate.data.formats.lammps_units import refusal
 from mlff_curate.data.frames import Frame, Remark, content_digest
+from mlff_curate.data.opening import DAMAGED, damaged, open_binary
 from mlff_curate.data.soundness import require_sound
-from mlff_curate.errors import DataError
+from mlff_curate.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,8 +25,8 @@ if TYPE_CHECKING:
 
     from mlff_curate.data.extxyz import FrameText
 
-_REFUSED = {"bundletrajectory", "mysql", "postgresql"}
-"""Formats of ASE that are no file: a folder, or a server's address."""
+_REFUSED = {"bundletrajectory", "mysql", "postgresql", "lammps-dump-binary"}
+"""Formats of ASE that are no file (a folder, a server's address), or that do not tell what their numbers are."""
 _CELL_MISSING = Remark(
     "cell-missing",
     "note",
@@ -35,8 +34,6 @@ _CELL_MISSING = Remark(
     "no cell: taken as non-periodic",
     'if it is periodic, put Lattice="ax ay az bx by bz cx cy cz" into the comment line, otherwise pbc="F F F"',
 )
-_DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)
-"""What reading gzipped data raises if they are truncated or altered."""
 
 
 def read_frames(
@@ -56,9 +53,9 @@ def read_frames(
     type_map
         Chemical symbols of the types 1, 2, ... of files that know types only, such as LAMMPS dumps.
     units
-        Unit style of LAMMPS dumps that do not say it.
+        LAMMPS unit style of files that do not tell theirs.
     log
-        LAMMPS log file that has the energies of a dump.
+        LAMMPS log file to take the energies of dumps from.
     faults
         Told of each file or frame that cannot be read or is no frame, which is then left out; None: the first one is
         raised.
@@ -72,9 +69,11 @@ def read_frames(
     ------
     DataError
         A file is missing, empty or unreadable, or holds a frame that is no frame; see :mod:`mlff_curate.data`.
+    UsageError
+        A type is no element, or the units are no style that can be converted.
     """
-    require_symbols(type_map)
-    options = ReadOptions(tuple(type_map), units, None if log is None else Path(log))
+    options = ReadOptions(tuple(type_map), units, log)
+    _require_meaning(options)
     for path in [paths] if isinstance(paths, (str, Path)) else paths:
         frames = _read_file(Path(path), options, faults)
         if faults is None:
@@ -84,6 +83,14 @@ def read_frames(
             yield from frames
         except DataError as error:
             faults(error)
+
+
+def _require_meaning(options: ReadOptions) -> None:
+    for symbol in options.type_map:
+        if not is_element(symbol):
+            raise UsageError(f"{symbol!r} is no chemical symbol", key="--type-map")
+    if options.units is not None and (why := refusal(options.units)):
+        raise UsageError(why, key="--units")
 
 
 def _read_file(path: Path, options: ReadOptions, faults: Callable[[DataError], None] | None) -> Iterator[Frame]:
@@ -105,10 +112,12 @@ def _read_file(path: Path, options: ReadOptions, faults: Callable[[DataError], N
 def _whole_frames(path: Path, options: ReadOptions, faults: Callable[[DataError], None] | None) -> Iterator[Frame]:
     name = str(path)
     kind = _kind_of(path)
+    unused = _about_unused(kind, options)  # said once, at the first frame
     if kind != "extxyz":
         for index, content in enumerate(_contents(path, kind, options)):
             digest = content_digest(content.atoms)
-            yield Frame(content.atoms, name, index, digest, None, content.origins, content.remarks)
+            yield Frame(content.atoms, name, index, digest, None, content.origins, (*unused, *content.remarks))
+            unused = ()
         return
     with open_binary(path) as stream:
         for part in _split(stream, path):
@@ -119,11 +128,13 @@ def _whole_frames(path: Path, options: ReadOptions, faults: Callable[[DataError]
                     raise
                 faults(error)
                 continue
-            yield _own_text(atoms, name, part)
+            yield _own_text(atoms, name, part, unused)
+            unused = ()
 
 
-def _own_text(atoms: Atoms, name: str, part: FrameText) -> Frame:
-    remarks = () if atoms.pbc.any() else _missing_cell(atoms, part.text)
+def _own_text(atoms: Atoms, name: str, part: FrameText, remarks: tuple[Remark, ...] = ()) -> Frame:
+    if not atoms.pbc.any():
+        remarks = (*remarks, *_missing_cell(atoms, part.text))
     return Frame(atoms, name, part.index, hashlib.sha256(part.text).hexdigest(), part.text, remarks=remarks)
 
 
@@ -134,38 +145,11 @@ def _missing_cell(atoms: Atoms, text: bytes) -> tuple[Remark, ...]:
     return (_CELL_MISSING,)
 
 
-def open_binary(path: Path) -> BinaryIO:
-    """Open a file for reading bytes, gunzipping it if it is gzipped.
-
-    Raises
-    ------
-    DataError
-        No such file, a folder, a pipe, or not readable.
-    """
-    try:
-        stream = path.open("rb")
-    except FileNotFoundError:
-        raise DataError("no such file", file=str(path)) from None
-    except IsADirectoryError:
-        raise DataError("is a folder, not a file", file=str(path)) from None
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror})", file=str(path)) from None
-    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-        stream.close()
-        raise DataError("is no regular file: files are read twice, which a pipe cannot be", file=str(path))
-    magic = stream.peek(2)[:2]
-    return cast("BinaryIO", gzip.open(stream)) if magic == b"\x1f\x8b" else stream
-
-
 def _split(stream: BinaryIO, path: Path) -> Iterator[FrameText]:
     try:
         yield from split_frames(stream, str(path))
-    except _DAMAGED as error:
-        raise _damaged(path, error) from None
-
-
-def _damaged(path: Path, error: Exception) -> DataError:
-    return DataError(f"the gzip data are damaged or truncated ({error})", file=str(path))
+    except DAMAGED as error:
+        raise damaged(path, error) from None
 
 
 def _kind_of(path: Path) -> Format | str:
@@ -181,25 +165,25 @@ def _kind_of(path: Path) -> Format | str:
     with open_binary(path) as stream:
         try:
             head = stream.peek(4096)[:4096]  # type: ignore[attr-defined]
-        except _DAMAGED as error:
-            raise _damaged(path, error) from None
+        except DAMAGED as error:
+            raise damaged(path, error) from None
     if not head.strip():
         raise DataError("the file is empty", file=str(path))
-    first = head.lstrip().split(b"\n", 1)[0].strip()
     ours = next((f for f in FORMATS if f.read and f.suffix and f.recognises(path, head)), None)
     if ours is not None:
         return ours
-    if first.startswith(b"ITEM:"):
-        return "lammps-dump-text"
+    first = head.lstrip().split(b"\n", 1)[0].strip()
     suffixes = [s.lower() for s in path.suffixes if s.lower() != ".gz"]
     if first.isdigit() or suffixes[-1:] in ([".xyz"], [".extxyz"]):
         return "extxyz"
-    from ase.io.formats import UnknownFileTypeError, filetype
+    from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
     try:
         kind = str(filetype(str(path.absolute()), read=True))  # absolute: never taken for a server's address
     except UnknownFileTypeError:
-        raise DataError("the format is not recognised; ASE does not know it either", file=str(path)) from None
+        kind = ""
+    if kind not in ioformats:  # or a suffix that means nothing
+        raise DataError("the format is not recognised; ASE does not know it either", file=str(path))
     if kind in _REFUSED:
         raise DataError(f"ASE's format {kind} is not read", file=str(path))
     return kind
@@ -211,7 +195,7 @@ def _contents(path: Path, kind: Format | str, options: ReadOptions) -> Iterator[
             assert kind.read is not None
             yield from kind.read(path, options)
             return
-        for index, atoms in enumerate(_read_with_ase(path, kind, options.type_map)):
+        for index, atoms in enumerate(_read_with_ase(path, kind)):
             if kind == "cif" and not atoms.cell.any():
                 raise DataError(
                     "the file has no cell, and fractional coordinates are no positions without one",
@@ -220,18 +204,14 @@ def _contents(path: Path, kind: Format | str, options: ReadOptions) -> Iterator[
                     key="cell",
                 )
             yield Content(atoms)
-    except _DAMAGED as error:
-        raise _damaged(path, error) from None
+    except DAMAGED as error:
+        raise damaged(path, error) from None
 
 
-def _read_with_ase(path: Path, kind: str, type_map: Sequence[str]) -> Iterator[Atoms]:
+def _read_with_ase(path: Path, kind: str) -> Iterator[Atoms]:
     from ase.io import iread
 
-    options: dict[str, Any] = {}
-    if kind == "lammps-dump-text":
-        with open_binary(path) as stream:
-            options = dump_options(stream, type_map, str(path))
-    frames = iread(str(path.absolute()), index=":", format=kind, do_not_split_by_at_sign=True, **options)
+    frames = iread(str(path.absolute()), index=":", format=kind, do_not_split_by_at_sign=True)
     index = 0
     while True:
         try:
@@ -242,14 +222,28 @@ def _read_with_ase(path: Path, kind: str, type_map: Sequence[str]) -> Iterator[A
             raise DataError(
                 f"ASE cannot read it as {kind} ({type(error).__name__}: {error})", file=str(path), frame=index
             ) from None
-        yield with_mapped_types(atoms, options.get("specorder", ())) if kind == "lammps-dump-text" else atoms
+        yield atoms
         index += 1
-    if kind == "vasp-xdatcar":
-        with open_binary(path) as stream:
-            require_configurations(stream, index, str(path))
 
 
-def read_again(path: str | Path, indices: Iterable[int], options: ReadOptions | None = None) -> Iterator[Frame]:
+def _about_unused(kind: Format | str, options: ReadOptions) -> tuple[Remark, ...]:
+    """Tell of what a user said about files of another format than this one."""
+    used = kind.uses if isinstance(kind, Format) else ()
+    given = {"type_map": options.type_map, "units": options.units, "log": options.log}
+    return tuple(
+        Remark(
+            "option-unused",
+            "note",
+            None,
+            f"--{name.replace('_', '-')} means nothing to this format",
+            "nothing, if it is meant for another input",
+        )
+        for name, value in given.items()
+        if value and name not in used
+    )
+
+
+def read_again(path: str | Path, indices: Iterable[int], options: ReadOptions = PLAIN) -> Iterator[Frame]:
     """Read some frames of a file or folder again.
 
     Parameters
@@ -275,7 +269,7 @@ def read_again(path: str | Path, indices: Iterable[int], options: ReadOptions | 
                 if part.index in wanted:
                     yield _own_text(parse_frame(part.text, str(path), part.index, part.line), str(path), part)
         return
-    for index, content in enumerate(_contents(path, kind, options or ReadOptions())):
+    for index, content in enumerate(_contents(path, kind, options)):
         if index in wanted:
             digest = content_digest(content.atoms)
             yield Frame(content.atoms, str(path), index, digest, None, content.origins, content.remarks)
@@ -283,6 +277,8 @@ def read_again(path: str | Path, indices: Iterable[int], options: ReadOptions | 
 
 def lacks_last_line_end(path: Path) -> bool:
     """Tell whether an uncompressed extxyz file ends within a line."""
+    if path.is_dir():
+        return False
     with path.open("rb") as stream:
         if stream.read(2) == b"\x1f\x8b":  # gzip tells by itself when it is cut off
             return False

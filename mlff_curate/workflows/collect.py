@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlff_curate.data.formats.base import PLAIN
 from mlff_curate.data.frames import geometry, is_isolated_atom
 from mlff_curate.data.frames import label_keys as label_keys_of
 from mlff_curate.data.labels import LabelSoundness, label_soundness
 from mlff_curate.data.reading import lacks_last_line_end, read_frames
 from mlff_curate.errors import DataError
+from mlff_curate.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from ase import Atoms
 
+    from mlff_curate.data.formats.base import ReadOptions
     from mlff_curate.data.frames import Frame
     from mlff_curate.data.labels import LabelFault
 
@@ -184,7 +187,7 @@ def collect(
     group_by: str | None = None,
     must_keep: Sequence[str] = (),
     exclude: Sequence[str] = (),
-    type_map: Sequence[str] = (),
+    reading: ReadOptions = PLAIN,
     label_keys: Mapping[str, str | None] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Collection:
@@ -202,8 +205,8 @@ def collect(
         Info key of the configuration groups; ``none`` for one group; None: ``config_type`` where frames have it.
     must_keep, exclude
         Rules, see :class:`FrameRule`.
-    type_map
-        Elements of the types of files that know types only.
+    reading
+        What the files do not tell.
     label_keys
         ``energy``, ``forces``, ``stress`` to a key that must be in some frame, or None.
     progress
@@ -225,11 +228,13 @@ def collect(
     grouped = False
     names = {f"{name}_key": value for name, value in (label_keys or {}).items()}
     sound: set[str] = set()
+    remarks: dict[str, tuple[str, int]] = {}
 
     for curated, paths in ((False, inputs), (True, against)):
-        for frame in read_frames(paths, type_map):
+        for frame in read_frames(paths, reading.type_map, units=reading.units, log=reading.log):
             info = frame.atoms.info
             position = len(records)
+            _remember(remarks, frame)
             kept = not curated and _named(keep_rules, frame, position)
             dropped = not curated and _named(drop_rules, frame, position)
             if kept and dropped:
@@ -278,7 +283,22 @@ def collect(
         for path in (*inputs, *against)
         if lacks_last_line_end(Path(path))
     )
-    return Collection(tuple(records), tuple(geometries), key, (*open_ended, *empty))
+    return Collection(tuple(records), tuple(geometries), key, (*open_ended, *_told(remarks), *empty))
+
+
+def _remember(remarks: dict[str, tuple[str, int]], frame: Frame) -> None:
+    """Keep what a reader noticed: of each rule the first remark, and how often there was one."""
+    for remark in frame.remarks:
+        place = frame.source if remark.severity == "note" else f"{frame.source}: frame {frame.index}"
+        said, count = remarks.get(remark.rule, (f"{place}: {remark.message}", 0))
+        remarks[remark.rule] = said, count + 1
+
+
+def _told(remarks: Mapping[str, tuple[str, int]]) -> list[str]:
+    return [
+        said + (f" (and {counted(count - 1, 'more remark')} of this kind)" if count > 1 else "")
+        for said, count in remarks.values()
+    ]
 
 
 def _vetoed(records: list[FrameRecord], sound: set[str]) -> tuple[list[FrameRecord], list[str]]:

@@ -322,7 +322,9 @@ def convert_files(
     require_name(out, to)
     write = WriteOptions(options.energy_key, options.forces_key, options.stress_key, options.type_map)
     require_names(to, write)
-    require_free([out], [Path(p) for p in inputs], overwrite=overwrite, folders=() if to.suffix else [out])
+    require_free(
+        [out], [Path(p) for p in (*inputs, *options.files)], overwrite=overwrite, folders=() if to.suffix else [out]
+    )
     group_key = None if options.group_by == NO_GROUP else options.group_by or GROUP_KEY
     names = chosen_names(write, to.label_names)
     tally = Tally()
@@ -342,6 +344,6 @@ def convert_files(
     notes = tuple(
         f"{path} does not end with a line end: if it was cut off, its last number may lack digits"
         for path in inputs
-        if Path(path).is_file() and lacks_last_line_end(Path(path))
+        if lacks_last_line_end(Path(path))
     )
     return ConvertDone(tuple(map(str, inputs)), out, to, tally, notes, {"convert": time.perf_counter() - start})

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase.data import chemical_symbols
 
+from mlff_curate.data.formats.base import ReadOptions
 from mlff_curate.descriptors.registry import DESCRIPTORS, make_descriptor
 from mlff_curate.devices import require_device
 from mlff_curate.errors import DataError, UsageError
@@ -32,8 +33,8 @@ MODEL_OPTIONS = ("descriptor", "kernels", "rate", "mode", "epochs", "seed")
 _DEFAULT_DESCRIPTOR = DESCRIPTORS[0]
 
 
-@dataclass(frozen=True)
-class EmbedOptions:
+@dataclass(frozen=True, kw_only=True)
+class EmbedOptions(ReadOptions):
     """What may be asked of ``embed``; the defaults are the command line's.
 
     Attributes
@@ -44,12 +45,12 @@ class EmbedOptions:
         Of the model to be trained, see :class:`MEAGraph`; None: ``power-spectrum``, seed 0, and MEAGraph's defaults.
     group_by
         Info key of the configuration groups, ``"none"`` for one group; by default ``config_type`` where there is one.
-    type_map
-        Elements of the types 1, 2, ... of files that know types only.
     device
         Torch device of the autoencoder.
     workers, dask
         See :func:`mlff_curate.parallel.map_ordered`; the result does not depend on them.
+
+    The others are those of :class:`ReadOptions`: ``type_map``, ``units``, ``log``.
     """
 
     model: str | Path | None = None
@@ -60,7 +61,6 @@ class EmbedOptions:
     epochs: int | None = None
     seed: int | None = None
     group_by: str | None = None
-    type_map: Sequence[str] = ()
     device: str = "cpu"
     workers: int = 1
     dask: str | None = None
@@ -188,7 +188,7 @@ def embed(
     collection = collect(
         paths,
         group_by=o.group_by,
-        type_map=o.type_map,
+        reading=o,
         progress=lambda n: tell("read", n, None, "frames"),
     )
     if stored is not None:

@@ -151,7 +151,7 @@ def embed_files(
         if not path.name:
             raise OutputError("is a folder", file=str(path))
     stored = [] if options.model is None else [Path(options.model)]
-    require_free(outputs, [*(Path(path) for path in inputs), *stored], overwrite=overwrite)
+    require_free(outputs, [*(Path(path) for path in (*inputs, *options.files)), *stored], overwrite=overwrite)
     result = embed(inputs, options, progress=progress)
     start = time.perf_counter()
     model = result.embedder.to_bytes() if save_model is not None else b""
@@ -237,6 +237,10 @@ def _command(inputs: Sequence[str | Path], options: EmbedOptions) -> str:
             words += [f"--{name.replace('_', '-')}", str(value)]
     if options.type_map:
         words += ["--type-map", ",".join(options.type_map)]
+    if options.units is not None:
+        words += ["--units", options.units]
+    if options.log is not None:
+        words += ["--log", str(options.log)]
     if options.device != "cpu":
         words += ["--device", options.device]
     return shlex.join(words)

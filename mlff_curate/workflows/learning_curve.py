@@ -138,7 +138,7 @@ def read_labelled(inputs: Sequence[str | Path], options: SurveyOptions) -> Label
     keys = {f"{name}_key": options.label_keys.get(name) for name in ("energy", "forces", "stress")}
     frames, labels = [], []
     refused: dict[int, CurateError] = {}
-    for frame in read_frames(inputs, options.type_map):
+    for frame in read_frames(inputs, options.type_map, units=options.units, log=options.log):
         try:
             labels.append(labels_of(frame.atoms, **keys))
         except CurateError as error:
@@ -311,7 +311,7 @@ def learning_curve_files(
             raise UsageError(f"{name!r} is unknown; available: {', '.join(SELECTORS)}", key="--selectors")
     page = _page(output, inputs)
     rules = [word for word in options.exclude if Path(word).is_file()]
-    require_free([page], [Path(p) for p in (*inputs, *rules)], overwrite=overwrite)
+    require_free([page], [Path(p) for p in (*inputs, *options.files, *rules)], overwrite=overwrite)
     start = time.perf_counter()
     labelled = read_labelled(inputs, options)
     usable_frames(labelled.frames, labelled.labels)  # too few are refused before the work

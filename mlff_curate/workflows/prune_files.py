@@ -158,7 +158,7 @@ def prune_files(
     outputs = Outputs.beside(output, inputs, form.suffix.removeprefix(".") or form.name)
     require_name(outputs.frames, form)
     rules = [word for word in (*options.must_keep, *options.exclude) if Path(word).is_file()]
-    read = [Path(p) for p in (*inputs, *options.against, *rules)]
+    read = [Path(p) for p in (*inputs, *options.against, *options.files, *rules)]
     folders = () if form.suffix else (outputs.frames,)
     require_free(outputs.paths, read, overwrite=overwrite, folders=folders)
     result, proof = (

@@ -15,7 +15,7 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from mlff_curate import __version__
-from mlff_curate.data.formats.base import NormalFrame, ReadOptions, WriteOptions
+from mlff_curate.data.formats.base import NormalFrame, WriteOptions
 from mlff_curate.data.formats.extxyz import EXTXYZ
 from mlff_curate.data.labels import Labels
 from mlff_curate.data.outputs import whole_outputs
@@ -28,7 +28,7 @@ from mlff_curate.wording import counted
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from mlff_curate.data.formats.base import Format
+    from mlff_curate.data.formats.base import Format, ReadOptions
     from mlff_curate.data.frames import Frame
     from mlff_curate.validation.learning_curve import LearningCurve
     from mlff_curate.workflows.collect import FrameRecord
@@ -260,7 +260,7 @@ def write_outputs(
     lost: Counter[str] = Counter()
     with whole_outputs(*outputs.paths) as (frames, manifest, page):
         writer = to.write(frames, WriteOptions(type_map=tuple(options.type_map)))
-        for frame in kept_frames(result, ReadOptions(tuple(options.type_map))):
+        for frame in kept_frames(result, options):
             lost.update(add_frame(writer, _on_its_way_out(frame, to, options, result.survey.group_key)))
         writer.close()
         # a file name need not be UTF-8: the manifest gives back its bytes, the page shows a mark

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlff_curate.data.formats.base import ReadOptions
 from mlff_curate.descriptors.registry import DESCRIPTORS, detailed_descriptor, make_descriptor
 from mlff_curate.devices import require_device
 from mlff_curate.errors import UsageError
@@ -40,7 +41,7 @@ frame for each would use up the budget (docs/benchmarks.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SurveyOptions:
+class SurveyOptions(ReadOptions):
     """How frames are read, described, compared and grouped; the defaults are the command line's.
 
     Attributes
@@ -51,8 +52,6 @@ class SurveyOptions:
         Info key of the configuration groups, ``"none"`` for one group; by default ``config_type`` where there is one.
     must_keep, exclude
         Info keys, ``KEY=VALUE``, or files with frame indices.
-    type_map
-        Elements of the types 1, 2, ... of files that know types only.
     label_keys
         ``energy``, ``forces``, ``stress`` to the key that holds it, or None for the usual names.
     embedding
@@ -68,13 +67,14 @@ class SurveyOptions:
         Torch device of the autoencoder.
     workers, dask
         See :func:`mlff_curate.parallel.map_ordered`; the result does not depend on them.
+
+    The others are those of :class:`ReadOptions`: ``type_map``, ``units``, ``log``.
     """
 
     against: Sequence[str | Path] = ()
     group_by: str | None = None
     must_keep: Sequence[str] = ()
     exclude: Sequence[str] = ()
-    type_map: Sequence[str] = ()
     label_keys: Mapping[str, str | None] = field(default_factory=dict)
     embedding: str | None = None
     descriptor: str = "power-spectrum"
@@ -244,7 +244,7 @@ def read_pile(inputs: str | Path | Iterable[str | Path], o: SurveyOptions, progr
             group_by=o.group_by,
             must_keep=o.must_keep,
             exclude=o.exclude,
-            type_map=o.type_map,
+            reading=o,
             label_keys=o.label_keys,
             progress=None if progress is None else lambda n: progress("read", n, None, "frames"),
         )

@@ -280,6 +280,21 @@ def test_equal_inputs_give_equal_bytes(convert, put, iron, here):
         assert (here / name).read_bytes() == (here / f"again_{name}").read_bytes()
 
 
+def test_what_a_dump_does_not_tell_is_said_by_the_user(convert, put):
+    text = (
+        "ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n2\nITEM: BOX BOUNDS pp pp pp\n0 3.3\n0 3.3\n0 3.3\n"
+        "ITEM: ATOMS id type x y z fx fy fz\n1 1 0 0 0 1 2 3\n2 2 1.65 1.65 1.65 -1 -2 -3\n"
+    )
+    put("md.lammpstrj", text.encode())
+    done = convert("md.lammpstrj", "out.extxyz", "--type-map", "Ta,W", "--units", "real")
+    assert done.code == 0
+    assert "forces: forces in 1 frame" in done.out
+    back = ase.io.read("out.extxyz")
+    assert back.get_chemical_symbols() == ["Ta", "W"]
+    np.testing.assert_allclose(back.get_forces()[0], np.array([1, 2, 3]) * 0.0433641, rtol=1e-6)  # kcal/mol in eV
+    assert convert("md.lammpstrj", "no.extxyz").code == 1
+
+
 # What is refused.
 
 
@@ -289,6 +304,7 @@ def test_equal_inputs_give_equal_bytes(convert, put, iron, here):
         (["out.foo"], "--to: out.foo does not tell the format: say --to FORMAT; files: "),
         (["out"], "--to: out does not tell the format: say --to FORMAT; files: "),
         (["out.json"], "--to: out.json does not tell the format ("),
+        (["out.data"], "--to: out.data does not tell the format (lammps-data or n2p2): say --to FORMAT\n"),
         (
             ["out.extxyz", "--to", "nosuch"],
             "--to: 'nosuch' cannot hold several frames or is unknown; available: extxyz, ",

@@ -1,10 +1,14 @@
 """Inputs become records: groups, rules and labels of every frame."""
 
+from dataclasses import replace
+
 import pytest
 from ase import Atoms
 
 from mlff_curate.data.formatting import format_frame
+from mlff_curate.data.frames import Remark
 from mlff_curate.errors import CurateError, DataError
+from mlff_curate.workflows import collect as collecting
 from mlff_curate.workflows.collect import collect
 
 
@@ -128,3 +132,15 @@ def test_progress_counts_frames(put):
     seen = []
     collect([put("a", {}, {})], progress=seen.append)
     assert seen == [1, 2]
+
+
+def test_what_readers_noticed_is_told_once_for_each_rule(put, monkeypatch):
+    remark = Remark("scf-unconverged", "error", "energy", "did not converge", "leave it out")
+    read = collecting.read_frames
+
+    def noticed(*args, **options):
+        return (replace(frame, remarks=(remark,)) for frame in read(*args, **options))
+
+    monkeypatch.setattr(collecting, "read_frames", noticed)
+    notes = collect([put("a", {}, {}, {})]).notes
+    assert "a: frame 0: did not converge (and 2 more remarks of this kind)" in notes

@@ -31,7 +31,16 @@ class ReadOptions:
 
     type_map: tuple[str, ...] = ()
     units: str | None = None
-    log: Path | None = None
+    log: str | Path | None = None
+
+    @property
+    def files(self) -> tuple[str | Path, ...]:
+        """What is read besides the inputs."""
+        return () if self.log is None else (self.log,)
+
+
+PLAIN = ReadOptions()
+"""For files that tell everything themselves."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +141,8 @@ class Format:
         Yield the frames; raises DataError with file, frame and key. None: written only.
     write
         Open a writer at a path that does not exist yet. None: read only.
+    uses
+        Names of the ReadOptions that mean something to `read`; others that a user gives are said to be unused.
     label_names
         What it calls ``energy``, ``forces``, ``stress``, which users are told; none: the names that were found.
     names_open
@@ -144,5 +155,6 @@ class Format:
     recognises: Callable[[Path, bytes], bool]
     read: Callable[[Path, ReadOptions], Iterator[Content]] | None = None
     write: Callable[[Path, WriteOptions], Writer] | None = None
+    uses: frozenset[str] = frozenset()
     label_names: Mapping[str, str] = field(default_factory=dict)
     names_open: bool = False

@@ -253,5 +253,6 @@ DEEPMD = Format(
     _recognises,
     _read,
     DeepmdWriter,
+    frozenset({"type_map"}),
     label_names={"energy": "energy.npy", "forces": "force.npy", "stress": "virial.npy"},
 )

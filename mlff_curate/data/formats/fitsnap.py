@@ -20,9 +20,10 @@ from mlff_curate.data.formats.base import Content, Format
 from mlff_curate.data.formats.fitsnap_writer import OURS, is_result, open_writer
 from mlff_curate.data.formats.jsonvalues import LARGEST, decode, numbers, parse
 from mlff_curate.data.formats.remarks import assumed_units, looks_like_label
-from mlff_curate.data.formats.streams import DAMAGED, read_some
+from mlff_curate.data.formats.streams import read_some
 from mlff_curate.data.formats.units import unit_factor
 from mlff_curate.data.frames import Remark, with_results
+from mlff_curate.data.opening import DAMAGED, open_binary
 from mlff_curate.errors import DataError
 
 if TYPE_CHECKING:
@@ -85,8 +86,6 @@ def natural(name: str) -> tuple[tuple[int, int, str], ...]:
 
 
 def _read_folder(path: Path, options: ReadOptions) -> Iterator[Content]:
-    from mlff_curate.data.reading import open_binary
-
     index = 0
     try:
         for file in _json_files(path):
@@ -101,8 +100,6 @@ def _read_folder(path: Path, options: ReadOptions) -> Iterator[Content]:
 
 
 def _read_file(path: Path, options: ReadOptions) -> Iterator[Content]:
-    from mlff_curate.data.reading import open_binary
-
     with open_binary(path) as stream:
         if stream.peek(_BLOCK)[257:262] == b"ustar":  # type: ignore[attr-defined]
             yield from _read_archive(stream, str(path), options)
@@ -392,6 +389,7 @@ def _words(value: Any) -> list[str]:
     return value
 
 
+_USES = frozenset({"type_map"})
 FITSNAP = Format(
     "fitsnap",
     "FitSNAP's JSON in folders",
@@ -399,6 +397,7 @@ FITSNAP = Format(
     _is_folder,
     _read_folder,
     open_writer,
+    _USES,
     label_names={"energy": "Energy", "forces": "Forces", "stress": "Stress"},
 )
-FITSNAP_FILE = Format("fitsnap-json", "FitSNAP's JSON, or an archive of it", ".json", _is_file, _read_file)
+FITSNAP_FILE = Format("fitsnap-json", "FitSNAP's JSON, or an archive of it", ".json", _is_file, _read_file, uses=_USES)

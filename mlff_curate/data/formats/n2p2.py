@@ -24,6 +24,7 @@ from mlff_curate.data.formats.remarks import assumed_units, looks_like_label, un
 from mlff_curate.data.formats.streams import read_line
 from mlff_curate.data.formats.vacuum import repeatable_cell
 from mlff_curate.data.frames import Remark, with_results
+from mlff_curate.data.opening import open_binary
 from mlff_curate.errors import DataError
 
 if TYPE_CHECKING:
@@ -51,8 +52,6 @@ def _recognises(_path: Path, head: bytes) -> bool:
 
 
 def _read(path: Path, options: ReadOptions) -> Iterator[Content]:
-    from mlff_curate.data.reading import open_binary
-
     if options.units is not None and options.units not in _STYLES:
         message = f"n2p2's files are in {' or '.join(_STYLES)} units, not in {options.units!r}"
         raise DataError(message, file=str(path), key="--units")
@@ -300,5 +299,6 @@ N2P2 = Format(
     _recognises,
     _read,
     N2p2Writer,
+    frozenset({"units"}),
     label_names={"energy": "energy"},
 )

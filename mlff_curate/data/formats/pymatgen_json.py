@@ -18,6 +18,7 @@ from mlff_curate.data.formats.jsonvalues import numbers, objects
 from mlff_curate.data.formats.remarks import assumed_units, looks_like_label, unknown_label
 from mlff_curate.data.formats.units import unit_factor
 from mlff_curate.data.frames import Remark, with_results
+from mlff_curate.data.opening import open_binary
 from mlff_curate.errors import DataError
 
 if TYPE_CHECKING:
@@ -50,8 +51,6 @@ def _recognises(path: Path, head: bytes) -> bool:
 
 
 def _read(path: Path, _options: ReadOptions) -> Iterator[Content]:
-    from mlff_curate.data.reading import open_binary
-
     index = 0
     try:
         with open_binary(path) as stream:

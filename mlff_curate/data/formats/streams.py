@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from typing import TYPE_CHECKING
 
+from mlff_curate.data.opening import DAMAGED
 from mlff_curate.errors import DataError
 
 if TYPE_CHECKING:
     from typing import BinaryIO
-
-DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)
-"""What reading gzipped data raises if they are truncated or altered."""
 
 
 def read_some(stream: BinaryIO, count: int) -> bytes:

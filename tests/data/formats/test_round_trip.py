@@ -17,6 +17,8 @@ WRITTEN = [form for form in (*FORMATS, ase_format("traj")) if form.write]
 READ = [form for form in WRITTEN if form.read or form.suffix in (".extxyz", ".traj")]
 KEEP_ALL = {"extxyz", "mace", "nequip", "hdf5", "db", "traj"}
 """What these formats lose of the odd frames is listed below; they refuse none."""
+TURNED = {"lammps-data", "lammps-data-folder"}
+"""Formats of triangular cells: frames come back turned."""
 LOST = {
     ("mace", "isolated in a box"): {"config_type"},
     ("mace", "isolated, no energy"): {"config_type"},
@@ -46,6 +48,16 @@ def values(atoms):
     return {key: value for key, value in found.items() if key not in used}
 
 
+def shape(form, atoms):
+    """The cell, or what of it does not turn."""
+    return atoms.cell.cellpar() if form.name in TURNED else atoms.cell.array
+
+
+def places(form, atoms):
+    """The positions, or what of them does not turn."""
+    return atoms.get_all_distances(mic=True) if form.name in TURNED else atoms.positions
+
+
 def same(one, other):
     if isinstance(one, (dict, str, list)):
         return one == other
@@ -67,10 +79,10 @@ def test_what_a_format_holds_comes_back_and_the_rest_is_named(tmp_path, form, od
     if form.name in KEEP_ALL:
         assert lost == LOST.get((form.name, odd), set())
     assert list(after.numbers) == list(before.numbers)
-    for name, one, other in (("cell", before.cell.array, after.cell.array), ("pbc", before.pbc, after.pbc)):
-        assert name in lost or np.allclose(one, other, rtol=0, atol=1e-12)
+    for name, one, other in (("cell", shape(form, before), shape(form, after)), ("pbc", before.pbc, after.pbc)):
+        assert name in lost or np.allclose(one, other, rtol=0, atol=1e-9)
     if not {"cell", "pbc"} & lost:
-        np.testing.assert_allclose(after.positions, before.positions, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(places(form, after), places(form, before), rtol=0, atol=1e-9)
         assert is_isolated_atom(after) == is_isolated_atom(before) or "config_type" in lost
     told, kept = labels_of(before), labels_of(after)
     for kind in ("energy", "forces", "stress"):
@@ -96,7 +108,7 @@ def test_frames_come_back_in_their_order(tmp_path, form):
 
 @pytest.mark.parametrize("form", WRITTEN, ids=lambda form: form.name)
 def test_equal_frames_give_equal_bytes(tmp_path, form):
-    frames = [ODD["crystal"], ODD["triclinic"]]
+    frames = [ODD["crystal"], ODD["triclinic"]][: 1 if form.name == "lammps-data" else 2]
     found = []
     for name in ("one", "two"):
         path = tmp_path / name / f"out{form.suffix}"
@@ -109,7 +121,7 @@ def test_equal_frames_give_equal_bytes(tmp_path, form):
 
 @pytest.mark.parametrize("form", WRITTEN, ids=lambda form: form.name)
 def test_writing_changes_no_frame(tmp_path, form):
-    frames = [ODD["arrays"], ODD["crystal"]]
+    frames = [ODD["arrays"], ODD["crystal"]][: 1 if form.name == "lammps-data" else 2]
     before = [content_digest(atoms) for atoms in frames]
     write(form, tmp_path / f"out{form.suffix}", frames)
     assert [content_digest(atoms) for atoms in frames] == before
