@@ -381,7 +381,27 @@ def require_keys(
     DataError
         Names the key, the option it came from, and the label-like names that are there.
     """
-    given = {"energy": energy_key, "forces": forces_key, "stress": stress_key}
+    require_keys_among(labels, {"energy": energy_key, "forces": forces_key, "stress": stress_key}, len(labels))
+
+
+def require_keys_among(labels: Iterable[Labels], given: Mapping[str, str | None], frames: int) -> None:
+    """Refuse a key that no frame has, as :func:`require_keys`, where one of the labels with the same names is enough.
+
+    Parameters
+    ----------
+    labels
+        Of all names that frames have.
+    given
+        ``energy``, ``forces``, ``stress`` to the key.
+    frames
+        How many frames there are.
+
+    Raises
+    ------
+    DataError
+        As :func:`require_keys`.
+    """
+    labels = list(labels)
     for kind, key in given.items():
         if key is None or any(getattr(item, f"{kind}_key") == key or key in item.not_finite for item in labels):
             continue
@@ -389,7 +409,7 @@ def require_keys(
         if key in names:
             raise DataError(f"no frame has a {kind} label that can be used under this name (--{kind}-key)", key=key)
         there = f"what is there: {', '.join(names)}" if names else "the frames have nothing that looks like a label"
-        raise DataError(f"--{kind}-key names a key that none of the {len(labels)} frames has; {there}", key=key)
+        raise DataError(f"--{kind}-key names a key that none of the {frames} frames has; {there}", key=key)
 
 
 class _Found(NamedTuple):  # quicker to make than a dataclass: there are five of it for each frame
