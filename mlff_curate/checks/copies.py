@@ -7,7 +7,7 @@ laying the frames over each other.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -27,6 +27,8 @@ EXACT = 1e-4
 """Angstrom. What files that print four decimals leave of a position."""
 NEAR = 1e-3
 """Angstrom. Changes a force by some meV/Angstrom, which is what DFT labels are good for."""
+TWIN = 2.0 * EXACT
+"""Angstrom. Symmetry is exact: what is left of it is the rounding of cell and positions."""
 _ROUNDING = 1e-6
 _FARTHEST_STEP = 4.0
 """Lattice vectors that a short one is the sum of, and by how much more it may change than one of them."""
@@ -43,7 +45,7 @@ class Copy:
         Places in the sequences of frames.
     kind
         ``exact``: atom upon atom after shifts, wrapping, another choice of cell and another order of the atoms, within
-        EXACT; ``near``: within NEAR; ``twin``: within NEAR after a rotation or reflection, or as another supercell.
+        EXACT; ``near``: within NEAR; ``twin``: within TWIN after a rotation or reflection, or as another supercell.
     distance
         Angstrom, the largest that is left between two atoms or lattice vectors.
     """
@@ -71,8 +73,9 @@ class _Library:
 
     def __init__(self) -> None:
         self._structures: dict[int, Structure] = {}
-        self._cells: defaultdict[tuple[object, ...], _Boxes] = defaultdict(_Boxes)
-        self._crystals: defaultdict[tuple[object, ...], _Boxes] = defaultdict(_Boxes)
+        self._primitives: dict[int, Structure] = {}
+        self._cells: defaultdict[tuple[object, ...], _Boxes] = defaultdict(lambda: _Boxes(NEAR))
+        self._crystals: defaultdict[tuple[object, ...], _Boxes] = defaultdict(lambda: _Boxes(TWIN))
 
     def take(self, frames: Iterable[Atoms]) -> list[Copy]:
         """Find copies of what is there and keep what is new."""
@@ -87,11 +90,12 @@ class _Library:
         for place, (atoms, numbers) in enumerate(invariants(frames)):
             structure = structure_of(atoms, numbers.local, numbers.local_bound, NEAR)
             cells = self._cells[*numbers.kind, len(structure.numbers)]
-            crystals = self._crystals[*numbers.kind, len(structure.primitive.numbers)]
-            as_cell, as_crystal = _as_cell(structure, numbers), _as_crystal(structure, numbers)
+            crystal = replace(structure, tolerance=TWIN).primitive
+            crystals = self._crystals[*numbers.kind, len(crystal.numbers)]
+            as_cell, as_crystal = _as_cell(structure, numbers), _with_lengths(crystal, numbers)
             copy = self._same_cell(place, structure, cells.around(*as_cell))
             if copy is None:
-                copy = self._same_crystal(place, structure, crystals.around(*as_crystal))
+                copy = self._same_crystal(place, crystal, crystals.around(*as_crystal))
             if copy is not None:
                 copies.append(copy)
             if not keep or (copy is not None and copy.kind != "twin"):
@@ -99,6 +103,7 @@ class _Library:
             self._structures[place] = structure
             cells.add(place, *as_cell)
             if copy is None:
+                self._primitives[place] = crystal
                 crystals.add(place, *as_crystal)
         return copies
 
@@ -114,9 +119,9 @@ class _Library:
                 break
         return best
 
-    def _same_crystal(self, place: int, structure: Structure, others: list[int]) -> Copy | None:
+    def _same_crystal(self, place: int, crystal: Structure, others: list[int]) -> Copy | None:
         for other in others:
-            distance = motion_between(self._structures[other], structure)
+            distance = motion_between(self._primitives[other], crystal)
             if distance is not None:
                 return Copy(place, other, "twin", distance)
         return None
@@ -132,12 +137,8 @@ def _as_cell(structure: Structure, numbers: Invariants) -> _Point:
     return np.append(point, numbers.turned), np.append(bound, numbers.turned_bound)
 
 
-def _as_crystal(structure: Structure, numbers: Invariants) -> _Point:
-    """Return what does not change if a structure is turned or repeated."""
-    return _with_lengths(structure.primitive, numbers)
-
-
 def _with_lengths(structure: Structure, numbers: Invariants) -> _Point:
+    """Return what does not change if a structure is turned; of a primitive cell, nor if it is repeated."""
     lengths = structure.lengths
     return np.append(numbers.whole, lengths), np.append(numbers.whole_bound, np.full(len(lengths), _FARTHEST_STEP))
 
@@ -145,10 +146,12 @@ def _with_lengths(structure: Structure, numbers: Invariants) -> _Point:
 class _Boxes:
     """Points and, for each new one, which of them lie in a box around it.
 
-    Search trees of doubling sizes: adding costs a logarithm of the number of points, on average, and so does asking.
+    The box is what displacements of `reach`, Angstrom, can change. Search trees of doubling sizes: adding costs a
+    logarithm of the number of points, on average, and so does asking.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, reach: float) -> None:
+        self._reach = reach
         self._scale: np.ndarray | None = None
         self._trees: list[tuple[Any, np.ndarray, np.ndarray]] = []
         self._names: list[int] = []
@@ -158,7 +161,7 @@ class _Boxes:
         from scipy.spatial import cKDTree
 
         if self._scale is None:
-            self._scale = _half_width(bound)
+            self._scale = self._half_width(bound)
         self._names.append(name)
         self._points.append(point)
         if len(self._names) < _LEAF:
@@ -174,7 +177,7 @@ class _Boxes:
         """Return the names of the points in the box, ascending."""
         if self._scale is None:
             return []
-        width = _half_width(bound)
+        width = self._half_width(bound)
         found: list[int] = []
         radius = float((width / self._scale).max())
         for tree, names, points in self._trees:
@@ -185,6 +188,5 @@ class _Boxes:
             found += [self._names[row] for row in np.flatnonzero(inside)]
         return sorted(found)
 
-
-def _half_width(bound: np.ndarray) -> np.ndarray:
-    return 1.1 * NEAR * bound + _ROUNDING
+    def _half_width(self, bound: np.ndarray) -> np.ndarray:
+        return 1.1 * self._reach * bound + _ROUNDING

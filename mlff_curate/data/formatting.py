@@ -66,7 +66,6 @@ def _with_all_digits(atoms: Atoms, arrays: dict[str, Any]) -> bytes:
 def _with_results_as_keys(atoms: Atoms) -> Atoms:
     from ase.io.extxyz import per_atom_properties
     from ase.spacegroup import Spacegroup
-    from ase.stress import voigt_6_to_full_3x3_stress
 
     results = calculator_results(atoms)
     atoms = atoms.copy()
@@ -74,16 +73,30 @@ def _with_results_as_keys(atoms: Atoms) -> Atoms:
         array = np.asarray(value)
         per_atom = key in per_atom_properties
         target: dict[str, Any] = atoms.arrays if per_atom else atoms.info
-        if key in target and not np.array_equal(target[key], array):
+        if key == "stress":
+            array = _full_stress(array)
+        # ASE before 3.23 leaves the labels that it takes for results among the keys
+        there: Any = target.get(key)
+        if key == "stress" and key in target:
+            there = _full_stress(np.asarray(there))
+        if key in target and not np.array_equal(there, array):
             raise DataError("the frame has two different values of this name", key=key)
         target[key] = array if per_atom or array.ndim else value
-    stress = np.asarray(atoms.info.get("stress", 0.0))
-    if stress.shape == (6,):
-        atoms.info["stress"] = voigt_6_to_full_3x3_stress(stress)
+    stress: Any = atoms.info.get("stress", 0.0)
+    if np.shape(stress) == (6,):
+        atoms.info["stress"] = _full_stress(np.asarray(stress))
     for key, value in atoms.info.items():
         if isinstance(value, Spacegroup):  # from a CIF
             atoms.info[key] = value.symbol
     return atoms
+
+
+def _full_stress(stress: np.ndarray) -> np.ndarray:
+    """Return a stress in Voigt order as (3, 3); others as they are."""
+    from ase.stress import voigt_6_to_full_3x3_stress
+
+    full: np.ndarray = voigt_6_to_full_3x3_stress(stress) if stress.shape == (6,) else stress
+    return full
 
 
 def _writable(value: object, name: str) -> object:

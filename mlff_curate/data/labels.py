@@ -163,6 +163,9 @@ class UnusableLabel:
     message: str
 
 
+_Tell = Callable[[UnusableLabel], None]
+
+
 def usable_labels(
     atoms: Atoms, energy_key: str | None = None, forces_key: str | None = None, stress_key: str | None = None
 ) -> tuple[Labels, tuple[UnusableLabel, ...]]:
@@ -175,12 +178,9 @@ def usable_labels(
 
 
 def _labels_of(
-    atoms: Atoms,
-    energy_key: str | None,
-    forces_key: str | None,
-    stress_key: str | None,
-    tell: Callable[[UnusableLabel], None] | None,
+    atoms: Atoms, energy_key: str | None, forces_key: str | None, stress_key: str | None, tell: _Tell | None
 ) -> Labels:
+    """Take the labels; what cannot be used is told or, with nobody to tell, raised."""
     places = (calculator_results(atoms), atoms.info, atoms.arrays)
     names = _known_names(*map(tuple, places))
     n = len(atoms)
@@ -402,14 +402,34 @@ def require_keys(
     DataError
         Names the key, the option it came from, and the label-like names that are there.
     """
-    given = {"energy": energy_key, "forces": forces_key, "stress": stress_key}
+    require_keys_among(labels, {"energy": energy_key, "forces": forces_key, "stress": stress_key}, len(labels))
+
+
+def require_keys_among(labels: Iterable[Labels], given: Mapping[str, str | None], frames: int) -> None:
+    """Refuse a key that no frame has, as :func:`require_keys`, where one of the labels with the same names is enough.
+
+    Parameters
+    ----------
+    labels
+        Of all names that frames have.
+    given
+        ``energy``, ``forces``, ``stress`` to the key.
+    frames
+        How many frames there are.
+
+    Raises
+    ------
+    DataError
+        As :func:`require_keys`.
+    """
+    labels = list(labels)
     for kind, key in given.items():
         if key is None or any(getattr(item, f"{kind}_key") == key or key in item.not_finite for item in labels):
             continue
         names = {name for item in labels for name in item.present}
         if key in names:
             raise DataError(f"no frame has a {kind} label that can be used under this name (--{kind}-key)", key=key)
-        raise missing_key(kind, key, names, len(labels))
+        raise missing_key(kind, key, names, frames)
 
 
 def missing_key(kind: str, key: str, names: Iterable[str], frames: int) -> DataError:
@@ -456,7 +476,7 @@ def _find(
     tiers: tuple[tuple[_Place, ...], ...],
     convert: Callable[[np.ndarray, str], np.ndarray | None],
     kind: str,
-    tell: Callable[[UnusableLabel], None] | None,
+    tell: _Tell | None,
 ) -> _Found:
     """Convert the candidates for a label; those of a later tier count only where the earlier have none.
 
@@ -487,9 +507,7 @@ def _find(
     return _Found(not_finite=tuple(not_finite))
 
 
-def _candidate(
-    raw: object, name: str, convert: _Convert, kind: str, tell: Callable[[UnusableLabel], None] | None
-) -> np.ndarray | None:
+def _candidate(raw: object, name: str, convert: _Convert, kind: str, tell: _Tell | None) -> np.ndarray | None:
     try:
         value = convert(_as_numbers(raw, name), name)
     except DataError as error:
@@ -497,12 +515,12 @@ def _candidate(
             raise
         tell(UnusableLabel(kind, "shape", name, error.message))
         return None
-    if tell is not None and value is not None and not np.isfinite(value).all():
-        tell(UnusableLabel(kind, "nan", name, _where_not_finite(np.asarray(raw, np.float64))))
+    if tell is not None and value is not None and not _all_finite(value):
+        tell(UnusableLabel(kind, "nan", name, _where_not_finite(kind, np.asarray(raw, np.float64))))
     return value
 
 
-def _agree(candidates: list[tuple[str, np.ndarray]], kind: str, tell: Callable[[UnusableLabel], None] | None) -> bool:
+def _agree(candidates: list[tuple[str, np.ndarray]], kind: str, tell: _Tell | None) -> bool:
     try:
         _require_agreement(candidates, kind)
     except DataError as error:
@@ -513,10 +531,10 @@ def _agree(candidates: list[tuple[str, np.ndarray]], kind: str, tell: Callable[[
     return True
 
 
-def _where_not_finite(value: np.ndarray) -> str:
-    if value.ndim != 2 or value.shape == (3, 3):
+def _where_not_finite(kind: str, value: np.ndarray) -> str:
+    if kind in ("energy", "stress"):
         return "holds NaN or infinity"
-    rows = np.flatnonzero(~np.isfinite(value).all(axis=1))
+    rows = np.flatnonzero(~np.isfinite(value.reshape(len(value), -1)).all(axis=1))
     more = f", and {len(rows) - 1} more" if len(rows) > 1 else ""
     return f"holds NaN or infinity at atom {rows[0]}{more}"
 

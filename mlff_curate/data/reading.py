@@ -13,7 +13,6 @@ from mlff_curate.data.formats import FORMATS
 from mlff_curate.data.formats.base import PLAIN, Content, Format, ReadOptions
 from mlff_curate.data.formats.lammps_types import is_element
 from mlff_curate.data.formats.lammps_units import refusal
-from mlff_curate.data.formatting import format_frame
 from mlff_curate.data.frames import Frame, Remark, content_digest
 from mlff_curate.data.opening import DAMAGED, damaged, open_binary
 from mlff_curate.data.soundness import require_sound
@@ -130,10 +129,14 @@ def _whole_frames(path: Path, options: ReadOptions, faults: Callable[[DataError]
                     raise
                 faults(error)
                 continue
-            remarks = unused if atoms.pbc.any() else (*unused, *_missing_cell(atoms, part.text))
-            digest = hashlib.sha256(part.text).hexdigest()
-            yield Frame(atoms, name, part.index, digest, part.text, remarks=remarks)
+            yield _own_text(atoms, name, part, unused)
             unused = ()
+
+
+def _own_text(atoms: Atoms, name: str, part: FrameText, remarks: tuple[Remark, ...] = ()) -> Frame:
+    if not atoms.pbc.any():
+        remarks = (*remarks, *_missing_cell(atoms, part.text))
+    return Frame(atoms, name, part.index, hashlib.sha256(part.text).hexdigest(), part.text, remarks=remarks)
 
 
 def _missing_cell(atoms: Atoms, text: bytes) -> tuple[Remark, ...]:
@@ -241,15 +244,13 @@ def _about_unused(kind: Format | str, options: ReadOptions) -> tuple[Remark, ...
     )
 
 
-def read_texts(
-    path: str | Path, indices: Iterable[int], options: ReadOptions = PLAIN
-) -> Iterator[tuple[int, str, bytes]]:
-    """Read some frames of a file again, as the extxyz text they are to be passed on as.
+def read_again(path: str | Path, indices: Iterable[int], options: ReadOptions = PLAIN) -> Iterator[Frame]:
+    """Read some frames of a file or folder again.
 
     Parameters
     ----------
     path
-        A file that :func:`read_frames` has read.
+        What :func:`read_frames` has read.
     indices
         0-based frames wanted.
     options
@@ -257,8 +258,8 @@ def read_texts(
 
     Yields
     ------
-    index, sha256, text
-        In the file's order. The text is the file's own for extxyz, else the frame written with all digits.
+    Frame
+        In the file's order; only these are parsed.
     """
     wanted = set(indices)
     path = Path(path)
@@ -267,16 +268,12 @@ def read_texts(
         with open_binary(path) as stream:
             for part in _split(stream, path):
                 if part.index in wanted:
-                    yield part.index, hashlib.sha256(part.text).hexdigest(), part.text
+                    yield _own_text(parse_frame(part.text, str(path), part.index, part.line), str(path), part)
         return
     for index, content in enumerate(_contents(path, kind, options)):
         if index in wanted:
-            try:
-                text = format_frame(content.atoms)
-            except DataError as error:
-                error.file, error.frame = str(path), index
-                raise
-            yield index, content_digest(content.atoms), text
+            digest = content_digest(content.atoms)
+            yield Frame(content.atoms, str(path), index, digest, None, content.origins, content.remarks)
 
 
 def lacks_last_line_end(path: Path) -> bool:

@@ -14,10 +14,11 @@ import numpy as np
 from mlff_curate.checks.mending import change_of, in_words, mendings
 from mlff_curate.data.extxyz import parse_frame
 from mlff_curate.data.formats.base import PLAIN
+from mlff_curate.data.formatting import format_frame
 from mlff_curate.data.frames import named_values
 from mlff_curate.data.labels import same_label
 from mlff_curate.data.outputs import whole_files
-from mlff_curate.data.reading import read_texts
+from mlff_curate.data.reading import read_again
 from mlff_curate.data.relabel import relabel
 from mlff_curate.errors import DataError, OutputError
 from mlff_curate.wording import counted
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from mlff_curate.checks.frame import CheckedFrame
     from mlff_curate.checks.mending import Mending
     from mlff_curate.data.formats.base import ReadOptions
+    from mlff_curate.data.frames import Frame
     from mlff_curate.workflows.check import CheckResult
     from mlff_curate.workflows.survey import Progress
 
@@ -301,14 +303,25 @@ def _texts(result: CheckResult, plan: _Plan, reading: ReadOptions) -> Iterator[b
         at += count.frames
         wanted = [index for index in known if (count.file, index) not in plan.left_out]
         found = 0
-        for index, sha256, text in read_texts(count.file, wanted, reading) if wanted else ():
-            frame, expected = known[index]
-            if sha256 != expected:
-                raise DataError("the file changed while it was being checked", file=count.file, frame=index)
+        for again in read_again(count.file, wanted, reading) if wanted else ():
+            frame, expected = known[again.index]
+            if again.sha256 != expected:
+                raise DataError("the file changed while it was being checked", file=count.file, frame=again.index)
             found += 1
-            yield plan.apply(frame, text)
+            yield plan.apply(frame, _text_of(again))
         if found != len(wanted):
             raise DataError("the file changed while it was being checked", file=count.file)
+
+
+def _text_of(frame: Frame) -> bytes:
+    """Return the frame's own text for extxyz, else the frame written with all digits."""
+    if frame.text is not None:
+        return frame.text
+    try:
+        return format_frame(frame.atoms)
+    except DataError as error:
+        error.file, error.frame = frame.source, frame.index
+        raise
 
 
 def _short(value: np.ndarray) -> str:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlff_curate.data.conversion import require_format, require_suffix
 from mlff_curate.data.outputs import require_free
+from mlff_curate.data.writing import format_named, require_name
 from mlff_curate.report.tables import table_lines
 from mlff_curate.wording import counted, spelled
 from mlff_curate.workflows.decide import PruneResult, is_automatic
 from mlff_curate.workflows.prune import PruneOptions, pile_within, prune, require_options
-from mlff_curate.workflows.prune_outputs import Outputs, peak_memory_mb, report_of, write_outputs
+from mlff_curate.workflows.prune_outputs import Outputs, loss_lines, peak_memory_mb, report_of, write_outputs
 from mlff_curate.workflows.survey import survey
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from mlff_curate.data.formats.base import Format
     from mlff_curate.pruning.budget import Budget
     from mlff_curate.validation.learning_curve import LearningCurve
     from mlff_curate.workflows.survey import Progress, Survey
@@ -34,13 +35,19 @@ class PruneDone:
     ----------
     result, outputs
         What was decided, and where it lies.
+    to
+        Format of the kept frames.
     proof
         Of ``--prove``, else None.
+    lost
+        Names of what the format cannot hold, to the number of kept frames that had it.
     """
 
     result: PruneResult
     outputs: Outputs
+    to: Format
     proof: LearningCurve | None = None
+    lost: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -67,6 +74,8 @@ class PruneDone:
             "output": str(self.outputs.frames),
             "manifest": str(self.outputs.manifest),
             "report": str(self.outputs.report),
+            "format": self.to.name,
+            "lost": dict(self.lost),
             "notes": list(result.notes),
         }
         if self.proof is not None:
@@ -89,7 +98,7 @@ class PruneDone:
                 f"{counted(len(result.cluster_sizes), 'cluster')}, {counted(result.outliers, 'outlier')}; {by}"
             ),
             *self._measures(),
-            *(f"note: {note}" for note in result.notes),
+            *(f"note: {note}" for note in (*result.notes, *loss_lines(self.to, self.lost))),
         ]
         if self.proof is not None:
             lines += [*table_lines(self.proof, "group_mean"), *table_lines(self.proof, "verdicts")]
@@ -127,7 +136,7 @@ def prune_files(
     options
         See :class:`PruneOptions`.
     to
-        Format of OUT.
+        Name of the format of OUT; some formats are folders.
     prove
         Fit force fields to kept and to random frames, and compare them on held-out ones; with ``keep="auto"`` keep as
         many as their learning curve asks for.
@@ -145,11 +154,13 @@ def prune_files(
     """
     options = options or PruneOptions()
     budget = require_options(options)
-    outputs = Outputs.beside(output, inputs, require_format(to))
-    require_suffix(outputs.frames, to)
+    form = format_named(to)
+    outputs = Outputs.beside(output, inputs, form.suffix.removeprefix(".") or form.name)
+    require_name(outputs.frames, form)
     rules = [word for word in (*options.must_keep, *options.exclude) if Path(word).is_file()]
     read = [Path(p) for p in (*inputs, *options.against, *options.files, *rules)]
-    require_free(outputs.paths, read, overwrite=overwrite)
+    folders = () if form.suffix else (outputs.frames,)
+    require_free(outputs.paths, read, overwrite=overwrite, folders=folders)
     result, proof = (
         _pruned_and_proved(inputs, options, budget, progress)
         if prove
@@ -157,9 +168,9 @@ def prune_files(
     )
     start = time.perf_counter()
     report = report_of(result, outputs, command, _shown(options, result.survey), options.seed, proof)
-    write_outputs(result, outputs, report, options, to)
+    lost = write_outputs(result, outputs, report, form, options)
     result.seconds["write"] = time.perf_counter() - start
-    return PruneDone(result, outputs, proof)
+    return PruneDone(result, outputs, form, proof, lost)
 
 
 def _pruned_and_proved(

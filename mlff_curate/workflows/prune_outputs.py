@@ -7,7 +7,7 @@ import io
 import resource
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,20 +15,24 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from mlff_curate import __version__
-from mlff_curate.data.conversion import convert_texts
-from mlff_curate.data.formats.base import PLAIN
-from mlff_curate.data.outputs import whole_files
-from mlff_curate.data.reading import read_texts
+from mlff_curate.data.formats.base import NormalFrame, WriteOptions
+from mlff_curate.data.formats.extxyz import EXTXYZ
+from mlff_curate.data.labels import Labels
+from mlff_curate.data.outputs import whole_outputs
+from mlff_curate.data.reading import read_again
+from mlff_curate.data.writing import add_frame, normal_frame
 from mlff_curate.errors import DataError, OutputError
 from mlff_curate.report import GroupCounts, PruneReport, ReasonCount, render
+from mlff_curate.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from mlff_curate.data.formats.base import ReadOptions
+    from mlff_curate.data.formats.base import Format, ReadOptions
+    from mlff_curate.data.frames import Frame
     from mlff_curate.validation.learning_curve import LearningCurve
     from mlff_curate.workflows.collect import FrameRecord
-    from mlff_curate.workflows.prune import PruneResult
+    from mlff_curate.workflows.prune import PruneOptions, PruneResult
 
 _MAP_POINTS = 4000
 MANIFEST = (
@@ -65,8 +69,8 @@ class Outputs:
         return self.frames, self.manifest, self.report
 
 
-def kept_texts(result: PruneResult, reading: ReadOptions = PLAIN) -> Iterator[bytes]:
-    """Yield the kept frames' text in input order, read from the inputs once more.
+def kept_frames(result: PruneResult, reading: ReadOptions) -> Iterator[Frame]:
+    """Yield the kept frames in input order, read from the inputs once more.
 
     Raises
     ------
@@ -81,11 +85,11 @@ def kept_texts(result: PruneResult, reading: ReadOptions = PLAIN) -> Iterator[by
     for source, records in runs:
         wanted = {record.index: record.sha256 for record in records}
         found = 0
-        for index, sha256, text in read_texts(source, wanted, reading):
-            if wanted[index] != sha256:
-                raise DataError("the file changed while it was being pruned", file=source, frame=index)
+        for frame in read_again(source, wanted, reading):
+            if wanted[frame.index] != frame.sha256:
+                raise DataError("the file changed while it was being pruned", file=source, frame=frame.index)
             found += 1
-            yield text
+            yield frame
         if found != len(wanted):
             raise DataError("the file changed while it was being pruned", file=source)
 
@@ -236,9 +240,14 @@ def _map(embedding: np.ndarray) -> tuple[np.ndarray, tuple[str, str]]:
 
 
 def write_outputs(
-    result: PruneResult, outputs: Outputs, report: PruneReport, reading: ReadOptions = PLAIN, to: str = "extxyz"
-) -> None:
-    """Write all three files; they appear together or not at all.
+    result: PruneResult, outputs: Outputs, report: PruneReport, to: Format, options: PruneOptions
+) -> dict[str, int]:
+    """Write the kept frames, the manifest and the report; they appear together or not at all.
+
+    Returns
+    -------
+    lost
+        Names of what the format cannot hold, to the number of kept frames that had it.
 
     Raises
     ------
@@ -247,9 +256,29 @@ def write_outputs(
     OutputError
         The disk does not take them.
     """
-    with whole_files(*outputs.paths) as (frames, manifest, page):
-        for part in convert_texts(kept_texts(result, reading), to):
-            frames.write(part)
+    assert to.write is not None
+    lost: Counter[str] = Counter()
+    with whole_outputs(*outputs.paths) as (frames, manifest, page):
+        writer = to.write(frames, WriteOptions(type_map=tuple(options.type_map)))
+        for frame in kept_frames(result, options):
+            lost.update(add_frame(writer, _on_its_way_out(frame, to, options, result.survey.group_key)))
+        writer.close()
         # a file name need not be UTF-8: the manifest gives back its bytes, the page shows a mark
-        manifest.write(manifest_text(result).encode(errors="surrogateescape"))
-        page.write(render(report).encode(errors="replace"))
+        manifest.write_bytes(manifest_text(result).encode(errors="surrogateescape"))
+        report = replace(report, notes=(*report.notes, *loss_lines(to, lost)))
+        page.write_bytes(render(report).encode(errors="replace"))
+    return dict(sorted(lost.items()))
+
+
+def _on_its_way_out(frame: Frame, to: Format, options: PruneOptions, group_key: str | None) -> NormalFrame:
+    if to is EXTXYZ:  # frames pass as they are, whatever their labels are
+        return NormalFrame(frame, Labels(), None, isolated=False)
+    return normal_frame(frame, options.label_keys, group_key)
+
+
+def loss_lines(to: Format, lost: Mapping[str, int]) -> list[str]:
+    """Return the sentence on what a format cannot hold, none if nothing was lost."""
+    if not lost:
+        return []
+    names = ", ".join(f"{name} ({counted(frames, 'frame')})" for name, frames in sorted(lost.items()))
+    return [f"{to.name} cannot hold {names}"]

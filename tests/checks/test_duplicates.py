@@ -148,7 +148,7 @@ class TestPublishedSets:
             ("duplicate-exact", "GSF_112", "Surface"): 1,
             ("duplicate-near", "GSF_110", "GSF_110"): 2,
             ("duplicate-near", "GSF_112", "GSF_112"): 2,
-            ("duplicate-twin", "GSF_110", "GSF_110"): 8,
+            ("duplicate-twin", "GSF_110", "GSF_110"): 5,
         }
 
     def test_iron_repeats_one_equation_of_state_with_other_settings(self, real_data):

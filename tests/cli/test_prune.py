@@ -194,12 +194,54 @@ def test_database_goes_in(prune, iron):
     assert len(list(ase.io.iread("md.pruned.extxyz"))) == 2
 
 
-def test_format_that_would_lose_labels_is_refused(prune, put, here, iron):
+def test_what_a_format_cannot_hold_is_named(prune, put, here, iron):
     put("md.extxyz", labelled([iron(i) for i in range(4)]))
-    done = prune("md.extxyz", "--keep", 2, "--to", "vasp-xdatcar")
-    assert (done.code, done.out) == (1, "")
-    assert done.err.startswith("mlff-curate: error: frame 0: --to: vasp-xdatcar cannot hold energy, forces, stress: ")
-    assert listing(here) == ["md.extxyz"]
+    done = prune("md.extxyz", "--keep", 2, "--to", "vasp-xdatcar", "--json")
+    assert (done.code, done.json["lost"]) == (0, {"energy": 2, "forces": 2, "stress": 2})
+    said = "vasp-xdatcar cannot hold energy (2 frames), forces (2 frames), stress (2 frames)"
+    assert f"note: {said}\n" in done.err
+    assert said in (here / "md.pruned.report.html").read_text()
+
+
+def test_labels_are_under_the_names_of_the_format(prune, put, iron):
+    frames = [iron(i) for i in range(4)]
+    for i, atoms in enumerate(frames):
+        atoms.info["dft_energy"] = i / 7
+    put("md.extxyz", frames)
+    done = prune("md.extxyz", "--keep", "1.0", "--to", "mace", "--json")
+    assert (done.code, done.json["output"], done.json["format"]) == (0, "md.pruned.extxyz", "mace")
+    assert [atoms.info["REF_energy"] for atoms in ase.io.iread("md.pruned.extxyz")] == [i / 7 for i in range(4)]
+
+
+def test_kept_frames_may_be_a_folder(prune, put, here, iron):
+    put("md.extxyz", labelled([iron(i) for i in range(4)]))
+    done = prune("md.extxyz", "--keep", 2, "--to", "kliff", "--json")
+    assert (done.code, done.json["output"]) == (0, "md.pruned.kliff")
+    assert listing(here) == ["md.extxyz", "md.pruned.kliff", "md.pruned.manifest.csv", "md.pruned.report.html"]
+    assert listing(here / "md.pruned.kliff") == [".mlff-curate-files", "0000000.xyz", "0000001.xyz"]
+    assert prune("md.extxyz", "--keep", 3, "--to", "kliff").code == 1
+    assert prune("md.extxyz", "--keep", 3, "--to", "kliff", "--overwrite").code == 0
+    assert len(listing(here / "md.pruned.kliff")) == 4
+    (here / "md.pruned.kliff" / "notes.txt").write_text("mine")
+    done = prune("md.extxyz", "--keep", 2, "--to", "kliff", "--overwrite")
+    assert done.err == (
+        "mlff-curate: error: md.pruned.kliff: holds notes.txt, which was not written here: "
+        "only a folder of ours is replaced\n"
+    )
+    assert len(listing(here / "md.pruned.kliff")) == 5
+
+
+def test_labels_that_contradict_each_other_need_the_users_word(prune, put, iron):
+    frames = [iron(i, energy=1.0, REF_energy=2.0) for i in range(4)]
+    put("md.extxyz", frames)
+    assert prune("md.extxyz", "--keep", 2).code == 0
+    done = prune("md.extxyz", "--keep", "1.0", "-o", "out.db", "--to", "db")
+    assert done.code == 1
+    assert done.err == (
+        "mlff-curate: error: md.extxyz: frame 0: several labels could be the energy and differ: REF_energy (2 eV), "
+        "energy (1 eV); choose one with --energy-key\n"
+    )
+    assert prune("md.extxyz", "--keep", "1.0", "-o", "out.db", "--to", "db", "--energy-key", "energy").code == 0
 
 
 def test_unknown_format_is_wrong_usage(prune, trajectory):
@@ -728,7 +770,7 @@ def test_input_that_changes_meanwhile_is_noticed(prune, trajectory, here, monkey
     def change(*arguments):
         path = here / trajectory
         path.write_bytes(path.read_bytes().replace(b"Fe ", b"W ", 24))
-        write(*arguments)
+        return write(*arguments)
 
     monkeypatch.setattr(prune_files, "write_outputs", change)
     done = prune(trajectory, "--keep", 2)

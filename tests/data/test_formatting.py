@@ -170,3 +170,11 @@ def test_two_values_of_one_name_are_refused():
     atoms.calc = SinglePointCalculator(atoms, energy=2.0)
     with pytest.raises(DataError, match=r"^energy: the frame has two different values of this name$"):
         format_frame(atoms)
+
+
+def test_a_result_and_its_copy_among_the_keys_are_one_label():
+    """ASE before 3.23 leaves a stress as (3, 3) in info, beside the six numbers in the results."""
+    atoms = Atoms("Fe", cell=[3, 3, 3], pbc=True)
+    atoms.calc = SinglePointCalculator(atoms, energy=-1.0, stress=np.array([1, 2, 3, 4, 5, 6.0]))
+    atoms.info |= {"energy": -1.0, "stress": np.array([[1, 6, 5], [6, 2, 4], [5, 4, 3.0]])}
+    assert format_frame(atoms).count(b"stress=") == 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mlff_curate.data.outputs import require_free, whole_files
+from mlff_curate.data.outputs import require_free, whole_files, whole_outputs
 from mlff_curate.errors import OutputError
 
 
@@ -152,3 +152,93 @@ def test_place_that_cannot_hold_a_file_is_said(place, name, message):
 def test_two_outputs_in_one_place_are_refused(place):
     with pytest.raises(OutputError, match=r"would be written twice$"):
         require_free([place / "out", place / "folder" / ".." / "out"], [], overwrite=True)
+
+
+def make_folder(place, names, *, overwrite=False):
+    require_free([place], [], overwrite=overwrite, folders=[place])
+    with whole_outputs(place) as (part,):
+        part.mkdir()
+        for name in names:
+            (part / name).parent.mkdir(exist_ok=True)
+            (part / name).write_text(name)
+
+
+def files(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_folder_appears_whole_and_lists_its_files(tmp_path):
+    make_folder(tmp_path / "set", ["a", "sub/b"])
+    assert files(tmp_path) == ["set/.mlff-curate-files", "set/a", "set/sub/b"]
+    assert (tmp_path / "set" / ".mlff-curate-files").read_text() == "a\nsub/b\n"
+
+
+def test_folder_of_ours_is_replaced_whole(tmp_path):
+    make_folder(tmp_path / "set", ["a", "sub/b"])
+    with pytest.raises(OutputError, match=r"set: exists already: say --overwrite to replace it$"):
+        make_folder(tmp_path / "set", ["c"])
+    make_folder(tmp_path / "set", ["c"], overwrite=True)
+    assert files(tmp_path) == ["set/.mlff-curate-files", "set/c"]
+
+
+@pytest.mark.parametrize("mine", ["mine", "sub/mine", ".mine"])
+def test_folder_with_anything_of_the_user_is_never_replaced(tmp_path, mine):
+    make_folder(tmp_path / "set", ["a", "sub/b"])
+    (tmp_path / "set" / mine).write_text("precious")
+    with pytest.raises(OutputError, match=rf"set: holds {mine}, which was not written here: only a folder of ours is"):
+        make_folder(tmp_path / "set", ["c"], overwrite=True)
+    assert (tmp_path / "set" / mine).read_text() == "precious"
+
+
+def test_link_in_a_folder_is_the_users(tmp_path):
+    make_folder(tmp_path / "set", ["a"])
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "set" / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OutputError, match=r"set: holds link, which was not written here"):
+        make_folder(tmp_path / "set", ["c"], overwrite=True)
+
+
+def test_file_is_not_replaced_by_a_folder(tmp_path):
+    (tmp_path / "set").write_text("mine")
+    with pytest.raises(OutputError, match=r"set: is a file, and a folder is to be written: remove it$"):
+        make_folder(tmp_path / "set", ["a"], overwrite=True)
+
+
+def write_half_a_folder(place, error):
+    with whole_outputs(place) as (part,):
+        part.mkdir()
+        (part / "new").write_text("half")
+        raise error
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt()])
+def test_folder_that_was_there_stays_when_something_goes_wrong(tmp_path, error):
+    make_folder(tmp_path / "set", ["a"])
+    with pytest.raises(type(error)):
+        write_half_a_folder(tmp_path / "set", error)
+    assert files(tmp_path) == ["set/.mlff-curate-files", "set/a"]
+
+
+def write_three_and_block_the_last(folder, one, two):
+    with whole_outputs(folder, one, two) as parts:
+        parts[0].mkdir()
+        parts[1].write_text("after")
+        parts[2].write_text("after")
+        two.mkdir()
+
+
+def test_failure_to_place_the_last_gives_back_what_was_replaced(tmp_path):
+    make_folder(tmp_path / "set", ["a"])
+    (tmp_path / "one").write_text("before")
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_three_and_block_the_last(tmp_path / "set", tmp_path / "one", tmp_path / "two")
+    assert files(tmp_path) == ["one", "set/.mlff-curate-files", "set/a"]
+    assert (tmp_path / "one").read_text() == "before"
+
+
+def test_input_inside_a_folder_to_be_replaced_is_safe(tmp_path):
+    make_folder(tmp_path / "set", ["a"])
+    with pytest.raises(OutputError, match=r"set: holds an input: an input is never replaced$"):
+        require_free([tmp_path / "set"], [tmp_path / "set" / "a"], overwrite=True, folders=[tmp_path / "set"])
+    with pytest.raises(OutputError, match=r"set/new: lies in an input, which is never changed$"):
+        require_free([tmp_path / "set" / "new"], [tmp_path / "set"], overwrite=True)

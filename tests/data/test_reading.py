@@ -15,8 +15,9 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from mlff_curate import read_frames
+from mlff_curate.data.formatting import format_frame
 from mlff_curate.data.frames import content_digest, label_keys
-from mlff_curate.data.reading import read_texts
+from mlff_curate.data.reading import read_again
 from mlff_curate.errors import DataError, UsageError
 
 FRAME = b'1\nLattice="3 0 0 0 3 0 0 0 3" Properties=species:S:1:pos:R:3 config_type=bulk\nFe 0 0 0\n'
@@ -158,14 +159,15 @@ def test_name_that_ase_would_take_for_an_index_is_a_name(tmp_path, monkeypatch):
 def test_every_digit_and_label_survives_in_the_text_passed_on(tmp_path, name):
     frames = labelled_frames()
     ase.io.write(tmp_path / name, frames)
-    for index, sha256, text in read_texts(tmp_path / name, [0, 2]):
-        back, atoms = ase.io.read(io.StringIO(text.decode()), format="extxyz"), frames[index]
+    for frame in read_again(tmp_path / name, [0, 2]):
+        text = format_frame(frame.atoms).decode()
+        back, atoms = ase.io.read(io.StringIO(text), format="extxyz"), frames[frame.index]
         np.testing.assert_array_equal(back.positions, atoms.positions)
         np.testing.assert_array_equal(back.cell.array, atoms.cell.array)
         np.testing.assert_array_equal(back.calc.results["forces"], atoms.calc.results["forces"])
         np.testing.assert_array_equal(back.calc.results["stress"], atoms.calc.results["stress"])
         assert back.calc.results["energy"] == atoms.calc.results["energy"]
-        assert sha256 == [f.sha256 for f in read_frames(tmp_path / name)][index]
+        assert frame.sha256 == [f.sha256 for f in read_frames(tmp_path / name)][frame.index]
         if name == "md.traj":
             assert back.info == atoms.info
 

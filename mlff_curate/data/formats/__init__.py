@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mlff_curate.data.formats.ase_formats import DATABASE
 from mlff_curate.data.formats.deepmd import DEEPMD
+from mlff_curate.data.formats.extxyz import EXTXYZ
 from mlff_curate.data.formats.fitsnap import FITSNAP, FITSNAP_FILE
+from mlff_curate.data.formats.hdf5 import HDF5
+from mlff_curate.data.formats.kliff import KLIFF
 from mlff_curate.data.formats.lammps_data import LAMMPS_DATA, LAMMPS_DATA_FOLDER
 from mlff_curate.data.formats.lammps_dump import LAMMPS_DUMP
+from mlff_curate.data.formats.mace import MACE
 from mlff_curate.data.formats.n2p2 import N2P2
+from mlff_curate.data.formats.nequip import NEQUIP
 from mlff_curate.data.formats.pymatgen_json import PYMATGEN_JSON
 from mlff_curate.data.formats.vasp_outcar import OUTCAR
 from mlff_curate.data.formats.vasp_xdatcar import XDATCAR
@@ -18,6 +24,12 @@ if TYPE_CHECKING:
     from mlff_curate.data.formats.base import Format
 
 FORMATS: tuple[Format, ...] = (
+    EXTXYZ,
+    MACE,
+    NEQUIP,
+    HDF5,
+    DATABASE,
+    KLIFF,
     LAMMPS_DUMP,
     LAMMPS_DATA,
     LAMMPS_DATA_FOLDER,

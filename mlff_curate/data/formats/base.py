@@ -143,6 +143,10 @@ class Format:
         Open a writer at a path that does not exist yet. None: read only.
     uses
         Names of the ReadOptions that mean something to `read`; others that a user gives are said to be unused.
+    label_names
+        What it calls ``energy``, ``forces``, ``stress``, which users are told; none: the names that were found.
+    names_open
+        Users may choose these names.
     """
 
     name: str
@@ -152,3 +156,5 @@ class Format:
     read: Callable[[Path, ReadOptions], Iterator[Content]] | None = None
     write: Callable[[Path, WriteOptions], Writer] | None = None
     uses: frozenset[str] = frozenset()
+    label_names: Mapping[str, str] = field(default_factory=dict)
+    names_open: bool = False

@@ -247,5 +247,12 @@ def _row(values: dict[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np
 
 
 DEEPMD = Format(
-    "deepmd", "DeePMD-kit's NumPy files in folders", "", _recognises, _read, DeepmdWriter, frozenset({"type_map"})
+    "deepmd",
+    "DeePMD-kit's NumPy files in folders",
+    "",
+    _recognises,
+    _read,
+    DeepmdWriter,
+    frozenset({"type_map"}),
+    label_names={"energy": "energy.npy", "forces": "force.npy", "stress": "virial.npy"},
 )

@@ -390,5 +390,14 @@ def _words(value: Any) -> list[str]:
 
 
 _USES = frozenset({"type_map"})
-FITSNAP = Format("fitsnap", "FitSNAP's JSON in folders", "", _is_folder, _read_folder, open_writer, _USES)
+FITSNAP = Format(
+    "fitsnap",
+    "FitSNAP's JSON in folders",
+    "",
+    _is_folder,
+    _read_folder,
+    open_writer,
+    _USES,
+    label_names={"energy": "Energy", "forces": "Forces", "stress": "Stress"},
+)
 FITSNAP_FILE = Format("fitsnap-json", "FitSNAP's JSON, or an archive of it", ".json", _is_file, _read_file, uses=_USES)

@@ -107,7 +107,8 @@ def _write(path: Path, frame: NormalFrame, types: Sequence[str]) -> tuple[str, .
     path.write_text(text)
     kept = {*_HELD} - set(lost)
     names = [*calculator_results(atoms), *map(str, atoms.info), *(set(atoms.arrays) - kept)]
-    return tuple(sorted({*names, *([] if atoms.pbc.all() else ["pbc"])}))
+    made_up = [] if atoms.cell.rank == 3 else ["cell"]
+    return tuple(sorted({*names, *([] if atoms.pbc.all() else ["pbc"]), *made_up}))
 
 
 def _masses(atoms: Atoms, types: Sequence[str]) -> tuple[list[float], list[str]]:

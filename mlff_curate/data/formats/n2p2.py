@@ -293,5 +293,12 @@ def _row(values: np.ndarray) -> str:
 
 
 N2P2 = Format(
-    "n2p2", "n2p2's configuration file (input.data)", ".data", _recognises, _read, N2p2Writer, frozenset({"units"})
+    "n2p2",
+    "n2p2's configuration file (input.data)",
+    ".data",
+    _recognises,
+    _read,
+    N2p2Writer,
+    frozenset({"units"}),
+    label_names={"energy": "energy"},
 )

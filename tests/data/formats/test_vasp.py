@@ -14,8 +14,9 @@ from ase.build import bulk
 from ase.units import GPa
 
 from mlff_curate import read_frames
+from mlff_curate.data.formatting import format_frame
 from mlff_curate.data.labels import labels_of
-from mlff_curate.data.reading import read_texts
+from mlff_curate.data.reading import read_again
 from mlff_curate.errors import DataError
 
 WRITERS = {"vasprun.xml": vasp.vasprun, "OUTCAR": vasp.outcar}
@@ -88,8 +89,9 @@ def test_files_are_known_by_content_and_may_be_zipped(put, name):
 def test_every_digit_survives_in_the_text_passed_on(put, name):
     put(name, WRITERS[name]())
     read = [frame.atoms for frame in read_frames(name)]
-    for index, _, text in read_texts(name, [0, 2]):
-        back = ase.io.read(io.StringIO(text.decode()), format="extxyz")
+    for frame in read_again(name, [0, 2]):
+        index, text = frame.index, format_frame(frame.atoms).decode()
+        back = ase.io.read(io.StringIO(text), format="extxyz")
         np.testing.assert_array_equal(back.positions, read[index].positions)
         np.testing.assert_array_equal(back.calc.results["forces"], read[index].calc.results["forces"])
         assert back.calc.results["free_energy"] == read[index].calc.results["free_energy"]
@@ -378,8 +380,9 @@ def test_xdatcar_is_known_by_its_content(put):
 
 def test_xdatcar_digits_survive(xdatcar):
     read = [frame.atoms for frame in read_frames(xdatcar)]
-    for index, _, text in read_texts(xdatcar, [0, 1, 2]):
-        back = ase.io.read(io.StringIO(text.decode()), format="extxyz")
+    for frame in read_again(xdatcar, [0, 1, 2]):
+        index, text = frame.index, format_frame(frame.atoms).decode()
+        back = ase.io.read(io.StringIO(text), format="extxyz")
         np.testing.assert_array_equal(back.positions, read[index].positions)
         np.testing.assert_array_equal(back.cell.array, read[index].cell.array)
 
