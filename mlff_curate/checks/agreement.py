@@ -43,6 +43,7 @@ _SIGN_COST = 25.0  # two kinds that pull in opposite directions
 _MOST_COST = 25.0  # of one regression
 _NO_STIFFNESS = 3.0  # half of all displacements lower the energy
 _MOST_VOTES, _LESS_LEFT = 0.75, 0.6  # frames that an order is better for, and what it leaves of their residuals
+_PLENTY, _NOTHING = 4, 0.4  # labels per column of the model, and the correlation that counts as none
 _EXTRA_SIGN = 1.5  # a unit and a sign at once are less likely than a unit
 
 
@@ -85,6 +86,8 @@ class Verdict:
         All comparisons, with the labels as they are and without the faults.
     stiffness
         By kind, of a fit to it alone, eV/Angstrom^2, median over the probes; None where it is not known.
+    incoherent
+        Kinds whose labels do not follow from the geometries.
     """
 
     faults: tuple[Fault, ...]
@@ -92,6 +95,7 @@ class Verdict:
     before: tuple[Comparison, ...]
     after: tuple[Comparison, ...]
     stiffness: dict[KindName, float | None]
+    incoherent: tuple[KindName, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,7 +241,29 @@ def judge_agreement(question: Question) -> Verdict:
         _comparisons(asked, asked.known),
         _comparisons(asked, asked.known.undone(found)) if found else (),
         {kind: plain[kind].stiffness for kind in KINDS},
+        _incoherent(question, question.known.undone(found[1:] if order is not None else found)),
     )
+
+
+def _incoherent(question: Question, known: Known) -> tuple[KindName, ...]:
+    """Find kinds of label that a fit to a half of the frames cannot tell of the other half, though there are plenty."""
+    out: list[KindName] = []
+    M = question.rows.energy.shape[1]
+    for kind in ("forces", "stress"):
+        block = question.block(kind, known)  # type: ignore[arg-type]
+        if block is None or len(block.labels) < _PLENTY * M or len(np.unique(block.frame)) < _PLENTY * FEWEST_FRAMES:
+            continue
+        x = np.empty(len(block.labels))
+        for k in (0, 1):
+            seen = block.frame % 2 != k
+            if seen.all() or not seen.any():
+                break
+            part = Block(block.rows[seen], block.labels[seen], block.frame[seen])
+            x[~seen] = block.rows[~seen] @ robust_fit([part])[0]
+        else:
+            if robust_line(x, block.labels, block.frame).r < _NOTHING:
+                out.append(kind)  # type: ignore[arg-type]
+    return tuple(out)
 
 
 def _shapes(faults: tuple[Fault, ...]) -> list[tuple[Fault, ...]]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlff_curate.errors import DataError
 from mlff_curate.graphs.neighbours import default_cutoff
 from mlff_curate.linear.models import linear_model
 from mlff_curate.linear.ridge import ENERGY_WEIGHT, LARGEST_REFERENCE, STRESS_WEIGHT
@@ -150,7 +151,10 @@ class _Raw:
             volume=np.full(F, np.nan),
             sound=np.ones(F, dtype=bool),
         )
-        for i, rows in enumerate(model.rows(frames)):
+        for i, rows in enumerate(_rows(frames, model)):
+            if rows is None:
+                raw.sound[i] = False
+                continue
             raw.composition[i] = rows.composition
             raw.sound[i] = _is_sound(rows)
             if raw.sound[i]:
@@ -196,10 +200,6 @@ def basis_of(
     progress
         Told the frames done and in total.
 
-    Raises
-    ------
-    DataError
-        A frame cannot be set up; carries its index.
     """
     species = sorted({int(z) for frame in frames for z in np.unique(frame.numbers)})
     model, notes = linear_model(None, species, default_cutoff(species))
@@ -232,6 +232,19 @@ def sample_of(n_atoms: np.ndarray, group: np.ndarray, most: int, seed: int) -> n
 
 
 _FIRST_OF_GROUP = 12
+
+
+def _rows(frames: Sequence[Atoms], model: LinearModel) -> Iterator[LinearRows | None]:
+    """Yield the rows of each frame, None where the model cannot take it."""
+    start = 0
+    while start < len(frames):
+        try:
+            for rows in model.rows(frames[start:]):
+                start += 1
+                yield rows
+        except DataError:
+            start += 1
+            yield None
 
 
 def _is_sound(rows: LinearRows) -> bool:

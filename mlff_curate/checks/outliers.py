@@ -82,16 +82,16 @@ class Suspect:
 
 
 def suspects(known: Known, judgement: Judgement) -> list[Suspect]:
-    """Find the labels of F frames that stand out, and explain them where that is possible."""
+    """Find the labels of F frames that stand out, and the faults that may explain them."""
     out = []
     for i in range(len(known.energy)):
         for found in (_energy(known, judgement, i), _forces(known, judgement, i), _stress(known, judgement, i)):
             if found is not None:
                 out.append(found)
-    return _elected(out)
+    return out
 
 
-def _elected(found: list[Suspect]) -> list[Suspect]:
+def elected(found: list[Suspect]) -> list[Suspect]:
     """Where several faults explain a label, take the one that explains most labels of its kind."""
     votes = Counter(fault for suspect in found for fault, _ in suspect.rivals)
     out = []
@@ -109,8 +109,8 @@ def _energy(known: Known, judgement: Judgement, i: int) -> Suspect | None:
     if not np.isfinite(size) or not np.isfinite(scale):
         return None
     ratio, n = size / scale, int(known.n_atoms[i])
-    if known.energy[i] == 0.0 and ratio > ZERO:
-        return Suspect(i, "energy", "energy-zero", None, ratio, ratio, size, scale)
+    if known.energy[i] == 0.0:
+        return Suspect(i, "energy", "energy-zero", None, ratio, ratio, size, scale) if ratio > ZERO else None
     if ratio < SUSPICIOUS["energy"]:
         return None
     label = known.energy[i : i + 1]
@@ -121,9 +121,7 @@ def _energy(known: Known, judgement: Judgement, i: int) -> Suspect | None:
         for f in ENERGY_FAULTS
     ]
     return _explained(i, "energy", ENERGY_FAULTS, left, ratio, size, scale) or (
-        Suspect(i, "energy", "energy-outlier", None, ratio, ratio, size, scale)
-        if ratio > OUTLYING["energy"]
-        else None
+        Suspect(i, "energy", "energy-outlier", None, ratio, ratio, size, scale) if ratio > OUTLYING["energy"] else None
     )
 
 
@@ -136,9 +134,7 @@ def _forces(known: Known, judgement: Judgement, i: int) -> Suspect | None:
     label, predicted = known.forces[part], residual.predicted[part]
     ratio = size / scale
     if not label.any():
-        if ratio > ZERO:
-            return Suspect(i, "forces", "force-zero", None, ratio, ratio, size, scale)
-        return None
+        return Suspect(i, "forces", "force-zero", None, ratio, ratio, size, scale) if ratio > ZERO else None
     if ratio > SUSPICIOUS["forces"]:
         left = [float(np.sqrt(np.mean((label * f.factor - predicted) ** 2))) / scale for f in FORCE_FAULTS]
         found = _explained(i, "forces", FORCE_FAULTS, left, ratio, size, scale)

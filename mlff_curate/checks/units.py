@@ -55,6 +55,7 @@ ORDERS: dict[str, tuple[int, ...]] = {
 }
 """Order that the components came in -> where ASE's xx, yy, zz, yz, xz, xy are among them."""
 
+
 @dataclass(frozen=True)
 class Fault:
     """One thing that can be wrong with the labels of one kind, and what undoes it.
