@@ -1,4 +1,4 @@
-"""Do the forces on the atoms of a frame sum to zero, as they must without an outer field?
+"""Whether the forces on the atoms of a frame sum to zero, as they must without an outer field.
 
 What electronic-structure codes leave is a property of their settings, so a frame is judged against the others; only a
 remainder that matters for a fit is told of a whole set. Net forces of 1 meV/Angstrom per atom and more go with errors

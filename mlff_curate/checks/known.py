@@ -46,12 +46,12 @@ class Known:
     @property
     def frame_of_row(self) -> np.ndarray:
         """(3 N,) frame of each force component."""
-        return np.repeat(np.arange(len(self.energy)), 3 * self.n_atoms)
+        return np.asarray(np.repeat(np.arange(len(self.energy)), 3 * self.n_atoms))
 
     @property
     def virial(self) -> np.ndarray:
         """(F, 6) stress times volume per atom, eV."""
-        return self.stress * (self.volume / self.n_atoms)[:, None]
+        return np.asarray(self.stress * (self.volume / self.n_atoms)[:, None])
 
     def forces_of(self, frame: int) -> np.ndarray:
         """(n, 3) of one frame."""

@@ -9,6 +9,7 @@ frame is far from all others or rules the fit (its leverage: R. D. Cook, Technom
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,11 +50,6 @@ class Residuals:
     predicted: np.ndarray
     size: np.ndarray
     scale: np.ndarray
-
-    @property
-    def ratio(self) -> np.ndarray:
-        """(F,) size in units of the scale; 0 where not judged."""
-        return np.nan_to_num(self.size / self.scale, nan=0.0, posinf=np.inf)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +117,11 @@ class LocalModel:
     _features: np.ndarray  # (F, d)
     _sizes: _Sizes  # cross-validated, of the frames learned from
     _crowding: np.ndarray  # (F,) distance to look-alikes
-    own: Judgement
+
+    @cached_property
+    def own(self) -> Judgement:
+        """Of the frames learned from, each by a fit that has not seen it."""
+        return self._judged(self._sizes, self._features, own=True)
 
     def judge(self, rows: Rows, known: Known) -> Judgement:
         """Judge frames that were not learned from."""
@@ -172,8 +172,7 @@ def local_model(rows: Rows, known: Known, seed: int = 0) -> LocalModel | None:
     final = _fit(rows, known, level, np.arange(F), some, scale, 8)
     if final is None:
         return None
-    model = LocalModel(level, final, features, sizes, crowding, None)  # type: ignore[arg-type]
-    return LocalModel(level, final, features, sizes, crowding, model._judged(sizes, features, own=True))
+    return LocalModel(level, final, features, sizes, crowding)
 
 
 def _level(rows: Rows, known: Known) -> np.ndarray:
@@ -314,7 +313,7 @@ def _merged(parts: list[_Fitted], fold: np.ndarray, rows: Rows, known: Known, le
 
 
 def _features(rows: Rows) -> np.ndarray:
-    """Return what frames look alike by, (F, d): their mean environments along the leading axes, and their mean squares."""
+    """Return what frames look alike by, (F, d): their mean environments along the leading axes."""
     out: np.ndarray = np.ascontiguousarray(rows.energy[:, :_FEATURES], dtype=np.float32)
     return out
 
@@ -348,7 +347,7 @@ def _scales(
     *,
     own: bool,
 ) -> np.ndarray:
-    """What the residual of each of F frames is among its look-alikes, (F,); inf where too few are known."""
+    """Return what residuals are among each frame's look-alikes, (F,); inf where too few are known."""
     there = np.flatnonzero(np.isfinite(learned.size[kind]))
     scale = np.full(len(features), np.inf)
     if len(there) < _FEWEST:

@@ -32,7 +32,7 @@ OUTLYING = {"energy": 12.0, "forces": 5.5, "stress": 10.0, "largest": 7.0}
 """Residuals from which on a label is told without an explanation. The largest of sound frames: energies 9, forces 4,
 stresses 7, single atoms 5 (nine sets, 5 000 frames)."""
 
-UNRELATED = 0.5
+UNRELATED = 0.6
 """Cosine between a frame's forces and those predicted, below which they have nothing to do with each other."""
 
 CERTAIN = 10.0
@@ -85,9 +85,8 @@ def suspects(known: Known, judgement: Judgement) -> list[Suspect]:
     """Find the labels of F frames that stand out, and the faults that may explain them."""
     out = []
     for i in range(len(known.energy)):
-        for found in (_energy(known, judgement, i), _forces(known, judgement, i), _stress(known, judgement, i)):
-            if found is not None:
-                out.append(found)
+        three = (_energy(known, judgement, i), _forces(known, judgement, i), _stress(known, judgement, i))
+        out += [suspect for suspect in three if suspect is not None]
     return out
 
 
@@ -136,7 +135,12 @@ def _forces(known: Known, judgement: Judgement, i: int) -> Suspect | None:
     if not label.any():
         return Suspect(i, "forces", "force-zero", None, ratio, ratio, size, scale) if ratio > ZERO else None
     if ratio > SUSPICIOUS["forces"]:
-        left = [float(np.sqrt(np.mean((label * f.factor - predicted) ** 2))) / scale for f in FORCE_FAULTS]
+        left = [
+            float(np.sqrt(np.mean((label * f.factor - predicted) ** 2))) / scale
+            if abs(f.factor) == 1 or _cosine(label * f.factor, predicted) > UNRELATED
+            else np.inf
+            for f in FORCE_FAULTS
+        ]
         found = _explained(i, "forces", FORCE_FAULTS, left, ratio, size, scale)
         if found is not None:
             return found
@@ -154,8 +158,12 @@ def _forces(known: Known, judgement: Judgement, i: int) -> Suspect | None:
 def _unrelated(label: np.ndarray, predicted: np.ndarray, ratio: float, scale: float) -> bool:
     """Tell forces that have nothing to do with those predicted, though these are large enough to be known."""
     length = float(np.sqrt(np.mean(predicted**2)))
-    cosine = float(label @ predicted) / max(float(np.linalg.norm(label) * np.linalg.norm(predicted)), 1e-300)
-    return len(label) > 6 and ratio > SUSPICIOUS["forces"] and length > 2 * scale and cosine < UNRELATED
+    enough = len(label) > 6 and ratio > SUSPICIOUS["forces"] and length > 2 * scale
+    return enough and _cosine(label, predicted) < UNRELATED
+
+
+def _cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return float(a @ b) / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-300)
 
 
 def _stress(known: Known, judgement: Judgement, i: int) -> Suspect | None:
@@ -173,7 +181,9 @@ def _stress(known: Known, judgement: Judgement, i: int) -> Suspect | None:
         left = []
         for fault in whole:
             right = fault.undone(label, known.n_atoms[i : i + 1], known.volume[i : i + 1])[0] * per_atom
-            left.append(float(np.sqrt(np.mean((right - predicted) ** 2))) / scale)
+            alike = abs(fault.factor) == 1 and not fault.per_volume
+            alike |= _cosine(right, predicted) > UNRELATED  # or anything large could be zero in a small unit
+            left.append(float(np.sqrt(np.mean((right - predicted) ** 2))) / scale if alike else np.inf)
         found = _explained(i, "stress", whole, left, ratio, size, scale)
         if found is not None:
             return found

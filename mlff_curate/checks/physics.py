@@ -246,7 +246,7 @@ def _shifted(known: Known, frames: np.ndarray, by: float) -> Known:
 
 
 def _levels(frames: Sequence[CheckedFrame], group: np.ndarray) -> np.ndarray:
-    """Number the levels that energies are compared within: group and formula; formula alone where groups are tiny."""
+    """Return numbers of the levels that energies are compared within: group and formula, or formula alone."""
     formula = np.unique(
         [frame.atoms.symbols.formula.reduce()[0].format("hill") for frame in frames], return_inverse=True
     )[1]

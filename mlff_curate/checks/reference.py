@@ -1,4 +1,4 @@
-"""Are all energies counted from the same level?
+"""Whether all energies are counted from the same level.
 
 Energies of several calculations (other pseudopotentials, other functionals, with and without the atoms' own energy) in
 one file differ by an offset per atom. A group that has one stands off from what a fit to forces, stresses and the other

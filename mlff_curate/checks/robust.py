@@ -1,8 +1,8 @@
 """Least squares that a few wrong labels cannot drag.
 
-Iteratively reweighted: the weights begin as Huber's, which have one minimum, and end falling faster, so that what is far
-off loses its say (P. J. Huber, E. M. Ronchetti, "Robust Statistics" (2009), chapter 7). A frame whose labels are off as a
-whole is weighed as a whole.
+Iteratively reweighted: the weights begin as Huber's, which have one minimum, and end falling faster, so that what is
+far off loses its say (P. J. Huber, E. M. Ronchetti, "Robust Statistics" (2009), chapter 7). A frame whose labels are
+off as a whole is weighed as a whole.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ NORMAL = 1.4826
 
 _ROUNDS = 8
 _HUBER_ROUNDS = 4
+_LOST = 8.0  # residuals beyond that, in the same units, have none
 _FREE = 1.5  # residuals up to so many standard deviations have full weight
 
 
@@ -45,7 +46,7 @@ class Block:
 
 
 def spread(values: np.ndarray) -> float:
-    """Standard deviation about zero by the median, or by the mean square where more than half are zero."""
+    """Return the standard deviation about zero by the median, or by the mean square where more than half are zero."""
     values = np.abs(values)
     if len(values) == 0:
         return 0.0
@@ -104,8 +105,8 @@ def _inverse(normal: np.ndarray) -> np.ndarray:
             factor = cho_factor(scaled + jitter * np.eye(len(d)))
         except np.linalg.LinAlgError:
             continue
-        return np.asarray(cho_solve(factor, np.eye(len(d)))) / np.outer(d, d)
-    return np.asarray(np.linalg.pinv(scaled)) / np.outer(d, d)
+        return np.asarray(cho_solve(factor, np.eye(len(d))) / np.outer(d, d))
+    return np.asarray(np.linalg.pinv(scaled) / np.outer(d, d))
 
 
 def _by_frame(residual: np.ndarray, frame: np.ndarray) -> np.ndarray:
@@ -143,11 +144,13 @@ def robust_line(x: np.ndarray, y: np.ndarray, frame: np.ndarray | None = None) -
     weight = 1 / np.maximum(np.abs(y) / (3 * max(spread(y), 1e-300)), 1) ** 2
     weight /= np.maximum(np.abs(x) / (3 * max(spread(x), 1e-300)), 1) ** 2
     slope = 0.0
-    for _ in range(20):
+    for turn in range(20):
         slope = float((weight * x * y).sum() / max(float((weight * x * x).sum()), 1e-300))
         residual = np.abs(y - slope * x)
         sigma = max(spread(residual), 1e-12 * spread(y), 1e-300)
-        weight = 1 / np.maximum(residual / (_FREE * sigma), 1)
+        # at last what is far off counts for nothing, or its square would rule the correlation
+        off = residual / (_FREE * sigma)
+        weight = 1 / np.maximum(off, 1) if turn < 12 else np.where(off > _LOST, 0.0, 1 / np.maximum(off, 1))
     xx, yy = float((weight * x * x).sum()), float((weight * y * y).sum())
     r = float(np.clip((weight * x * y).sum() / max(np.sqrt(xx * yy), 1e-300), -1, 1))
     independent = n if frame is None else len(np.unique(frame))

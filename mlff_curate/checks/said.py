@@ -72,7 +72,8 @@ def whole_set(frames: Sequence[CheckedFrame], fault: Fault, sure: bool, verdict:
     then = f"; after that the slopes are {', '.join(f'{s:.2f}' for s in after)}" if after else ""
     stiff = verdict.stiffness.get(fault.kind)
     if stiff is not None:
-        lines += f"{'; ' if lines else ''}stiffness from the {_WORD[fault.kind]} alone {stiff:.3g} eV/\u00c5\u00b2 (usual: 0.5 to 50)"
+        lines += f"{'; ' if lines else ''}stiffness from the {_WORD[fault.kind]} alone "
+        lines += f"{stiff:.3g} eV/\u00c5\u00b2 (usual: 0.5 to 50)"
     doubt = (
         "No other known fault explains it as well." if sure else "Another explanation comes near: look before mending."
     )
@@ -86,7 +87,8 @@ def whole_set(frames: Sequence[CheckedFrame], fault: Fault, sure: bool, verdict:
         rule=fault.rule,
         severity="error",
         value=None if slope is None else float(f"{slope:.6g}"),
-        message=f"the {_WORD[fault.kind]} of all {counted(len(there), 'frame')} look {_article(fault)}: {lines}{then}. {doubt}",
+        message=f"the {_WORD[fault.kind]} of all {counted(len(there), 'frame')} look {_article(fault)}: "
+        f"{lines}{then}. {doubt}",
         fix=_remedy(fault),
         correction=_mend(fault, n) if sure else None,
     )
@@ -106,7 +108,8 @@ def incoherent(frames: Sequence[CheckedFrame], kind: KindName, verdict: Verdict)
         rule=f"{_RULE[kind]}-outlier",
         severity="error",
         value=None,
-        message=f"the {_WORD[kind]} do not follow from the positions: a fit to them says nothing of frames that it has not seen"
+        message=f"the {_WORD[kind]} do not follow from the positions: a fit to them says nothing of frames that it "
+        "has not seen"
         f"{', while those to the other labels agree' if lines else ''} ({lines})",
         fix="see whether the rows are in the order of the atoms, and whether labels and frames belong together",
     )
@@ -122,8 +125,8 @@ def all_zero(frames: Sequence[CheckedFrame], kind: KindName) -> Finding:
         rule=f"{_RULE[kind]}-zero",
         severity="error",
         value=0.0,
-        message=f"the {_WORD[kind]} of all {counted(there, 'frame')} are exactly zero, which these geometries cannot have: zeros "
-        "stand for missing labels",
+        message=f"the {_WORD[kind]} of all {counted(there, 'frame')} are exactly zero, which these geometries "
+        "cannot have: zeros stand for missing labels",
         fix=f"take the {_WORD[kind]} out of the file, or put the computed ones in: a fit would learn the zeros",
     )
 
@@ -138,9 +141,9 @@ def level(frames: Sequence[CheckedFrame], members: Sequence[CheckedFrame], offse
         rule="energy-reference",
         severity="warning",
         value=float(f"{offset.offset:.4g}"),
-        message=f"the energies of group {group!r} ({counted(len(members), 'frame')}) lie {offset.offset:+.3g} eV/atom off what "
-        f"forces, stresses and the energies of the other {len({f.group for f in frames}) - 1} groups expect; the others "
-        f"scatter by {offset.scatter:.2g} eV/atom",
+        message=f"the energies of group {group!r} ({counted(len(members), 'frame')}) lie {offset.offset:+.3g} eV/atom "
+        f"off what forces, stresses and the energies of the other {len({f.group for f in frames}) - 1} groups expect; "
+        f"the others scatter by {offset.scatter:.2g} eV/atom",
         fix="see whether these were computed with other settings; recompute them, or shift them to the common level",
     )
 
@@ -158,7 +161,8 @@ def unbalanced_frame(frame: CheckedFrame, net: float, usual: float) -> Finding:
         value=float(f"{net:.4g}"),
         message=f"the forces sum to {net:.3g} eV/\u00c5 ({1e3 * net / n:.3g} meV/\u00c5 per atom); usual here for "
         f"{counted(n, 'atom')}: {typical:.2g} eV/\u00c5",
-        fix="see whether forces of some atoms are missing, wrong or constrained, or whether an outer field acts; else drop the frame",
+        fix="see whether forces of some atoms are missing, wrong or constrained, or whether an outer field acts; "
+        "else drop the frame",
     )
 
 
@@ -175,8 +179,8 @@ def unbalanced_set(frames: Sequence[CheckedFrame], balance: Balance) -> Finding:
         rule="force-balance",
         severity=severity,
         value=float(f"{middle:.4g}"),
-        message=f"the forces of most frames do not sum to zero: {1e3 * middle:.3g} meV/\u00c5 per atom in the median of "
-        f"{counted(int(there.sum()), 'frame')}; above {1e3 * TOO_MUCH:g} it matters for a fit",
+        message=f"the forces of most frames do not sum to zero: {1e3 * middle:.3g} meV/\u00c5 per atom in the median "
+        f"of {counted(int(there.sum()), 'frame')}; above {1e3 * TOO_MUCH:g} it matters for a fit",
         fix="converge the forces better (grids, density fitting), or see whether an outer field or constraints act",
     )
 
@@ -193,8 +197,8 @@ def free_atom(frames: Sequence[CheckedFrame], atom: FreeAtom) -> Finding:
         assert atom.cohesion is not None
         value = atom.cohesion
         message = (
-            f"with this energy of free {symbol} the best bound frame with it would have a cohesive energy of {value:.3g} eV/atom; "
-            "known ones are between 0 and 9 (up to 13 for atoms computed without spin)"
+            f"with this energy of free {symbol} the best bound frame with it would have a cohesive energy of "
+            f"{value:.3g} eV/atom; known ones are between 0 and 9 (up to 13 for atoms computed without spin)"
         )
     return Finding(
         file=frame.file,
@@ -213,7 +217,10 @@ def one(
 ) -> Finding:
     """Tell one label of one frame."""
     kind, fault = suspect.kind, suspect.fault
-    figures = f"{suspect.size:.3g} {_UNIT[kind]} off the prediction, {suspect.ratio:.3g} times what frames that look alike are off by"
+    figures = (
+        f"{suspect.size:.3g} {_UNIT[kind]} off the prediction, {suspect.ratio:.3g} times what frames that look alike "
+        "are off by"
+    )
     after = " (after what all frames share is undone)" if mended else ""
     severity: Severity = "warning"
     correction = None
@@ -236,7 +243,7 @@ def one(
             f"{figures}{after}; it shares an offset of {shared[0]:+.4g} {unit} with others: "
             f"{counted(sharing, 'frame')} on levels of their own"
         )
-        fix = "see whether these frames were computed with other settings; recompute them or shift them to the common level"
+        fix = "see whether these frames were computed with other settings; recompute or shift them"
     else:
         where = f" on atom {suspect.atom}" if suspect.atom >= 0 else ""
         sign = f"{lean:+.3g} eV/atom; " if kind == "energy" else ""
@@ -266,8 +273,8 @@ def many(frames: Sequence[CheckedFrame], family: list[Suspect], group: str | Non
         rule=first.rule,
         severity="error" if first.rule != "energy-reference" else "warning",
         value=float(f"{ratio:.4g}"),
-        message=f"the {_WORD[first.kind]} of {len(family)} of {whole} labelled frames of {who} {what}: in the median {ratio:.3g} times as far "
-        f"off the prediction as frames that look alike are{then}",
+        message=f"the {_WORD[first.kind]} of {len(family)} of {whole} labelled frames of {who} {what}: in the median "
+        f"{ratio:.3g} times as far off the prediction as frames that look alike are{then}",
         fix=fix,
         correction=correction,
     )

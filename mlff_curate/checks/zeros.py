@@ -35,7 +35,7 @@ class Zeros:
 def there(known: Known, kind: KindName) -> np.ndarray:
     """(F,) bool: frames that have a label of this kind."""
     if kind == "energy":
-        return np.isfinite(known.energy)
+        return np.asarray(np.isfinite(known.energy))
     if kind == "stress":
         return np.asarray(np.isfinite(known.stress).all(axis=1))
     return np.asarray(np.isfinite(known.forces[3 * known.offset[:-1]]))
