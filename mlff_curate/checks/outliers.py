@@ -32,6 +32,13 @@ OUTLYING = {"energy": 12.0, "forces": 5.5, "stress": 10.0, "largest": 7.0}
 """Residuals from which on a label is told without an explanation. The largest of sound frames: energies 9, forces 4,
 stresses 7, single atoms 5 (nine sets, 5 000 frames)."""
 
+UNBALANCED = 0.2
+"""Of the norm of all forces of a frame: forces whose sum is more are not in another unit, which leaves the sum zero."""
+
+CHANCE = 0.01
+"""What a fault may leave, of what there was, where that is more than EXPLAINED: a wrong label of any size comes as near
+by chance once in ten times, all known faults together."""
+
 UNRELATED = 0.6
 """Cosine between a frame's forces and those predicted, below which they have nothing to do with each other."""
 
@@ -134,7 +141,8 @@ def _forces(known: Known, judgement: Judgement, i: int) -> Suspect | None:
     ratio = size / scale
     if not label.any():
         return Suspect(i, "forces", "force-zero", None, ratio, ratio, size, scale) if ratio > ZERO else None
-    if ratio > SUSPICIOUS["forces"]:
+    net = float(np.linalg.norm(label.reshape(-1, 3).sum(axis=0)))
+    if ratio > SUSPICIOUS["forces"] and net < UNBALANCED * float(np.linalg.norm(label)):
         left = [
             float(np.sqrt(np.mean((label * f.factor - predicted) ** 2))) / scale
             if abs(f.factor) == 1 or _cosine(label * f.factor, predicted) > UNRELATED
@@ -201,16 +209,22 @@ def _stress(known: Known, judgement: Judgement, i: int) -> Suspect | None:
     return None
 
 
+def _explains(left: float, ratio: float, outlying: float) -> bool:
+    """Tell a residual that is ordinary, or next to nothing of what it was and no outlier."""
+    return (left < EXPLAINED and left < GAIN * ratio) or (left < outlying and left < CHANCE * ratio)
+
+
 def _explained(
     i: int, kind: KindName, faults: Sequence[Fault], left: list[float], ratio: float, size: float, scale: float
 ) -> Suspect | None:
     """Return the fault that explains a label best, if one does."""
     order = np.argsort(left, kind="stable")
-    best = int(order[0])
-    if not (left[best] < EXPLAINED and left[best] < GAIN * ratio):
+    good = [int(j) for j in order if _explains(left[j], ratio, OUTLYING[kind])]
+    if not good:
         return None
+    best = good[0]
     second = left[int(order[1])] if len(order) > 1 else np.inf
     certain = bool(ratio > CERTAIN and second > 2 * EXPLAINED and second > 2 * left[best])
     fault = faults[best]
-    rivals = tuple((faults[j], left[j]) for j in order if left[j] < EXPLAINED and left[j] < GAIN * ratio)
+    rivals = tuple((faults[j], left[j]) for j in good)
     return Suspect(i, kind, fault.rule, fault, ratio, left[best], size, scale, certain=certain, rivals=rivals)

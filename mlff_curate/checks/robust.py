@@ -48,13 +48,12 @@ class Block:
 def spread(values: np.ndarray) -> float:
     """Return the standard deviation about zero by the median, or by the mean square where more than half are zero."""
     values = np.abs(values)
-    if len(values) == 0:
+    some = values[values > 0]
+    if len(some) == 0:
         return 0.0
-    middle = NORMAL * float(np.median(values))
-    if middle > 1e-9 * float(values.max()):
-        return middle
-    there = values[values > 1e-9 * values.max(initial=0.0)]
-    return NORMAL * float(np.median(there)) if len(there) else 0.0
+    large = float(np.quantile(values, 0.75)) or float(np.median(some))
+    there = values > 1e-9 * large  # the others are zeros, up to rounding
+    return NORMAL * float(np.median(values[there] if there.mean() < 0.5 else values))
 
 
 def robust_fit(blocks: list[Block], rounds: int = _ROUNDS) -> tuple[np.ndarray, np.ndarray, list[float]]:
