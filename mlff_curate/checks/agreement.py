@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 
 KindName = Literal["energy", "forces", "stress"]
 KINDS: tuple[KindName, ...] = ("energy", "forces", "stress")
+PAIRS: tuple[tuple[KindName, KindName], ...] = (("energy", "forces"), ("energy", "stress"), ("forces", "stress"))
 
 USUAL_STIFFNESS, STIFFNESS_SPREAD = 6.0, 1.5
 """eV/Angstrom^2, and the standard deviation of its natural logarithm: aluminium has 3, tantalum 12, silicon 15."""
 
-FEWEST_FRAMES = 8
+FEWEST_FRAMES = 20
 """With fewer points two kinds of label are not compared."""
 
 LEAST_R = 0.7
@@ -45,6 +46,7 @@ _MOST_COST = 25.0  # of one regression
 _NO_STIFFNESS = 3.0  # half of all displacements lower the energy
 _MOST_VOTES, _LESS_LEFT = 0.75, 0.6  # frames that an order is better for, and what it leaves of their residuals
 _PLENTY, _NOTHING = 4, 0.4  # labels per column of the model, and the correlation that counts as none
+_LEAST_LEAD = 6.0  # by which a fault must explain the labels better than none
 _EXTRA_SIGN = 1.5  # a unit and a sign at once are less likely than a unit
 
 
@@ -176,7 +178,9 @@ class Question:
 def moved(rows: Rows) -> np.ndarray:
     """(3 N,) bool: force components that symmetry does not keep at zero."""
     length = np.sqrt(np.einsum("rm,rm->r", rows.forces, rows.forces))
-    return np.asarray(length > 1e-4 * np.sqrt(np.mean(length**2)))
+    strain = np.sqrt(np.einsum("fam,fam->fa", rows.strain, rows.strain))  # the same by unit of strain, never all zero
+    usual = max(float(np.sqrt(np.mean(strain**2))), float(np.sqrt(np.mean(length**2))))
+    return np.asarray(length > 1e-4 * usual)
 
 
 def _centred(values: np.ndarray, bucket: np.ndarray) -> np.ndarray:
@@ -214,34 +218,16 @@ def judge_agreement(question: Question) -> Verdict:
         variants["energy"].append(_variant(question, "energy", _shapes(ENERGY_FAULTS)[0]))
     if plain["stress"].coefficients is not None:
         variants["stress"] += [_variant(question, "stress", shape) for shape in _shapes(STRESS_FAULTS)]
-    pairs = [(a, b) for i, a in enumerate(KINDS) for b in KINDS[i + 1 :]]
     lines = {
         (a, i, b, j): _both(question, a, x, b, y)
-        for a, b in pairs
+        for a, b in PAIRS
         for i, x in enumerate(variants[a])
         for j, y in enumerate(variants[b])
     }
-    faults: dict[KindName, list[Fault | None]] = {
-        "energy": [None, *ENERGY_FAULTS],
-        "forces": [None, *FORCE_FAULTS],
-        "stress": [None, *STRESS_FAULTS],
-    }
-    costs: list[tuple[float, tuple[Fault | None, ...]]] = []
-    for chosen in product(*(faults[k] if plain[k].coefficients is not None else [None] for k in KINDS)):
-        if sum(f is not None for f in chosen) > 2:
-            continue
-        reading = dict(zip(KINDS, chosen, strict=True))
-        place = {k: _place(variants[k], f) for k, f in reading.items()}
-        factor = {k: 1.0 if f is None else f.factor for k, f in reading.items()}
-        cost = sum(_prior(f) for f in chosen)
-        for a, b in pairs:
-            both = lines[a, place[a], b, place[b]]
-            cost += max((_misfit(c, factor[c.target] / factor[c.source]) for c in both if c.believed), default=0.0)
-            cost += _looseness(both)
-        cost += sum(_strangeness(variants[k][place[k]], factor[k]) for k in KINDS)
-        costs.append((cost, chosen))
-    costs.sort(key=lambda item: item[0])
+    costs = _costs(variants, lines)
     chosen = costs[0][1]
+    if costs[0][0] > next(cost for cost, none in costs if not any(none)) - _LEAST_LEAD:
+        chosen = (None, None, None)
     found = tuple(f for f in chosen if f is not None)
     certain = tuple(_lead(costs, f) > 4.0 for f in found)
     if order is not None:
@@ -275,6 +261,36 @@ def _incoherent(question: Question, known: Known) -> tuple[KindName, ...]:
             if robust_line(x, block.labels, block.frame).r < _NOTHING:
                 out.append(kind)
     return tuple(out)
+
+
+_Lines = dict[tuple[KindName, int, KindName, int], list[Comparison]]
+
+
+def _costs(variants: dict[KindName, list[_Variant]], lines: _Lines) -> list[tuple[float, tuple[Fault | None, ...]]]:
+    """Return what each combination of faults of at most two kinds costs, the cheapest first."""
+    faults: dict[KindName, tuple[Fault, ...]] = {
+        "energy": ENERGY_FAULTS,
+        "forces": FORCE_FAULTS,
+        "stress": STRESS_FAULTS,
+    }
+    there = {kind: variants[kind][0].coefficients is not None for kind in KINDS}
+    costs: list[tuple[float, tuple[Fault | None, ...]]] = []
+    for chosen in product(*((None, *(faults[kind] if there[kind] else ())) for kind in KINDS)):
+        if sum(fault is not None for fault in chosen) > 2:
+            continue
+        reading = dict(zip(KINDS, chosen, strict=True))
+        place = {kind: _place(variants[kind], fault) for kind, fault in reading.items()}
+        factor = {kind: 1.0 if fault is None else fault.factor for kind, fault in reading.items()}
+        cost = sum(_prior(fault) for fault in chosen)
+        for a, b in PAIRS:
+            both = lines[a, place[a], b, place[b]]
+            tight = max((c for c in both if c.believed), key=lambda c: abs(c.line.r), default=None)
+            if tight is not None:
+                cost += _misfit(tight, factor[tight.target] / factor[tight.source])
+            cost += _looseness(both)
+        cost += sum(_strangeness(variants[kind][place[kind]], factor[kind]) for kind in KINDS)
+        costs.append((cost, chosen))
+    return sorted(costs, key=lambda item: item[0])
 
 
 def _shapes(faults: tuple[Fault, ...]) -> list[tuple[Fault, ...]]:

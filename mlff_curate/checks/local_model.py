@@ -25,11 +25,14 @@ FOLDS = 4
 LOOK_ALIKES = 14
 """Frames that a residual is measured by."""
 
+FEWEST_FRAMES = 60
+"""With fewer frames that have labels of one kind no frame has others that look alike: each is an extrapolation."""
+
 _SHARE = 0.75  # of the look-alikes have a residual below their scale
 _LEAST = 0.3  # of the median scale of all frames: no frame is thought to be predicted better than this
 _FEATURES = 24  # leading columns that tell how much frames look alike
 _FORCE_ROWS = 15_000  # fitted to: more teach nothing to 250 columns
-_FEWEST = 12  # frames with a kind of label, for it to be judged
+_FEWEST = 40  # frames with a kind of label, for it to be judged
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +141,7 @@ class LocalModel:
 
 
 def local_model(rows: Rows, known: Known, seed: int = 0) -> LocalModel | None:
-    """Fit the force field and cross-validate it; None: no kind of label is there often enough.
+    """Fit the force field and cross-validate it; None: labels are too few.
 
     Parameters
     ----------
@@ -151,7 +154,8 @@ def local_model(rows: Rows, known: Known, seed: int = 0) -> LocalModel | None:
     rng = np.random.default_rng([seed, 2])
     level = _level(rows, known)
     some = _some_rows(rows, known, rng)
-    if not _blocks(rows, known, level, np.arange(F), some, None):
+    blocks = _blocks(rows, known, level, np.arange(F), some, None)
+    if max((len(np.unique(block.frame)) for block in blocks), default=0) < FEWEST_FRAMES:
         return None
     fold = rng.permutation(F) % FOLDS
     features = _features(rows)

@@ -15,14 +15,14 @@ from mlff_curate.checks.physics import check_physics
 from mlff_curate.data.frames import geometry
 from mlff_curate.data.labels import Labels, labels_of
 
-SINGLE = 17  # a displaced cell
+SINGLE = 31  # a displaced cell
 
 
 def emt_frames() -> list[CheckedFrame]:
     """Copper: displaced cells at several volumes, and strained small cells."""
     rng = np.random.default_rng(7)
     frames = []
-    for i in range(60):
+    for i in range(90):
         if i % 2:
             atoms = bulk("Cu", cubic=True).repeat((2, 1, 1))
             atoms.set_cell(atoms.cell[:] * rng.uniform(0.97, 1.04), scale_atoms=True)
@@ -139,7 +139,7 @@ def test_zeros_instead_of_missing_labels_are_found(copper, kind):
 
 
 def test_frames_on_another_level_are_named_with_the_offset(copper):
-    some = [3, 9, 17, 31, 45]
+    some = [3, 9, 23, 31, 45]
     findings = check_physics(changed(copper, some, energy=lambda e, a: e + 1.7 * len(a)))
     assert [f.frame for f in findings if f.rule == "energy-reference"] == some
     assert all("+1.7 eV/atom" in f.message for f in findings)
@@ -147,7 +147,7 @@ def test_frames_on_another_level_are_named_with_the_offset(copper):
 
 def test_where_the_data_cannot_decide_nothing_is_said(copper):
     assert check_physics([]) == []
-    assert check_physics(copper[:5]) == []
+    assert check_physics(copper[:15]) == []
     shifted = changed(copper, range(len(copper)), energy=lambda e, a: e - 4_000.0 * len(a))
     assert check_physics(shifted) == []
     bare = [dataclasses.replace(f, labels=Labels()) for f in copper]
@@ -161,11 +161,11 @@ def test_the_same_frames_give_the_same_findings(copper):
 
 def test_free_atoms_that_do_not_go_with_the_bound_ones_are_named(copper):
     def free(energy):
-        return CheckedFrame("cu.extxyz", 60, Atoms("Cu"), Labels(energy=energy, energy_key="energy"), "IsolatedAtom")
+        return CheckedFrame("cu.extxyz", 90, Atoms("Cu"), Labels(energy=energy, energy_key="energy"), "IsolatedAtom")
 
     assert check_physics([*copper, free(3.0)]) == []
     (finding,) = check_physics([*copper, free(-1_300.0)])
-    assert (finding.rule, finding.frame) == ("isolated-atom-energy", 60)
+    assert (finding.rule, finding.frame) == ("isolated-atom-energy", 90)
     assert "cohesive energy of -1.3e+03 eV/atom" in finding.message
 
 
