@@ -38,6 +38,7 @@ LEAST_R = 0.7
 """Of a regression that is believed."""
 
 _FORCE_ROWS = 15_000  # compared; more say nothing new
+_MOVED = 3e-3  # of a row by strain: displacements of some 0.01 Angstrom from where symmetry keeps forces at zero
 _SAME_CELL = 0.01  # cells whose volumes per atom are within a per cent count as the same
 _SLOPE_ERROR = 0.12  # of the logarithm of a slope at r = 1: what the model leaves out
 _AT_FAULT = 3.0  # what a hypothesis costs for each label kind that it calls faulty
@@ -180,7 +181,7 @@ def moved(rows: Rows) -> np.ndarray:
     length = np.sqrt(np.einsum("rm,rm->r", rows.forces, rows.forces))
     strain = np.sqrt(np.einsum("fam,fam->fa", rows.strain, rows.strain))  # the same by unit of strain, never all zero
     usual = max(float(np.sqrt(np.mean(strain**2))), float(np.sqrt(np.mean(length**2))))
-    return np.asarray(length > 1e-4 * usual)
+    return np.asarray(length > _MOVED * usual)
 
 
 def _centred(values: np.ndarray, bucket: np.ndarray) -> np.ndarray:

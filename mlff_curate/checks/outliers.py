@@ -32,6 +32,9 @@ OUTLYING = {"energy": 12.0, "forces": 5.5, "stress": 10.0, "largest": 7.0}
 """Residuals from which on a label is told without an explanation. The largest of sound frames: energies 9, forces 4,
 stresses 7, single atoms 5 (nine sets, 5 000 frames)."""
 
+MOST_RIVALS = 2
+"""Where more faults than that explain a label that is no outlier, none does: any small number would have done."""
+
 UNBALANCED = 0.2
 """Of the norm of all forces of a frame: forces whose sum is more are not in another unit, which leaves the sum zero."""
 
@@ -220,7 +223,7 @@ def _explained(
     """Return the fault that explains a label best, if one does."""
     order = np.argsort(left, kind="stable")
     good = [int(j) for j in order if _explains(left[j], ratio, OUTLYING[kind])]
-    if not good:
+    if not good or (len(good) > MOST_RIVALS and ratio < OUTLYING[kind]):
         return None
     best = good[0]
     second = left[int(order[1])] if len(order) > 1 else np.inf

@@ -142,7 +142,8 @@ def test_frames_on_another_level_are_named_with_the_offset(copper):
     some = [3, 9, 23, 31, 45]
     findings = check_physics(changed(copper, some, energy=lambda e, a: e + 1.7 * len(a)))
     assert [f.frame for f in findings if f.rule == "energy-reference"] == some
-    assert all("+1.7 eV/atom" in f.message for f in findings)
+    assert all(f.value == pytest.approx(1.7, abs=0.05) for f in findings)
+    assert all("5 frames on levels of their own" in f.message for f in findings)
 
 
 def test_where_the_data_cannot_decide_nothing_is_said(copper):
