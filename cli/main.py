@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _COMMANDS = {
     "prune": "Keep the frames that train the same force field.",
+    "check": "Find what is wrong with frames and their labels.",
     "convert": "Write frames in another format, and say what became of every label.",
     "embed": "Embed every environment: descriptor, embedding, cluster, outlier score.",
     "learning-curve": "Compare ways to choose frames by the force fields they train.",

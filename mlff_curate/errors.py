@@ -56,6 +56,9 @@ def _rebuild(
 class DataError(CurateError):
     """The data are missing, unreadable or not fit for the job."""
 
+    ends_file = False
+    """Nothing can be read of the file from there on; set where reading goes on with the next file."""
+
 
 class BudgetError(CurateError):
     """The number of frames asked for cannot be kept; the message says what is possible."""

@@ -27,12 +27,15 @@ class Correction:
         None: as it is.
     per_volume
         1: divide the stress by the volume of the cell too (it was given per cell); -1: multiply; 0: neither.
+    per_atom
+        Multiply the energy by the number of atoms too: it was given for one of them.
     """
 
     kind: Literal["energy", "forces", "stress"]
     factor: float = 1.0
     order: tuple[int, ...] | None = None
     per_volume: Literal[-1, 0, 1] = 0
+    per_atom: bool = False
 
 
 @dataclass(frozen=True)

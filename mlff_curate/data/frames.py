@@ -119,6 +119,11 @@ def calculator_results(atoms: Atoms) -> dict[str, object]:
     return {key: value for key, value in results.items() if value is not None}
 
 
+def named_values(atoms: Atoms) -> dict[str, object]:
+    """Return all that a frame has a name for: info, arrays and results of a calculator."""
+    return {**{str(k): v for k, v in atoms.info.items()}, **atoms.arrays, **calculator_results(atoms)}
+
+
 def label_keys(atoms: Atoms) -> tuple[str, ...]:
     """Return the keys that look like labels, under the names the file has for them, ascending."""
     keys = {*map(str, atoms.info), *atoms.arrays, *calculator_results(atoms)}

@@ -255,12 +255,33 @@ def _named_so(places: Sequence[Mapping[Any, object]], name: str) -> tuple[tuple[
     return (tuple((place, key) for place, values in enumerate(places) for key in values if str(key) == name),)
 
 
+def same_label(atoms: Atoms, key: str, kind: str) -> list[str]:
+    """Return the names under which a frame has the label that is read from `key`, as `labels_of` sees it.
+
+    Parameters
+    ----------
+    atoms
+        The frame.
+    key
+        Where its label of this kind is read from.
+    kind
+        ``energy``, ``forces`` or ``stress``.
+    """
+    own = next((tier for tier in _TIERS[kind] if _is_named(key, None, (tier,))), None)
+    return [key] if own is None else sorted({name for name, _ in _values(atoms) if _is_named(name, None, (own,))})
+
+
 _ENERGY_KINDS = {"free": "free", "without_entropy": "without entropy", "sigma": "sigma to 0"}
 
 
 def stress_names(keys: Iterable[str]) -> list[str]:
     """Return those of some names that are usual for a stress or a virial."""
     return [key for key in keys if _is_named(key, None, _STRESS_TIERS)]
+
+
+def is_label_name(key: str) -> bool:
+    """Tell whether a label is looked for under this name if the user names no other."""
+    return key.lower().replace("-", "_") in _usual(tuple(tier for tiers in _TIERS.values() for tier in tiers))
 
 
 @lru_cache(maxsize=1024)
@@ -405,11 +426,29 @@ def require_keys_among(labels: Iterable[Labels], given: Mapping[str, str | None]
     for kind, key in given.items():
         if key is None or any(getattr(item, f"{kind}_key") == key or key in item.not_finite for item in labels):
             continue
-        names = sorted({name for item in labels for name in item.present})
+        names = {name for item in labels for name in item.present}
         if key in names:
             raise DataError(f"no frame has a {kind} label that can be used under this name (--{kind}-key)", key=key)
-        there = f"what is there: {', '.join(names)}" if names else "the frames have nothing that looks like a label"
-        raise DataError(f"--{kind}-key names a key that none of the {frames} frames has; {there}", key=key)
+        raise missing_key(kind, key, names, frames)
+
+
+def missing_key(kind: str, key: str, names: Iterable[str], frames: int) -> DataError:
+    """Return the error of a name that the user gave for a kind of label and that none of the frames has.
+
+    Parameters
+    ----------
+    kind
+        ``energy``, ``forces`` or ``stress``.
+    key
+        What the user gave.
+    names
+        Those in the frames that look like labels.
+    frames
+        Their number.
+    """
+    listed = ", ".join(sorted(names))
+    there = f"what is there: {listed}" if listed else "the frames have nothing that looks like a label"
+    return DataError(f"--{kind}-key names a key that none of the {frames} frames has; {there}", key=key)
 
 
 class _Found(NamedTuple):  # quicker to make than a dataclass: there are five of it for each frame
@@ -439,7 +478,10 @@ def _find(
     kind: str,
     tell: _Tell | None,
 ) -> _Found:
-    """Convert the candidates for a label; those of a later tier count only where the earlier have none."""
+    """Convert the candidates for a label; those of a later tier count only where the earlier have none.
+
+    What cannot be used is told, or, with nobody to tell, raised.
+    """
     if not tiers:
         return _NOTHING
     not_finite: list[str] = []

@@ -57,8 +57,8 @@ def read_frames(
     log
         LAMMPS log file to take the energies of dumps from.
     faults
-        Told of each file or frame that cannot be read or is no frame, which is then left out; None: the first one is
-        raised.
+        Told of each file or frame that cannot be read or is no frame, which is then left out; ``ends_file`` of the
+        error tells that the rest of the file is. None: the first one is raised.
 
     Yields
     ------
@@ -82,6 +82,7 @@ def read_frames(
         try:
             yield from frames
         except DataError as error:
+            error.ends_file = True
             faults(error)
 
 

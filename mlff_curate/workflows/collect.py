@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,13 +12,14 @@ import numpy as np
 from mlff_curate.data.formats.base import PLAIN
 from mlff_curate.data.frames import geometry, is_isolated_atom
 from mlff_curate.data.frames import label_keys as label_keys_of
-from mlff_curate.data.labels import LabelSoundness, label_soundness
+from mlff_curate.data.labels import LabelSoundness, is_label_name, label_soundness, missing_key
 from mlff_curate.data.reading import lacks_last_line_end, read_frames
 from mlff_curate.errors import DataError
 from mlff_curate.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from ase import Atoms
 
@@ -223,7 +225,6 @@ def collect(
     records: list[FrameRecord] = []
     geometries: list[Atoms] = []
     keys: set[str] = set()
-    label_names: set[str] = set()
     arrays: set[str] = set()
     grouped = False
     names = {f"{name}_key": value for name, value in (label_keys or {}).items()}
@@ -243,7 +244,6 @@ def collect(
                 keys.update(map(str, info))
                 grouped |= key in info
             labels = label_keys_of(frame.atoms)
-            label_names.update(labels)
             arrays.update(frame.atoms.arrays)
             judged = LabelSoundness() if curated else label_soundness(frame.atoms, **names)
             sound.update(judged.sound)
@@ -267,7 +267,8 @@ def collect(
                 progress(len(records))
 
     frames = sum(not record.curated for record in records)
-    _require_labels(label_keys or {}, keys | arrays, label_names)
+    present = Counter(key for record in records if not record.curated for key in record.labels)
+    _require_labels(label_keys or {}, keys | arrays | present.keys(), present.keys(), frames)
     for rule in (*keep_rules, *drop_rules):
         rule.require_used(frames, keys)
     if all(record.excluded for record in records if not record.curated):
@@ -283,7 +284,8 @@ def collect(
         for path in (*inputs, *against)
         if lacks_last_line_end(Path(path))
     )
-    return Collection(tuple(records), tuple(geometries), key, (*open_ended, *_told(remarks), *empty))
+    unknown = _unknown_notes(present, (label_keys or {}).values())
+    return Collection(tuple(records), tuple(geometries), key, (*open_ended, *_told(remarks), *unknown, *empty))
 
 
 def _remember(remarks: dict[str, tuple[str, int]], frame: Frame) -> None:
@@ -341,13 +343,27 @@ def _named(rules: Sequence[FrameRule], frame: Frame, position: int) -> bool:
     return any(named)
 
 
-def _require_labels(wanted: Mapping[str, str | None], keys: set[str], label_names: set[str]) -> None:
-    for name, key in wanted.items():
-        if key is not None and key not in keys | label_names:
-            raise DataError(
-                f"no frame has a key {key!r}; keys that look like labels: {', '.join(sorted(label_names)) or 'none'}",
-                key=f"--{name}-key",
-            )
+def _require_labels(
+    wanted: Mapping[str, str | None], keys: AbstractSet[str], label_names: AbstractSet[str], frames: int
+) -> None:
+    for kind, key in wanted.items():
+        if key is not None and key not in keys:
+            raise missing_key(kind, key, label_names, frames)
+
+
+def _unknown_notes(present: Mapping[str, int], given: Iterable[str | None]) -> list[str]:
+    """Name the keys that look like labels and are under no name that is known for one."""
+    chosen = set(given)
+    unknown = sorted(key for key in present if key not in chosen and not is_label_name(key))
+    if not unknown:
+        return []
+    listed = ", ".join(f"{key} ({counted(present[key], 'frame')})" for key in unknown[:_LISTED])
+    more = f" and {len(unknown) - _LISTED} more" if unknown[_LISTED:] else ""
+    note = (
+        f"these look like labels but are under no name that is known for one: {listed}{more}; passed on as they are, "
+        "and used for nothing unless --energy-key, --forces-key or --stress-key names them"
+    )
+    return [note]
 
 
 def _in_file(value: object) -> str:

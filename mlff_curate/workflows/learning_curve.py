@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlff_curate import __version__
+from mlff_curate.data.frames import label_keys
 from mlff_curate.data.labels import Labels, labels_of, require_keys
 from mlff_curate.data.outputs import require_free, whole_files
 from mlff_curate.data.reading import read_frames
@@ -144,7 +145,7 @@ def read_labelled(inputs: Sequence[str | Path], options: SurveyOptions) -> Label
         except CurateError as error:
             error.file, error.frame = frame.source, frame.index
             refused[len(labels)] = error
-            labels.append(Labels())
+            labels.append(Labels(present=label_keys(frame.atoms)))
         frames.append(frame.atoms)
     require_keys(labels, **keys)
     return LabelledFrames(frames, labels, refused, _names_used(labels))

@@ -16,6 +16,7 @@ from mlff_curate.workflows import prune_files
 
 OUTPUTS = ["md.pruned.extxyz", "md.pruned.manifest.csv", "md.pruned.report.html"]
 CONTRACT = ["source", "index", "sha256", "group", "n_atoms", "decision", "reason", "represented_by"]
+NOTHING = "nothing that looks like a label"
 COLUMNS = [*CONTRACT, "shares", "distance", "farthest", "gain", "brings", "stands_for", "only", "distances_in"]
 
 
@@ -365,7 +366,10 @@ def test_frames_by_a_file_of_indices_over_all_inputs(prune, put, iron, rows):
             "--exclude: names all 12 frames: none is left to keep",
         ),
         (["--group-by", "nosuch"], "--group-by nosuch: no frame has this info key; available: config_type, step"),
-        (["--energy-key", "E"], "--energy-key: no frame has a key 'E'; keys that look like labels: none"),
+        (
+            ["--energy-key", "E"],
+            f"E: --energy-key names a key that none of the 12 frames has; the frames have {NOTHING}",
+        ),
         (["--against", "nosuch.extxyz"], "nosuch.extxyz: no such file"),
     ],
 )
@@ -381,12 +385,25 @@ def test_rule_that_names_nothing_is_an_error(prune, put, trajectory, here, optio
 
 def test_unknown_label_lists_what_looks_like_labels(prune, put, iron):
     put("md.extxyz", labelled([iron(i, REF_energy=1.0, config_type="a") for i in range(3)]))
-    done = prune("md.extxyz", "--forces-key", "F")
-    assert done.code == 1
-    assert done.err == (
-        "mlff-curate: error: --forces-key: no frame has a key 'F'; keys that look like labels: "
-        "REF_energy, energy, forces, stress\n"
-    )
+    for prove in ([], ["--prove"]):
+        done = prune("md.extxyz", "--forces-key", "F", *prove)
+        assert done.code == 1
+        assert done.err == (
+            "mlff-curate: error: F: --forces-key names a key that none of the 3 frames has; what is there: "
+            "REF_energy, energy, forces, stress\n"
+        )
+
+
+def test_what_looks_like_a_label_and_is_not_known_is_named(prune, put, iron):
+    put("md.extxyz", [iron(i, energie=1.0, my_energy=2.0, **({"bias_virial": 3.0} if i else {})) for i in range(3)])
+    done = prune("md.extxyz", "--keep", 2)
+    (note,) = [line for line in done.out.splitlines() if "look like labels" in line]
+    assert "known for one: bias_virial (2 frames), my_energy (3 frames); passed on as they are" in note
+    assert not [
+        n
+        for n in prune("md.extxyz", "--keep", 2, "--overwrite", "--energy-key", "my_energy", "--json").json["notes"]
+        if "my_energy" in n
+    ]
 
 
 def test_info_vector_can_name_frames(prune, put, iron, rows):

@@ -1,5 +1,6 @@
 """One fault per file: the message names file, frame and key, the status is 1, and nothing is written."""
 
+import json
 import os
 import shlex
 import shutil
@@ -75,6 +76,20 @@ def test_prune_stops_with_one_line_and_writes_nothing(bad_file, tmp_path, capsys
 
 CELL = 'Lattice="3 0 0 0 3 0 0 0 3"'
 GOOD = f"2\n{CELL} Properties=species:S:1:pos:R:3\nFe 0.0 0.0 0.0\nFe 1.5 1.5 1.5\n"
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_check_goes_on_and_tells_it_as_a_finding(monkeypatch, capsys, name):
+    monkeypatch.chdir(FOLDER)
+    expected = expected_of(name)
+    with pytest.raises(SystemExit) as stopped:
+        main(["check", name, "--json", "--no-report", "-q", *expected.options])
+    assert stopped.value.code == 1
+    said = json.loads(capsys.readouterr().out)["findings"]
+    words = expected.message.removeprefix(f"{name}: ")
+    places = [(f"frame {f['frame']}" if f["frame"] is not None else "", f["key"] or "", f["message"]) for f in said]
+    errors = [": ".join(filter(None, place)) for place, f in zip(places, said, strict=True) if f["severity"] == "error"]
+    assert any(error.startswith(words) for error in errors)
 
 
 def frame(*atoms, count=None):

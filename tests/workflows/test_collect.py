@@ -89,7 +89,7 @@ def test_label_keys_may_stand_in_any_frame(put):
 def test_label_key_in_the_curated_set_is_none_of_the_inputs_business(put):
     put("a", {})
     put("old", {"E": 1.0})
-    with pytest.raises(DataError, match=r"^--energy-key: no frame has a key 'E'"):
+    with pytest.raises(DataError, match=r"^E: --energy-key names a key that none of the 1 frames has"):
         collect(["a"], against=["old"], label_keys={"energy": "E"})
 
 

@@ -1,0 +1,43 @@
+"""What was noticed while reading: files and frames that cannot be read, and readers' remarks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlff_curate.checks.finding import Finding
+from mlff_curate.data.reading import lacks_last_line_end
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mlff_curate.data.frames import Frame
+    from mlff_curate.errors import DataError
+
+
+def unreadable(error: DataError) -> Finding:
+    """Return the finding of a file or frame that cannot be read."""
+    if error.ends_file:
+        rest = "" if error.frame is None else "; nothing from there on was read"
+        rule, fix = "file-unreadable", "mend the file, or leave it out: what was not read was not checked either"
+    else:
+        rest = ""
+        rule, fix = "frame-unreadable", "mend the frame, or leave it out: no program should be given it"
+    return Finding(
+        error.file, error.frame, error.key, rule, "error", None, f"{' '.join(error.message.split())}{rest}", fix
+    )
+
+
+def remarked(frame: Frame) -> list[Finding]:
+    """Return what the reader of a frame remarked on it, as findings."""
+    return [
+        Finding(frame.source, frame.index, r.key, r.rule, r.severity, None, r.message, r.fix) for r in frame.remarks
+    ]
+
+
+def open_ended(path: Path) -> list[Finding]:
+    """Return the finding of an extxyz file that was read and ends within a line."""
+    if not path.is_file() or not lacks_last_line_end(path):
+        return []
+    said = "the file does not end with a line end: if it was cut off, its last number may lack digits"
+    fix = "nothing, if it is whole: end it with a line end"
+    return [Finding(str(path), None, None, "file-open-end", "note", None, said, fix)]

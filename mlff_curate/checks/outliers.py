@@ -1,0 +1,233 @@
+"""Single frames whose labels are not what frames that look alike have, and which known fault explains them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlff_curate.checks.units import ENERGY_FAULTS, FORCE_FAULTS, ORDER_FAULTS, STRESS_FAULTS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mlff_curate.checks.agreement import KindName
+    from mlff_curate.checks.known import Known
+    from mlff_curate.checks.local_model import Judgement
+    from mlff_curate.checks.units import Fault
+
+SUSPICIOUS = {"energy": 5.0, "forces": 3.0, "stress": 3.0}
+"""Residuals, in units of those of look-alikes, from which on a known fault is looked for. Of 5 000 frames of nine sets
+none that is sound has both such a residual and a fault that would explain it."""
+
+EXPLAINED = 2.5
+"""A fault explains a label if undoing it leaves no more than this, in the same units, and ..."""
+
+GAIN = 0.33
+"""... no more than this share of what there was."""
+
+OUTLYING = {"energy": 12.0, "forces": 5.5, "stress": 10.0, "largest": 7.0}
+"""Residuals from which on a label is told without an explanation. The largest of sound frames: energies 9, forces 4,
+stresses 7, single atoms 5 (nine sets, 5 000 frames)."""
+
+MOST_RIVALS = 2
+"""Where more faults than that explain a label that is no outlier, none does: any small number would have done."""
+
+UNBALANCED = 0.2
+"""Of the norm of all forces of a frame: forces whose sum is more are not in another unit, which leaves the sum zero."""
+
+CHANCE = 0.01
+"""What a fault may leave, of what there was, where that is more than EXPLAINED: a wrong label of any size comes as near
+by chance once in ten times, all known faults together."""
+
+UNRELATED = 0.6
+"""Cosine between a frame's forces and those predicted, below which they have nothing to do with each other."""
+
+CERTAIN = 10.0
+"""From this residual on a correction is offered, if no other fault explains the label as well."""
+
+ZERO = 1.5
+"""Predicted labels, in units of look-alikes' residuals, from which on a label of exactly zero cannot be right."""
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A label of one frame that stands out.
+
+    Attributes
+    ----------
+    frame
+        Which one.
+    kind
+        ``energy``, ``forces`` or ``stress``.
+    rule
+        ``energy-unit`` ...
+    fault
+        What explains it; None: nothing known does.
+    rivals
+        All faults that explain it about as well, the best first.
+    ratio, left
+        Residual in units of look-alikes' before, and after the fault is undone (`ratio` again where there is none).
+    size, scale
+        Residual and look-alikes' residual: eV/atom, eV/Angstrom, or eV for stress times volume per atom.
+    atom
+        Atom that is off most; -1: the frame as a whole.
+    certain
+        No other fault comes near.
+    """
+
+    frame: int
+    kind: KindName
+    rule: str
+    fault: Fault | None
+    ratio: float
+    left: float
+    size: float
+    scale: float
+    atom: int = -1
+    certain: bool = False
+    rivals: tuple[tuple[Fault, float], ...] = ()
+
+
+def suspects(known: Known, judgement: Judgement) -> list[Suspect]:
+    """Find the labels of F frames that stand out, and the faults that may explain them."""
+    out = []
+    for i in range(len(known.energy)):
+        three = (_energy(known, judgement, i), _forces(known, judgement, i), _stress(known, judgement, i))
+        out += [suspect for suspect in three if suspect is not None]
+    return out
+
+
+def elected(found: list[Suspect]) -> list[Suspect]:
+    """Where several faults explain a label, take the one that explains most labels of its kind."""
+    votes = Counter(fault for suspect in found for fault, _ in suspect.rivals)
+    out = []
+    for suspect in found:
+        if len(suspect.rivals) > 1:
+            fault, left = max(suspect.rivals, key=lambda rival: votes[rival[0]])  # the first of equals
+            suspect = replace(suspect, fault=fault, rule=fault.rule, left=left)  # noqa: PLW2901
+        out.append(suspect)
+    return out
+
+
+def _energy(known: Known, judgement: Judgement, i: int) -> Suspect | None:
+    residual = judgement.energy
+    size, scale = float(residual.size[i]), float(residual.scale[i])
+    if not np.isfinite(size) or not np.isfinite(scale):
+        return None
+    ratio, n = size / scale, int(known.n_atoms[i])
+    if known.energy[i] == 0.0:
+        return Suspect(i, "energy", "energy-zero", None, ratio, ratio, size, scale) if ratio > ZERO else None
+    if ratio < SUSPICIOUS["energy"]:
+        return None
+    label = known.energy[i : i + 1]
+    left = [
+        abs(float(f.undone(label, known.n_atoms[i : i + 1], known.volume[i : i + 1])[0] - residual.predicted[i]))
+        / n
+        / scale
+        for f in ENERGY_FAULTS
+    ]
+    return _explained(i, "energy", ENERGY_FAULTS, left, ratio, size, scale) or (
+        Suspect(i, "energy", "energy-outlier", None, ratio, ratio, size, scale) if ratio > OUTLYING["energy"] else None
+    )
+
+
+def _forces(known: Known, judgement: Judgement, i: int) -> Suspect | None:
+    residual = judgement.forces
+    size, scale = float(residual.size[i]), float(residual.scale[i])
+    if not np.isfinite(size) or not np.isfinite(scale):
+        return None
+    part = slice(3 * int(known.offset[i]), 3 * int(known.offset[i + 1]))
+    label, predicted = known.forces[part], residual.predicted[part]
+    ratio = size / scale
+    if not label.any():
+        return Suspect(i, "forces", "force-zero", None, ratio, ratio, size, scale) if ratio > ZERO else None
+    net = float(np.linalg.norm(label.reshape(-1, 3).sum(axis=0)))
+    if ratio > SUSPICIOUS["forces"] and net < UNBALANCED * float(np.linalg.norm(label)):
+        left = [
+            float(np.sqrt(np.mean((label * f.factor - predicted) ** 2))) / scale
+            if abs(f.factor) == 1 or _cosine(label * f.factor, predicted) > UNRELATED
+            else np.inf
+            for f in FORCE_FAULTS
+        ]
+        found = _explained(i, "forces", FORCE_FAULTS, left, ratio, size, scale)
+        if found is not None:
+            return found
+    most, usual = float(judgement.largest.size[i]), float(judgement.largest.scale[i])
+    atom = int(judgement.worst_atom[i])
+    rest = np.delete((label - predicted).reshape(-1, 3), atom, axis=0)
+    alone = most > 4 * float(np.sqrt((rest**2).sum(axis=1).max(initial=0.0)))
+    if (ratio > OUTLYING["forces"] and not alone) or _unrelated(label, predicted, ratio, scale):
+        return Suspect(i, "forces", "force-outlier", None, ratio, ratio, size, scale)
+    if ratio > OUTLYING["forces"] or most / usual > OUTLYING["largest"]:
+        return Suspect(i, "forces", "force-outlier", None, most / usual, most / usual, most, usual, atom)
+    return None
+
+
+def _unrelated(label: np.ndarray, predicted: np.ndarray, ratio: float, scale: float) -> bool:
+    """Tell forces that have nothing to do with those predicted, though these are large enough to be known."""
+    length = float(np.sqrt(np.mean(predicted**2)))
+    enough = len(label) > 6 and ratio > SUSPICIOUS["forces"] and length > 2 * scale
+    return enough and _cosine(label, predicted) < UNRELATED
+
+
+def _cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return float(a @ b) / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-300)
+
+
+def _stress(known: Known, judgement: Judgement, i: int) -> Suspect | None:
+    residual, shear = judgement.stress, judgement.shear
+    size, scale = float(residual.size[i]), float(residual.scale[i])
+    if not np.isfinite(size) or not np.isfinite(scale):
+        return None
+    ratio, off = size / scale, float(shear.size[i] / shear.scale[i])
+    per_atom = known.volume[i] / known.n_atoms[i]
+    label, predicted = known.stress[i : i + 1], residual.predicted[i]
+    if not label.any():
+        return Suspect(i, "stress", "stress-zero", None, ratio, ratio, size, scale) if ratio > ZERO else None
+    if ratio > SUSPICIOUS["stress"]:
+        whole = (*STRESS_FAULTS, *ORDER_FAULTS)
+        left = []
+        for fault in whole:
+            right = fault.undone(label, known.n_atoms[i : i + 1], known.volume[i : i + 1])[0] * per_atom
+            alike = abs(fault.factor) == 1 and not fault.per_volume
+            alike |= _cosine(right, predicted) > UNRELATED  # or anything large could be zero in a small unit
+            left.append(float(np.sqrt(np.mean((right - predicted) ** 2))) / scale if alike else np.inf)
+        found = _explained(i, "stress", whole, left, ratio, size, scale)
+        if found is not None:
+            return found
+    if off > SUSPICIOUS["stress"]:
+        orders = [f for f in ORDER_FAULTS if f.order is not None and f.order[:3] == (0, 1, 2)]
+        left = []
+        for fault in orders:
+            right = label[0, list(fault.order or ())] * per_atom
+            left.append(float(np.sqrt(np.mean((right - predicted)[3:] ** 2)) / shear.scale[i]))
+        found = _explained(i, "stress", orders, left, off, float(shear.size[i]), float(shear.scale[i]))
+        if found is not None:
+            return found
+    if ratio > OUTLYING["stress"] or off > OUTLYING["stress"]:
+        return Suspect(i, "stress", "stress-outlier", None, max(ratio, off), max(ratio, off), size, scale)
+    return None
+
+
+def _explains(left: float, ratio: float, outlying: float) -> bool:
+    """Tell a residual that is ordinary, or next to nothing of what it was and no outlier."""
+    return (left < EXPLAINED and left < GAIN * ratio) or (left < outlying and left < CHANCE * ratio)
+
+
+def _explained(
+    i: int, kind: KindName, faults: Sequence[Fault], left: list[float], ratio: float, size: float, scale: float
+) -> Suspect | None:
+    """Return the fault that explains a label best, if one does."""
+    order = np.argsort(left, kind="stable")
+    good = [int(j) for j in order if _explains(left[j], ratio, OUTLYING[kind])]
+    if not good or (len(good) > MOST_RIVALS and ratio < OUTLYING[kind]):
+        return None
+    best = good[0]
+    second = left[int(order[1])] if len(order) > 1 else np.inf
+    certain = bool(ratio > CERTAIN and second > 2 * EXPLAINED and second > 2 * left[best])
+    fault = faults[best]
+    rivals = tuple((faults[j], left[j]) for j in good)
+    return Suspect(i, kind, fault.rule, fault, ratio, left[best], size, scale, certain=certain, rivals=rivals)

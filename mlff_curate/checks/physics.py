@@ -1,0 +1,254 @@
+"""Labels judged by physics: against each other, and against a force field fitted to the data themselves.
+
+Energies, forces and stresses are derivatives of one energy surface, which is smooth, does not change under rotation and
+pushes atoms apart that are displaced. What is against that is told; where the data cannot decide, nothing is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlff_curate.checks import said
+from mlff_curate.checks.agreement import KINDS, Question, judge_agreement, moved
+from mlff_curate.checks.balance import judge_balance
+from mlff_curate.checks.basis import basis_of
+from mlff_curate.checks.known import known_of
+from mlff_curate.checks.local_model import local_model
+from mlff_curate.checks.outliers import elected, suspects
+from mlff_curate.checks.reference import free_atoms, level_offsets, shared_offsets
+from mlff_curate.checks.zeros import find_zeros, there, without
+from mlff_curate.data.frames import is_isolated_atom
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ase import Atoms
+
+    from mlff_curate.checks.agreement import Verdict
+    from mlff_curate.checks.basis import Basis
+    from mlff_curate.checks.finding import Finding
+    from mlff_curate.checks.frame import CheckedFrame
+    from mlff_curate.checks.known import Known
+    from mlff_curate.checks.local_model import LocalModel
+    from mlff_curate.checks.outliers import Suspect
+
+FEWEST_FRAMES = 12
+"""Fewer labelled frames are not fitted to."""
+
+MOST_OF = 0.8
+"""Share of the labels of a group, or of all, from which on they are told together."""
+
+
+def check_physics(
+    frames: Sequence[CheckedFrame], *, seed: int = 0, progress: Callable[[int, int], None] | None = None
+) -> list[Finding]:
+    """Judge the labels of frames.
+
+    Parameters
+    ----------
+    frames
+        F frames; any label may be missing in any of them.
+    seed
+        Of the sample that is learned from, and its folds.
+    progress
+        Told the frames whose rows are computed, and how many there are.
+
+    Returns
+    -------
+    list
+        Findings, those of all frames first, then by file and frame.
+    """
+    frames = [frame for frame in frames if len(frame.atoms)]
+    if not frames:
+        return []
+    known = known_of(frames)
+    findings = [*_unbalanced(frames, known)]
+    isolated = {i: int(f.atoms.numbers[0]) for i, f in enumerate(frames) if is_isolated_atom(_named(f))}
+    findings += _free_atoms(frames, known, isolated)
+    labelled = np.any([there(known, kind) for kind in KINDS], axis=0)
+    bound = np.flatnonzero(labelled & ~np.isin(np.arange(len(frames)), list(isolated)))
+    if len(bound):
+        study = _Study.of([frames[i] for i in bound], known.some(bound), seed, progress)
+        findings += study.findings(seed)
+    return sorted(
+        findings, key=lambda f: (f.frame is not None, f.file or "", -1 if f.frame is None else f.frame, f.rule)
+    )
+
+
+def _named(frame: CheckedFrame) -> Atoms:
+    """Return the atoms with their group, which may say that they are free."""
+    atoms = frame.atoms
+    if len(atoms) == 1 and frame.group:
+        atoms = atoms.copy()
+        atoms.info["config_type"] = frame.group
+    return atoms
+
+
+def _unbalanced(frames: Sequence[CheckedFrame], known: Known) -> list[Finding]:
+    balance = judge_balance(known)
+    found = [said.unbalanced_frame(frames[i], float(balance.net[i]), balance.usual) for i in balance.frames]
+    if balance.whole:
+        found.append(said.unbalanced_set(frames, balance))
+    return found
+
+
+def _free_atoms(frames: Sequence[CheckedFrame], known: Known, isolated: dict[int, int]) -> list[Finding]:
+    if not isolated:
+        return []
+    species = sorted({int(z) for frame in frames for z in frame.atoms.numbers})
+    composition = np.array([[np.mean(frame.atoms.numbers == z) for z in species] for frame in frames])
+    odd = free_atoms(isolated, known.energy / known.n_atoms, composition, species)
+    return [said.free_atom(frames, atom) for atom in odd]
+
+
+@dataclass(frozen=True, eq=False)
+class _Study:
+    """Bound frames with labels, and a force field for them."""
+
+    frames: Sequence[CheckedFrame]
+    known: Known
+    group: np.ndarray  # (F,) numbers
+    level: np.ndarray  # (F,) numbers
+    basis: Basis | None
+    progress: Callable[[int, int], None] | None
+
+    @classmethod
+    def of(
+        cls,
+        frames: Sequence[CheckedFrame],
+        known: Known,
+        seed: int,
+        progress: Callable[[int, int], None] | None,
+        basis: Basis | None = None,
+    ) -> _Study:
+        group = np.unique([frame.group for frame in frames], return_inverse=True)[1]
+        if basis is None and len(frames) >= FEWEST_FRAMES:
+            basis = basis_of([frame.atoms for frame in frames], group, seed, progress)
+        return cls(frames, known, group, _levels(frames, group), basis, progress)
+
+    def findings(self, seed: int) -> list[Finding]:
+        zeros = find_zeros(self.known)
+        empty = [kind for kind in KINDS if zeros.all_of(kind, self.known)]
+        known = self.known
+        for kind in empty:
+            known = replace(known, **{kind: np.full_like(getattr(known, kind), np.nan)})
+        if self.basis is None:
+            return []
+        rows = self.basis.rows
+        free = np.zeros(len(rows.frames), dtype=bool)
+        free[np.unique(known.some(rows.frames).frame_of_row[moved(rows)])] = True
+        found = [said.all_zero(self.frames, kind) for kind in empty if self._cannot_be_zero(kind, rows.frames, free)]
+        mine = known.some(rows.frames)
+        learned = without(mine, find_zeros(mine), free)
+        question = Question(rows, learned, self.level[rows.frames], self.basis.stiffness)
+        verdict = judge_agreement(question)
+        found += [
+            said.whole_set(self.frames, fault, sure, verdict)
+            for fault, sure in zip(verdict.faults, verdict.certain, strict=True)
+        ]
+        found += [said.incoherent(self.frames, kind, verdict) for kind in verdict.incoherent]
+        right, learned = known.undone(verdict.faults), learned.undone(verdict.faults)
+        for kind in verdict.incoherent:
+            right = replace(right, **{kind: np.full_like(getattr(right, kind), np.nan)})
+            learned = replace(learned, **{kind: np.full_like(getattr(learned, kind), np.nan)})
+        offsets = level_offsets(replace(question, known=learned))
+        for offset in offsets:
+            members = [self.frames[i] for i in np.flatnonzero(self.level == offset.level).tolist()]
+            found.append(said.level(self.frames, members, offset))
+            right = _shifted(right, self.level == offset.level, -offset.offset)
+            learned = _shifted(learned, self.level[rows.frames] == offset.level, -offset.offset)
+        model = local_model(rows, learned, seed)
+        if model is not None:
+            found += self._single(model, right, learned, verdict)
+        return found
+
+    def _cannot_be_zero(self, kind: str, sample: np.ndarray, free: np.ndarray) -> bool:
+        if kind == "forces":
+            return int(free.sum()) >= 3
+        if kind == "energy":
+            return len(self.frames) >= 3
+        volume = self.known.volume[sample] / self.known.n_atoms[sample]
+        return len(np.unique(np.round(np.log(volume[np.isfinite(volume)]), 2))) >= 3
+
+    def _single(self, model: LocalModel, right: Known, learned: Known, verdict: Verdict) -> list[Finding]:
+        """Judge single frames: those learned from by fits that have not seen them, the others by the final one."""
+        basis = self.basis
+        assert basis is not None
+        rows = basis.rows
+        lean = np.zeros(len(self.frames))
+        odd: list[Suspect] = []
+
+        def take(found: list[Suspect], frames: np.ndarray, leans: np.ndarray) -> None:
+            lean[frames] = leans
+            odd.extend(replace(suspect, frame=int(frames[suspect.frame])) for suspect in found)
+
+        take(suspects(learned, model.own), rows.frames, model.own.lean)
+        whole = right.some(rows.frames)
+        zero = [s for s in suspects(whole, model.judge(rows, whole)) if s.rule.endswith("-zero")]
+        odd.extend(replace(suspect, frame=int(rows.frames[suspect.frame])) for suspect in zero)
+        rest = np.setdiff1d(np.arange(len(self.frames)), rows.frames)
+        done = len(rows.frames)
+        for part in basis.rows_of([self.frames[i].atoms for i in rest]):
+            chosen = rest[part.frames]
+            labels = right.some(chosen)
+            judged = model.judge(part, labels)
+            take(suspects(labels, judged), chosen, judged.lean)
+            done += len(chosen)
+            if self.progress is not None:
+                self.progress(done, len(self.frames))
+        return self._told(elected(odd), lean, verdict)
+
+    def _told(self, odd: list[Suspect], lean: np.ndarray, verdict: Verdict) -> list[Finding]:
+        """Tell suspects, those of a whole group or of all frames together."""
+        n = self.known.n_atoms
+        plain = [s for s in odd if s.rule == "energy-outlier"]
+        where = [s.frame for s in plain]
+        shared = shared_offsets(plain, lean[where], n[where])
+        offset = {plain[i].frame: value for i, value in shared.items()}
+        odd = [
+            replace(s, rule="energy-reference") if s.rule == "energy-outlier" and s.frame in offset else s for s in odd
+        ]
+        found, told = [], set[int]()
+        families: dict[tuple[str, str, object], list[Suspect]] = {}
+        for suspect in odd:
+            families.setdefault((suspect.kind, suspect.rule, suspect.fault), []).append(suspect)
+        for family in families.values():
+            members = np.array([s.frame for s in family])
+            have = there(self.known, family[0].kind)
+            if family[0].fault is None and not family[0].rule.endswith(("-zero", "-reference")):
+                continue
+            if len(members) >= max(FEWEST_FRAMES, MOST_OF * have.sum()):
+                found.append(said.many(self.frames, family, None, int(have.sum())))
+                told.update(id(s) for s in family)
+                continue
+            for g in np.unique(self.group[members]):
+                mine = [s for s in family if self.group[s.frame] == g]
+                whole = int((have & (self.group == g)).sum())
+                if len(mine) >= max(5, MOST_OF * whole) and len(np.unique(self.group)) > 1:
+                    found.append(said.many(self.frames, mine, self.frames[mine[0].frame].group, whole))
+                    told.update(id(s) for s in mine)
+        for suspect in odd:
+            if id(suspect) not in told:
+                frame = self.frames[suspect.frame]
+                share = offset.get(suspect.frame) if suspect.rule == "energy-reference" else None
+                found.append(
+                    said.one(frame, suspect, float(lean[suspect.frame]), share, len(offset), bool(verdict.faults))
+                )
+        return found
+
+
+def _shifted(known: Known, frames: np.ndarray, by: float) -> Known:
+    """Add `by` eV/atom to the energies of some frames, (F,) bool."""
+    return replace(known, energy=known.energy + np.where(frames, by * known.n_atoms, 0.0))
+
+
+def _levels(frames: Sequence[CheckedFrame], group: np.ndarray) -> np.ndarray:
+    """Return numbers of the levels that energies are compared within: group and formula, or formula alone."""
+    formula = np.unique(
+        [frame.atoms.symbols.formula.reduce()[0].format("hill") for frame in frames], return_inverse=True
+    )[1]
+    both = np.unique(np.stack([group, formula]), axis=1, return_inverse=True)[1].ravel()
+    return both if np.median(np.bincount(both)[both]) >= 4 else formula

@@ -1,0 +1,277 @@
+"""What the physics of labels has found, in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlff_curate.checks.balance import TOO_MUCH
+from mlff_curate.checks.finding import Correction, Finding
+from mlff_curate.wording import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mlff_curate.checks.agreement import Comparison, KindName, Verdict
+    from mlff_curate.checks.balance import Balance
+    from mlff_curate.checks.finding import Severity
+    from mlff_curate.checks.frame import CheckedFrame
+    from mlff_curate.checks.outliers import Suspect
+    from mlff_curate.checks.reference import FreeAtom, Offset
+    from mlff_curate.checks.units import Fault
+
+_UNIT = {"energy": "eV/atom", "forces": "eV/\u00c5", "stress": "eV/atom (stress times volume)"}
+_WORD = {"energy": "energies", "forces": "forces", "stress": "stresses"}
+_RULE = {"energy": "energy", "forces": "force", "stress": "stress"}
+
+
+def _key(frame: CheckedFrame, kind: KindName) -> str:
+    return getattr(frame.labels, f"{kind}_key") or kind
+
+
+def _file(frames: Sequence[CheckedFrame]) -> str | None:
+    files = {frame.file for frame in frames}
+    return next(iter(files)) if len(files) == 1 else None
+
+
+def _keys(frames: Sequence[CheckedFrame], kind: KindName) -> str:
+    keys = sorted({key for frame in frames if (key := getattr(frame.labels, f"{kind}_key"))})
+    return ", ".join(keys) or kind
+
+
+def _line(comparison: Comparison) -> str:
+    line = comparison.line
+    return (
+        f"{_WORD[comparison.target]} against those of a model fitted to the {_WORD[comparison.source]} alone: slope "
+        f"{line.slope:.4g} \u00b1 {line.error:.2g}, r {line.r:.4f}, {counted(comparison.frames, 'frame')}"
+    )
+
+
+def _mend(fault: Fault) -> Correction:
+    """Return the correction."""
+    return Correction(fault.kind, fault.factor, fault.order, fault.per_volume, fault.per_atom)
+
+
+def _remedy(fault: Fault) -> str:
+    if fault.per_atom:
+        return "multiply each energy by the number of its atoms"
+    if fault.order is not None:
+        return f"put the components into ASE's order xx yy zz yz xz xy (places {', '.join(map(str, fault.order))})"
+    volume = {0: "", 1: " and divide by the volume of the cell", -1: " and multiply by the volume of the cell"}
+    return f"multiply the {_WORD[fault.kind]} by {fault.factor:.9g}{volume[fault.per_volume]}"
+
+
+def whole_set(frames: Sequence[CheckedFrame], fault: Fault, sure: bool, verdict: Verdict) -> Finding:
+    """Tell a fault that all labels of a kind share."""
+    concerned = [c for c in verdict.before if c.believed and fault.kind in (c.source, c.target)]
+    lines = "; ".join(_line(c) for c in sorted(concerned, key=lambda c: -abs(c.line.r))[:3])
+    after = [c.line.slope for c in verdict.after if c.believed and fault.kind in (c.source, c.target)]
+    then = f"; after that the slopes are {', '.join(f'{s:.2f}' for s in after)}" if after else ""
+    stiff = verdict.stiffness.get(fault.kind)
+    if stiff is not None:
+        lines += f"{'; ' if lines else ''}stiffness from the {_WORD[fault.kind]} alone "
+        lines += f"{stiff:.3g} eV/\u00c5\u00b2 (usual: 0.5 to 50)"
+    doubt = (
+        "No other known fault explains it as well." if sure else "Another explanation comes near: look before mending."
+    )
+    there = [f for f in frames if getattr(f.labels, fault.kind) is not None]
+    slope = concerned[0].line.slope if concerned else stiff
+    return Finding(
+        file=_file(frames),
+        frame=None,
+        key=_keys(frames, fault.kind),
+        rule=fault.rule,
+        severity="error",
+        value=None if slope is None else float(f"{slope:.6g}"),
+        message=f"the {_WORD[fault.kind]} of all {counted(len(there), 'frame')} look {_article(fault)}: "
+        f"{lines}{then}. {doubt}",
+        fix=_remedy(fault),
+        correction=_mend(fault) if sure else None,
+    )
+
+
+def _article(fault: Fault) -> str:
+    return f"like {fault.name}" if fault.name.startswith("a ") else fault.name
+
+
+def incoherent(frames: Sequence[CheckedFrame], kind: KindName, verdict: Verdict) -> Finding:
+    """Tell labels of a kind that have nothing to do with the geometries."""
+    lines = "; ".join(_line(c) for c in verdict.before if c.target == kind)
+    return Finding(
+        file=_file(frames),
+        frame=None,
+        key=_keys(frames, kind),
+        rule=f"{_RULE[kind]}-outlier",
+        severity="error",
+        value=None,
+        message=f"the {_WORD[kind]} do not follow from the positions: a fit to them says nothing of frames that it "
+        "has not seen"
+        f"{', while those to the other labels agree' if lines else ''} ({lines})",
+        fix="see whether the rows are in the order of the atoms, and whether labels and frames belong together",
+    )
+
+
+def all_zero(frames: Sequence[CheckedFrame], kind: KindName) -> Finding:
+    """Tell labels of a kind that are zero throughout."""
+    there = sum(getattr(f.labels, kind) is not None for f in frames)
+    return Finding(
+        file=_file(frames),
+        frame=None,
+        key=_keys(frames, kind),
+        rule=f"{_RULE[kind]}-zero",
+        severity="error",
+        value=0.0,
+        message=f"the {_WORD[kind]} of all {counted(there, 'frame')} are exactly zero, which these geometries "
+        "cannot have: zeros stand for missing labels",
+        fix=f"take the {_WORD[kind]} out of the file, or put the computed ones in: a fit would learn the zeros",
+    )
+
+
+def level(frames: Sequence[CheckedFrame], members: Sequence[CheckedFrame], offset: Offset) -> Finding:
+    """Tell a group whose energies have a level of their own."""
+    group = members[0].group or members[0].atoms.get_chemical_formula()
+    return Finding(
+        file=_file(members),
+        frame=None,
+        key=_keys(members, "energy"),
+        rule="energy-reference",
+        severity="warning",
+        value=float(f"{offset.offset:.4g}"),
+        message=f"the energies of group {group!r} ({counted(len(members), 'frame')}) lie {offset.offset:+.3g} eV/atom "
+        f"off what forces, stresses and the energies of the other {len({f.group for f in frames}) - 1} groups expect; "
+        f"the others scatter by {offset.scatter:.2g} eV/atom",
+        fix="see whether these were computed with other settings; recompute them, or shift them to the common level",
+    )
+
+
+def unbalanced_frame(frame: CheckedFrame, net: float, usual: float) -> Finding:
+    """Tell a frame whose forces do not sum to zero."""
+    n = len(frame.atoms)
+    typical = usual * np.sqrt(n)
+    return Finding(
+        file=frame.file,
+        frame=frame.index,
+        key=_key(frame, "forces"),
+        rule="force-balance",
+        severity="warning",
+        value=float(f"{net:.4g}"),
+        message=f"the forces sum to {net:.3g} eV/\u00c5 ({1e3 * net / n:.3g} meV/\u00c5 per atom); usual here for "
+        f"{counted(n, 'atom')}: {typical:.2g} eV/\u00c5",
+        fix="see whether forces of some atoms are missing, wrong or constrained, or whether an outer field acts; "
+        "else drop the frame",
+    )
+
+
+def unbalanced_set(frames: Sequence[CheckedFrame], balance: Balance) -> Finding:
+    """Tell a set whose forces as a rule do not sum to zero."""
+    there = np.isfinite(balance.net)
+    per_atom = balance.net[there] / np.array([len(f.atoms) for f in frames])[there]
+    middle = float(np.median(per_atom))
+    severity: Severity = "warning" if middle > TOO_MUCH else "note"
+    return Finding(
+        file=_file(frames),
+        frame=None,
+        key=_keys(frames, "forces"),
+        rule="force-balance",
+        severity=severity,
+        value=float(f"{middle:.4g}"),
+        message=f"the forces of most frames do not sum to zero: {1e3 * middle:.3g} meV/\u00c5 per atom in the median "
+        f"of {counted(int(there.sum()), 'frame')}; above {1e3 * TOO_MUCH:g} it matters for a fit",
+        fix="converge the forces better (grids, density fitting), or see whether an outer field or constraints act",
+    )
+
+
+def free_atom(frames: Sequence[CheckedFrame], atom: FreeAtom) -> Finding:
+    """Tell a free atom whose energy does not go with the others."""
+    frame = frames[atom.frame]
+    symbol = frame.atoms.get_chemical_symbols()[0]
+    if atom.twin is not None:
+        other = frames[atom.twin[0]]
+        message = f"free {symbol} has an energy {atom.twin[1]:+.4g} eV from that in {other.file} frame {other.index}"
+        value = atom.twin[1]
+    else:
+        assert atom.cohesion is not None
+        value = atom.cohesion
+        message = (
+            f"with this energy of free {symbol} the best bound frame with it would have a cohesive energy of "
+            f"{value:.3g} eV/atom; known ones are between 0 and 9 (up to 13 for atoms computed without spin)"
+        )
+    return Finding(
+        file=frame.file,
+        frame=frame.index,
+        key=_key(frame, "energy"),
+        rule="isolated-atom-energy",
+        severity="warning",
+        value=float(f"{value:.4g}"),
+        message=message,
+        fix="compute the free atom with the settings of the other frames (and with spin), or leave it out",
+    )
+
+
+def one(
+    frame: CheckedFrame, suspect: Suspect, lean: float, shared: tuple[float, bool] | None, sharing: int, mended: bool
+) -> Finding:
+    """Tell one label of one frame."""
+    kind, fault = suspect.kind, suspect.fault
+    figures = (
+        f"{suspect.size:.3g} {_UNIT[kind]} off the prediction, {suspect.ratio:.3g} times what frames that look alike "
+        "are off by"
+    )
+    after = " (after what all frames share is undone)" if mended else ""
+    severity: Severity = "warning"
+    correction = None
+    value = float(f"{suspect.ratio:.4g}")
+    if fault is not None:
+        severity = "error" if suspect.certain else "warning"
+        correction = _mend(fault) if suspect.certain and not mended else None
+        message = f"looks {_article(fault)}: {figures}; {suspect.left:.2g} times with that undone{after}"
+        if not suspect.certain:
+            others = [f.name for f, _ in suspect.rivals if f is not fault]
+            message += f"; it could also be {' or '.join(others[:2])}" if others else ""
+        fix = _remedy(fault) if suspect.certain else f"look at the calculation; if it is so, {_remedy(fault)}"
+    elif suspect.rule.endswith("-zero"):
+        message = f"is exactly zero, which this geometry cannot have: {figures}{after}"
+        fix = "take the label out, or put the computed one in: a fit would learn the zero"
+    elif shared is not None:
+        unit = "eV/atom" if shared[1] else "eV per cell"
+        value = float(f"{shared[0]:.4g}")
+        message = (
+            f"{figures}{after}; it shares an offset of {shared[0]:+.4g} {unit} with others: "
+            f"{counted(sharing, 'frame')} on levels of their own"
+        )
+        fix = "see whether these frames were computed with other settings; recompute or shift them"
+    else:
+        where = f" on atom {suspect.atom}" if suspect.atom >= 0 else ""
+        sign = f"{lean:+.3g} eV/atom; " if kind == "energy" else ""
+        message = f"{sign}{figures}{where}{after}; no known fault explains it"
+        fix = "look whether the calculation converged; recompute or drop the frame"
+    return Finding(frame.file, frame.index, _key(frame, kind), suspect.rule, severity, value, message, fix, correction)
+
+
+def many(frames: Sequence[CheckedFrame], family: list[Suspect], group: str | None, whole: int) -> Finding:
+    """Tell a fault that a group, or nearly all frames, share."""
+    first = family[0]
+    mine = [frames[s.frame] for s in family]
+    ratio = float(np.median([s.ratio for s in family]))
+    left = float(np.median([s.left for s in family]))
+    who = "all groups together" if group is None else f"group {group!r}"
+    what = "are exactly zero" if first.rule.endswith("-zero") else "have a level of their own"
+    fix = "see how these labels were made: recompute them, or leave them out"
+    correction = None
+    then = ""
+    if first.fault is not None:
+        what, fix = f"look {_article(first.fault)}", _remedy(first.fault)
+        then = f", {left:.2g} times with that undone"
+    return Finding(
+        file=_file(mine),
+        frame=None,
+        key=_keys(mine, first.kind),
+        rule=first.rule,
+        severity="error" if first.rule != "energy-reference" else "warning",
+        value=float(f"{ratio:.4g}"),
+        message=f"the {_WORD[first.kind]} of {len(family)} of {whole} labelled frames of {who} {what}: in the median "
+        f"{ratio:.3g} times as far off the prediction as frames that look alike are{then}",
+        fix=fix,
+        correction=correction,
+    )

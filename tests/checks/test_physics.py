@@ -1,0 +1,180 @@
+"""Labels that break physics are found and named; labels that do not are left in peace."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.io import read
+from ase.units import Bohr, GPa, Hartree, kcal, mol
+
+from mlff_curate.checks.frame import CheckedFrame
+from mlff_curate.checks.physics import check_physics
+from mlff_curate.data.frames import geometry
+from mlff_curate.data.labels import Labels, labels_of
+
+SINGLE = 31  # a displaced cell
+
+
+def emt_frames() -> list[CheckedFrame]:
+    """Copper: displaced cells at several volumes, and strained small cells."""
+    rng = np.random.default_rng(7)
+    frames = []
+    for i in range(90):
+        if i % 2:
+            atoms = bulk("Cu", cubic=True).repeat((2, 1, 1))
+            atoms.set_cell(atoms.cell[:] * rng.uniform(0.97, 1.04), scale_atoms=True)
+            atoms.positions += rng.normal(scale=0.12, size=(len(atoms), 3))
+        else:
+            atoms = bulk("Cu", cubic=True)
+            strain = rng.normal(scale=0.03, size=(3, 3))
+            atoms.set_cell(atoms.cell[:] @ (np.eye(3) + 0.5 * (strain + strain.T)), scale_atoms=True)
+            atoms.positions += rng.normal(scale=0.02, size=(4, 3))
+        frames.append(_labelled(atoms, len(frames), "displaced" if i % 2 else "strained"))
+    return frames
+
+
+def _labelled(atoms: Atoms, index: int, group: str) -> CheckedFrame:
+    atoms.calc = EMT()
+    labels = Labels(
+        energy=atoms.get_potential_energy(),
+        forces=atoms.get_forces(),
+        stress=atoms.get_stress(),
+        energy_key="energy",
+        forces_key="forces",
+        stress_key="stress",
+    )
+    return CheckedFrame(
+        "cu.extxyz", index, Atoms(atoms.symbols, atoms.positions, cell=atoms.cell, pbc=True), labels, group
+    )
+
+
+@pytest.fixture(scope="module")
+def copper():
+    return emt_frames()
+
+
+def changed(frames, which, **change):
+    """Change a label of some frames by a function of label and frame."""
+    out = list(frames)
+    for i in which:
+        labels = frames[i].labels
+        for name, function in change.items():
+            labels = dataclasses.replace(labels, **{name: function(getattr(labels, name), frames[i].atoms)})
+        out[i] = dataclasses.replace(frames[i], labels=labels)
+    return out
+
+
+FAULTS = {
+    "energy-unit": ("energy", lambda e, _: e * mol / kcal),
+    "energy-sign": ("energy", lambda e, a: 3.0 * len(a) - e),
+    "force-unit": ("forces", lambda f, _: f * Bohr / Hartree),
+    "force-sign": ("forces", lambda f, _: -f),
+    "stress-unit": ("stress", lambda s, _: s / GPa),
+    "stress-sign": ("stress", lambda s, _: -s),
+    "stress-order": ("stress", lambda s, _: s[[0, 1, 2, 5, 3, 4]]),
+    "stress-virial": ("stress", lambda s, a: -s * a.get_volume()),
+}
+
+
+def test_sound_labels_are_left_in_peace(copper):
+    assert check_physics(copper) == []
+
+
+@pytest.mark.parametrize("rule", FAULTS)
+def test_a_fault_of_all_frames_is_told_once_with_its_correction(copper, rule):
+    kind, function = FAULTS[rule]
+    wrong = changed(copper, range(len(copper)), **{kind: function})
+    (finding,) = check_physics(wrong)
+    assert (finding.rule, finding.frame, finding.file, finding.severity) == (rule, None, "cu.extxyz", "error")
+    assert finding.key == kind
+    correction = finding.correction
+    assert correction is not None
+    for frame, was in zip(wrong, copper, strict=True):
+        label = getattr(frame.labels, kind) * correction.factor
+        if correction.order is not None:
+            label = label[list(correction.order)]
+        if correction.per_volume:
+            label = label / frame.atoms.get_volume() ** correction.per_volume
+        if rule != "energy-sign":  # a constant is nobody's business
+            np.testing.assert_allclose(label, getattr(was.labels, kind), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("rule", "kind", "function"),
+    [
+        ("energy-unit", "energy", lambda e, a: (e - 3.0 * len(a)) * mol / kcal),
+        ("force-unit", "forces", lambda f, _: f * Bohr / Hartree),
+        ("force-sign", "forces", lambda f, _: -f),
+        ("force-zero", "forces", lambda f, _: 0.0 * f),
+        ("force-outlier", "forces", lambda f, _: f[::-1]),
+        ("force-outlier", "forces", lambda f, _: f + 4.0 * np.eye(len(f))[2][:, None] * np.ones(3)),
+        ("stress-unit", "stress", lambda s, _: s / GPa),
+        ("stress-sign", "stress", lambda s, _: -s),
+        ("energy-outlier", "energy", lambda e, a: e + 0.4 * len(a)),
+    ],
+)
+def test_a_fault_of_one_frame_is_told_of_that_frame_alone(copper, rule, kind, function):
+    frames = [
+        dataclasses.replace(f, labels=dataclasses.replace(f.labels, energy=f.labels.energy - 3.0 * len(f.atoms)))
+        for f in copper
+    ]
+    if rule == "energy-unit":
+        frames = changed(frames, [SINGLE], energy=lambda e, _: e * mol / kcal)
+    else:
+        frames = changed(frames, [SINGLE], **{kind: function})
+    findings = check_physics(frames)
+    assert {f.frame for f in findings} == {SINGLE}
+    assert rule in {f.rule for f in findings}
+
+
+@pytest.mark.parametrize("kind", ["energy", "forces", "stress"])
+def test_zeros_instead_of_missing_labels_are_found(copper, kind):
+    rule = {"energy": "energy-zero", "forces": "force-zero", "stress": "stress-zero"}[kind]
+    findings = check_physics(changed(copper, range(len(copper)), **{kind: lambda value, _: 0.0 * value}))
+    assert (rule, None) in {(f.rule, f.frame) for f in findings}
+    assert all(f.rule == rule for f in findings)
+
+
+def test_frames_on_another_level_are_named_with_the_offset(copper):
+    some = [3, 9, 23, 31, 45]
+    findings = check_physics(changed(copper, some, energy=lambda e, a: e + 1.7 * len(a)))
+    assert [f.frame for f in findings if f.rule == "energy-reference"] == some
+    assert all(f.value == pytest.approx(1.7, abs=0.05) for f in findings)
+    assert all("5 frames on levels of their own" in f.message for f in findings)
+
+
+def test_where_the_data_cannot_decide_nothing_is_said(copper):
+    assert check_physics([]) == []
+    assert check_physics(copper[:15]) == []
+    shifted = changed(copper, range(len(copper)), energy=lambda e, a: e - 4_000.0 * len(a))
+    assert check_physics(shifted) == []
+    bare = [dataclasses.replace(f, labels=Labels()) for f in copper]
+    assert check_physics(bare) == []
+
+
+def test_the_same_frames_give_the_same_findings(copper):
+    wrong = changed(copper, [5, 12, 40], forces=lambda f, _: -f, stress=lambda s, _: s / GPa)
+    assert check_physics(wrong, seed=3) == check_physics(wrong, seed=3)
+
+
+def test_free_atoms_that_do_not_go_with_the_bound_ones_are_named(copper):
+    def free(energy):
+        return CheckedFrame("cu.extxyz", 90, Atoms("Cu"), Labels(energy=energy, energy_key="energy"), "IsolatedAtom")
+
+    assert check_physics([*copper, free(3.0)]) == []
+    (finding,) = check_physics([*copper, free(-1_300.0)])
+    assert (finding.rule, finding.frame) == ("isolated-atom-energy", 90)
+    assert "cohesive energy of -1.3e+03 eV/atom" in finding.message
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["ta_jcp2014", "nb_mvl2020"])
+def test_published_sets_are_not_accused(real_data, name):
+    frames = [
+        CheckedFrame(f"{name}.extxyz", i, geometry(atoms), labels_of(atoms), atoms.info["config_type"])
+        for i, atoms in enumerate(read(real_data / f"{name}.extxyz", ":"))
+    ]
+    assert check_physics(frames) == []
