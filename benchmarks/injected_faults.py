@@ -19,16 +19,17 @@ import argparse
 import json
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from ase.units import GPa, Hartree, Rydberg, bar, kcal, kJ, mol
-from mlff_curate.checks.physics import check_physics
 from scipy.spatial import cKDTree
 
+from mlff_curate.checks import physics
+from mlff_curate.checks.basis import Basis, Rows, basis_of
 from mlff_curate.checks.frame import CheckedFrame
 from mlff_curate.data.frames import geometry
 from mlff_curate.data.labels import labels_of
@@ -255,6 +256,28 @@ def concerns(found: Finding, kind: str) -> bool:
     return found.severity != "note" and (words in WORDS[kind] or found.rule.startswith(GENERAL))
 
 
+def geometry_once() -> None:
+    """Have the rows of a set's force field computed once: faults change labels alone, and rows know none."""
+    bases: dict[int, Basis] = {}
+    others: dict[tuple[int, int], list[Rows]] = {}
+
+    def basis(frames: list[Atoms], *arguments: object) -> Basis:
+        key = hash(b"".join(atoms.positions.tobytes() for atoms in frames))
+        if key not in bases:
+            bases[key] = basis_of(frames, *arguments)  # type: ignore[arg-type]
+        return bases[key]
+
+    def rows(self: Basis, frames: list[Atoms], at_once: int = 2_000) -> Iterator[Rows]:
+        key = (id(self), len(frames))
+        if key not in others:
+            others[key] = list(rows_of(self, frames, at_once))
+        yield from others[key]
+
+    rows_of = Basis.rows_of
+    physics.basis_of = basis  # type: ignore[assignment]
+    Basis.rows_of = rows  # type: ignore[method-assign, assignment]
+
+
 def main() -> None:
     """Print a table per set, and one over all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -265,6 +288,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    geometry_once()
     wanted = arguments.faults.split(",") if arguments.faults else None
     faults = [fault for fault in FAULTS if wanted is None or fault.name.startswith(tuple(wanted))]
     cases: list[dict[str, object]] = []
@@ -279,7 +303,7 @@ def judge(path: Path, faults: list[Fault], arguments: argparse.Namespace) -> lis
     """Put the faults into one set and return the cases."""
     frames = read(path)
     start = time.perf_counter()
-    before = check_physics(frames)
+    before = physics.check_physics(frames)
     print(f"{path.stem}: {len(frames)} frames, checked in {time.perf_counter() - start:.1f} s", flush=True)
     for found in before:
         if found.severity != "note":
@@ -326,7 +350,7 @@ def put(
     chosen = rng.permutation(touched)[:count]
     spoilt = set(chosen.tolist())
     mixed = [changed[i] if i in spoilt else frames[i] for i in range(F)]
-    found = [item for item in check_physics(mixed) if item.severity != "note"]
+    found = [item for item in physics.check_physics(mixed) if item.severity != "note"]
     result: dict[str, object] = {"fault": fault.name, "kind": fault.kind, "share": share}
     for multiple in MULTIPLES:
         decided = [i for i in sorted(spoilt) if ratio[i] > multiple]
