@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mlff_curate.checks.local_model import Judgement
     from mlff_curate.checks.units import Fault
 
-SUSPICIOUS = {"energy": 5.0, "forces": 3.0, "stress": 3.0}
+SUSPICIOUS = {"energy": 8.0, "forces": 3.0, "stress": 3.0}
 """Residuals, in units of those of look-alikes, from which on a known fault is looked for. Of 5 000 frames of nine sets
 none that is sound has both such a residual and a fault that would explain it."""
 
@@ -47,6 +47,9 @@ UNRELATED = 0.6
 
 CERTAIN = 10.0
 """From this residual on a correction is offered, if no other fault explains the label as well."""
+
+LEAST = 1e-3
+"""eV/atom or eV/Angstrom: what is less than that off is nobody's business, however well it should be known."""
 
 ZERO = 1.5
 """Predicted labels, in units of look-alikes' residuals, from which on a label of exactly zero cannot be right."""
@@ -115,7 +118,7 @@ def elected(found: list[Suspect]) -> list[Suspect]:
 def _energy(known: Known, judgement: Judgement, i: int) -> Suspect | None:
     residual = judgement.energy
     size, scale = float(residual.size[i]), float(residual.scale[i])
-    if not np.isfinite(size) or not np.isfinite(scale):
+    if not np.isfinite(size) or not np.isfinite(scale) or size < LEAST:
         return None
     ratio, n = size / scale, int(known.n_atoms[i])
     if known.energy[i] == 0.0:
@@ -137,7 +140,7 @@ def _energy(known: Known, judgement: Judgement, i: int) -> Suspect | None:
 def _forces(known: Known, judgement: Judgement, i: int) -> Suspect | None:
     residual = judgement.forces
     size, scale = float(residual.size[i]), float(residual.scale[i])
-    if not np.isfinite(size) or not np.isfinite(scale):
+    if not np.isfinite(size) or not np.isfinite(scale) or size < LEAST:
         return None
     part = slice(3 * int(known.offset[i]), 3 * int(known.offset[i + 1]))
     label, predicted = known.forces[part], residual.predicted[part]
@@ -180,7 +183,7 @@ def _cosine(a: np.ndarray, b: np.ndarray) -> float:
 def _stress(known: Known, judgement: Judgement, i: int) -> Suspect | None:
     residual, shear = judgement.stress, judgement.shear
     size, scale = float(residual.size[i]), float(residual.scale[i])
-    if not np.isfinite(size) or not np.isfinite(scale):
+    if not np.isfinite(size) or not np.isfinite(scale) or size < LEAST:
         return None
     ratio, off = size / scale, float(shear.size[i] / shear.scale[i])
     per_atom = known.volume[i] / known.n_atoms[i]

@@ -187,8 +187,10 @@ class _Study:
 
         take(suspects(learned, model.own), rows.frames, model.own.lean)
         whole = right.some(rows.frames)
+        told = {(suspect.frame, suspect.rule) for suspect in odd}
         zero = [s for s in suspects(whole, model.judge(rows, whole)) if s.rule.endswith("-zero")]
-        odd.extend(replace(suspect, frame=int(rows.frames[suspect.frame])) for suspect in zero)
+        zero = [replace(suspect, frame=int(rows.frames[suspect.frame])) for suspect in zero]
+        odd.extend(suspect for suspect in zero if (suspect.frame, suspect.rule) not in told)
         rest = np.setdiff1d(np.arange(len(self.frames)), rows.frames)
         done = len(rows.frames)
         for part in basis.rows_of([self.frames[i].atoms for i in rest]):
