@@ -39,7 +39,9 @@ FEWEST_FRAMES = 12
 """Fewer labelled frames are not fitted to."""
 
 MOST_OF = 0.8
-"""Share of the labels of a group, or of all, from which on they are told together."""
+"""Share of the labels of a group, or of all, from which on it is said of all of them."""
+
+FEWEST_OF_GROUP = 5
 
 
 def check_physics(
@@ -157,7 +159,7 @@ class _Study:
         offsets = level_offsets(replace(question, known=learned))
         for offset in offsets:
             members = [self.frames[i] for i in np.flatnonzero(self.level == offset.level).tolist()]
-            found.append(said.level(self.frames, members, offset))
+            found += said.level(self.frames, members, offset)
             right = _shifted(right, self.level == offset.level, -offset.offset)
             learned = _shifted(learned, self.level[rows.frames] == offset.level, -offset.offset)
         model = local_model(rows, learned, seed)
@@ -213,32 +215,35 @@ class _Study:
         odd = [
             replace(s, rule="energy-reference") if s.rule == "energy-outlier" and s.frame in offset else s for s in odd
         ]
-        found, told = [], set[int]()
+        found: list[Finding] = []
+        company: dict[int, str] = {}
+        sure: set[int] = set()  # what most of a group shows beyond doubt, the rest of it has too
         families: dict[tuple[str, str, object], list[Suspect]] = {}
         for suspect in odd:
             families.setdefault((suspect.kind, suspect.rule, suspect.fault), []).append(suspect)
         for family in families.values():
-            members = np.array([s.frame for s in family])
-            have = there(self.known, family[0].kind)
             if family[0].fault is None and not family[0].rule.endswith(("-zero", "-reference")):
                 continue
-            if len(members) >= max(FEWEST_FRAMES, MOST_OF * have.sum()):
-                found.append(said.many(self.frames, family, None, int(have.sum())))
-                told.update(id(s) for s in family)
+            have = there(self.known, family[0].kind)
+            if len(family) >= max(FEWEST_FRAMES, MOST_OF * have.sum()):
+                found.append(said.many(self.frames, family, int(have.sum())))
+                together = {id(s) for s in family}
+                odd = [s for s in odd if id(s) not in together]
                 continue
-            for g in np.unique(self.group[members]):
+            for g in np.unique(self.group[[s.frame for s in family]]):
                 mine = [s for s in family if self.group[s.frame] == g]
                 whole = int((have & (self.group == g)).sum())
-                if len(mine) >= max(5, MOST_OF * whole) and len(np.unique(self.group)) > 1:
-                    found.append(said.many(self.frames, mine, self.frames[mine[0].frame].group, whole))
-                    told.update(id(s) for s in mine)
+                if len(mine) >= max(FEWEST_OF_GROUP, MOST_OF * whole):
+                    name = self.frames[mine[0].frame].group
+                    company |= {
+                        id(s): f"; so do {len(mine)} of {whole} labelled frames of group {name!r}" for s in mine
+                    }
         for suspect in odd:
-            if id(suspect) not in told:
-                frame = self.frames[suspect.frame]
-                share = offset.get(suspect.frame) if suspect.rule == "energy-reference" else None
-                found.append(
-                    said.one(frame, suspect, float(lean[suspect.frame]), share, len(offset), bool(verdict.faults))
-                )
+            frame = self.frames[suspect.frame]
+            share = offset.get(suspect.frame) if suspect.rule == "energy-reference" else None
+            named = replace(suspect, certain=suspect.certain or id(suspect) in sure)
+            single = said.one(frame, named, float(lean[suspect.frame]), share, len(offset), bool(verdict.faults))
+            found.append(replace(single, message=single.message + company.get(id(suspect), "")))
         return found
 
 

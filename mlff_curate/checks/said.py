@@ -128,21 +128,30 @@ def all_zero(frames: Sequence[CheckedFrame], kind: KindName) -> Finding:
     )
 
 
-def level(frames: Sequence[CheckedFrame], members: Sequence[CheckedFrame], offset: Offset) -> Finding:
-    """Tell a group whose energies have a level of their own."""
+def level(frames: Sequence[CheckedFrame], members: Sequence[CheckedFrame], offset: Offset) -> list[Finding]:
+    """Tell a group whose energies have a level of their own, each of its frames."""
     group = members[0].group or members[0].atoms.get_chemical_formula()
-    return Finding(
-        file=_file(members),
-        frame=None,
-        key=_keys(members, "energy"),
-        rule="energy-reference",
-        severity="warning",
-        value=float(f"{offset.offset:.4g}"),
-        message=f"the energies of group {group!r} ({counted(len(members), 'frame')}) lie {offset.offset:+.3g} eV/atom "
-        f"off what forces, stresses and the energies of the other {len({f.group for f in frames}) - 1} groups expect; "
-        f"the others scatter by {offset.scatter:.2g} eV/atom",
-        fix="see whether these were computed with other settings; recompute them, or shift them to the common level",
+    others = len({f.group for f in frames}) - 1
+    message = (
+        f"the energies of group {group!r} ({counted(len(members), 'frame')}) lie {offset.offset:+.3g} eV/atom off what "
+        f"forces, stresses and the energies of {counted(others, 'other group')} expect; these scatter by "
+        f"{offset.scatter:.2g} eV/atom"
     )
+    return [
+        Finding(
+            file=frame.file,
+            frame=frame.index,
+            key=_key(frame, "energy"),
+            rule="energy-reference",
+            severity="warning",
+            value=float(f"{offset.offset:.4g}"),
+            message=message,
+            fix="see whether these were computed with other settings; recompute them, or shift them to the common "
+            "level",
+        )
+        for frame in members
+        if frame.labels.energy is not None
+    ]
 
 
 def unbalanced_frame(frame: CheckedFrame, net: float, usual: float) -> Finding:
@@ -249,16 +258,14 @@ def one(
     return Finding(frame.file, frame.index, _key(frame, kind), suspect.rule, severity, value, message, fix, correction)
 
 
-def many(frames: Sequence[CheckedFrame], family: list[Suspect], group: str | None, whole: int) -> Finding:
-    """Tell a fault that a group, or nearly all frames, share."""
+def many(frames: Sequence[CheckedFrame], family: list[Suspect], whole: int) -> Finding:
+    """Tell a fault that nearly all frames share."""
     first = family[0]
     mine = [frames[s.frame] for s in family]
     ratio = float(np.median([s.ratio for s in family]))
     left = float(np.median([s.left for s in family]))
-    who = "all groups together" if group is None else f"group {group!r}"
     what = "are exactly zero" if first.rule.endswith("-zero") else "have a level of their own"
     fix = "see how these labels were made: recompute them, or leave them out"
-    correction = None
     then = ""
     if first.fault is not None:
         what, fix = f"look {_article(first.fault)}", _remedy(first.fault)
@@ -270,8 +277,7 @@ def many(frames: Sequence[CheckedFrame], family: list[Suspect], group: str | Non
         rule=first.rule,
         severity="error" if first.rule != "energy-reference" else "warning",
         value=float(f"{ratio:.4g}"),
-        message=f"the {_WORD[first.kind]} of {len(family)} of {whole} labelled frames of {who} {what}: in the median "
+        message=f"the {_WORD[first.kind]} of {len(family)} of {whole} labelled frames {what}: in the median "
         f"{ratio:.3g} times as far off the prediction as frames that look alike are{then}",
         fix=fix,
-        correction=correction,
     )

@@ -146,6 +146,26 @@ def test_frames_on_another_level_are_named_with_the_offset(copper):
     assert all("5 frames on levels of their own" in f.message for f in findings)
 
 
+def test_a_group_of_another_unit_is_told_frame_by_frame_with_corrections_and_named(copper):
+    frames = [dataclasses.replace(f, group="other" if i % 9 == 4 else f.group) for i, f in enumerate(copper)]
+    some = [i for i, f in enumerate(frames) if f.group == "other"]
+    findings = check_physics(changed(frames, some, stress=lambda s, _: s / GPa))
+    assert [f.frame for f in findings] == some
+    assert {f.rule for f in findings} == {"stress-unit"}
+    assert all(f"so do {len(some)} of {len(some)} labelled frames of group 'other'" in f.message for f in findings)
+    assert all(f.correction is not None and f.correction.factor == pytest.approx(GPa) for f in findings)
+
+
+def test_a_group_on_another_level_is_told_frame_by_frame(copper):
+    frames = [dataclasses.replace(f, group=f"{f.group} {i % 3}") for i, f in enumerate(copper)]
+    some = [i for i, f in enumerate(frames) if f.group == "displaced 1"]
+    findings = check_physics(changed(frames, some, energy=lambda e, a: e + 0.3 * len(a)))
+    assert {f.rule for f in findings} == {"energy-reference"}
+    assert [f.frame for f in findings] == some
+    assert all(f.value == pytest.approx(0.3, abs=0.02) for f in findings)
+    assert {"displaced 1" in f.message for f in findings} == {True}
+
+
 def test_where_the_data_cannot_decide_nothing_is_said(copper):
     assert check_physics([]) == []
     assert check_physics(copper[:15]) == []
