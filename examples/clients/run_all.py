@@ -1,6 +1,6 @@
 """Run the pages of docs/feeding/ with the fitting codes themselves, and check what arrived there.
 
-Every page says how to prune, feed and fit with one code. This script makes the environments that are missing (the
+Every page says how to prune, feed and fit with one code. This script makes its environment or brings it up to date (the
 commands of the page's section "Environment"), runs all other commands of the page word for word in an empty folder,
 and then `check_<client>.py` in the client's own environment: it compares what the client holds in memory with what
 we wrote, and its fit with what is known. Nothing but the standard library is used here.
@@ -74,12 +74,12 @@ def main() -> int:
 
 
 def run_client(client: str, environments: Path, work: Path) -> Outcome:
-    """Set up what is missing, run the page's commands in a new folder, and check."""
+    """Set up, run the page's commands in a new folder, and check."""
     print(f"== {client}", flush=True)
     blocks = blocks_by_section(PAGES / f"{client}.md", environments)
     python = environments / f".venv-{client}" / "bin" / "python"
-    setting_up = blocks.pop(SETTING_UP)
-    if not version(python, CLIENTS[client]) and not all(run(block, ROOT) for block in setting_up):
+    # Quick where nothing is missing; KLIFF's environment holds a copy of mlff-curate, which is to be that of today.
+    if not all(run(block, ROOT) for block in blocks.pop(SETTING_UP)):
         return Outcome(client, 0.0, "")
     work.mkdir(parents=True)
     (work / "examples").symlink_to(ROOT / "examples")  # the commands are written for the root of a clone
