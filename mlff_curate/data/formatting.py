@@ -79,7 +79,7 @@ def _with_results_as_keys(atoms: Atoms) -> Atoms:
         there: Any = target.get(key)
         if key == "stress" and key in target:
             there = _full_stress(np.asarray(there))
-        if key in target and not np.array_equal(there, array):
+        if key in target and not _equal(there, array):
             raise DataError("the frame has two different values of this name", key=key)
         target[key] = array if per_atom or array.ndim else value
     stress: Any = atoms.info.get("stress", 0.0)

@@ -357,7 +357,8 @@ def label_soundness(
         sound += [name for name, fault in judged if fault is None]
         if all(fault is not None for _, fault in judged):
             faults += [LabelFault(name, fault) for name, fault in judged if fault is not None]
-    return LabelSoundness(tuple(sound), tuple(faults))
+    # ASE 3.22 reads a label of extxyz into two places: once is enough
+    return LabelSoundness(tuple(dict.fromkeys(sound)), tuple(dict.fromkeys(faults)))
 
 
 def labels_of_frames(

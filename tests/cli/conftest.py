@@ -37,7 +37,7 @@ def read_manifest(path):
 def make_iron(seed=0, *, size=(1, 1, 1), amplitude=0.05, **info):
     """A rattled cube of two iron atoms, or a supercell of it."""
     atoms = bulk("Fe", cubic=True) * size
-    del atoms.arrays["initial_magmoms"]
+    atoms.arrays.pop("initial_magmoms", None)
     atoms.rattle(amplitude, seed=seed)
     atoms.info.update(info)
     return atoms

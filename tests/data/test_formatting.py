@@ -56,6 +56,13 @@ def test_labels_keep_their_names_and_bits():
     np.testing.assert_array_equal(back.arrays["REF_forces"], atoms.arrays["REF_forces"])
 
 
+def test_a_nan_that_stands_in_two_places_is_one_value():
+    # as ASE 3.22 reads extxyz
+    atoms = frame(energy=np.nan)
+    atoms.calc = SinglePointCalculator(atoms, energy=np.nan)
+    assert b"energy=nan" in format_frame(atoms)
+
+
 @pytest.mark.parametrize(
     "value",
     [

@@ -289,3 +289,10 @@ class TestUsable:
         labels, (fault,) = usable_labels(dimer({"REF_energy": -23.0, "energy": -23.5}))
         assert (labels.energy, fault.fault, fault.key) == (None, "ambiguous", None)
         assert "several labels could be the energy and differ" in fault.message
+
+
+def test_a_label_that_stands_in_two_places_has_one_fault():
+    # as ASE 3.22 reads extxyz
+    atoms = Atoms("Ta", info={"energy": np.nan})
+    atoms.calc = SinglePointCalculator(atoms, energy=np.nan)
+    assert label_soundness(atoms).faults == (LabelFault("energy", "holds NaN or infinity"),)

@@ -299,6 +299,10 @@ def _deck(elements: list[str], folders: list[str], isolated: str | None, labels:
             "random_sampling = 0",
             *groups,
             "",
+            "# FitSNAP 3.1 stops after the fit without this section",
+            "[EXTRAS]",
+            "dump_dataframe = 0",
+            "",
         ]
     )
 

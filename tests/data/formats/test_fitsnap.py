@@ -338,6 +338,7 @@ def test_the_deck_names_groups_elements_and_pairs(store):
     assert parsed["BISPECTRUM"]["type"] == "Nb Ta"
     assert parsed["BISPECTRUM"]["numTypes"] == "2"
     assert dict(parsed["ESHIFT"]) == {"Nb": "0.0", "Ta": "0.0"}  # FitSNAP 3.1 does not start without
+    assert "EXTRAS" in parsed  # nor end without
     pairs = [parsed["REFERENCE"][f"pair_coeff{i}"] for i in range(2, 5)]
     assert pairs == ["1 1 zbl 41 41", "1 2 zbl 41 73", "2 2 zbl 73 73"]
     assert "python -m fitsnap3 fitsnap.in" in (path / "README.txt").read_text()
