@@ -235,6 +235,8 @@ class _Study:
                 whole = int((have & (self.group == g)).sum())
                 if len(mine) >= max(FEWEST_OF_GROUP, MOST_OF * whole):
                     name = self.frames[mine[0].frame].group
+                    if 2 * sum(s.certain for s in mine) > len(mine):
+                        sure |= {id(s) for s in mine}
                     company |= {
                         id(s): f"; so do {len(mine)} of {whole} labelled frames of group {name!r}" for s in mine
                     }
