@@ -37,12 +37,15 @@ class Block:
         (R,) frame of each row.
     scale
         (R,) what a residual of this row is expected to be, relative to the others of this kind; None: all alike.
+    emphasis
+        Its rows are weighted so many times as much as the scatter of their residuals asks for.
     """
 
     rows: np.ndarray
     labels: np.ndarray
     frame: np.ndarray
     scale: np.ndarray | None = None
+    emphasis: float = 1.0
 
 
 def spread(values: np.ndarray) -> float:
@@ -79,7 +82,7 @@ def robust_fit(blocks: list[Block], rounds: int = _ROUNDS) -> tuple[np.ndarray, 
     for turn in range(rounds):
         normal, right = np.zeros((M, M)), np.zeros(M)
         for block, w, s, sg in zip(blocks, weight, base, sigma, strict=True):
-            q = np.sqrt(w) * s / sg
+            q = np.sqrt(w) * s / sg * block.emphasis
             part = block.rows * q[:, None].astype(block.rows.dtype)
             normal += part.T @ part
             right += part.T @ (block.labels * q).astype(part.dtype)
