@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
     from mlff_curate.checks.overlay import Structure
 
-_VECTORS = 100
-_DEGREES_OF_FREEDOM = 3
-"""Of an atom: more vectors than that say nothing new."""
+_VECTORS = 180
+"""Enough for a hundred atoms that are displaced by 0.005 Angstrom."""
+_PER_ATOM = 2
+"""Three degrees of freedom have little more to say."""
 _ITERATIONS = 8
 _BALLS = (1.0, 2.0, pi, 4.0 * pi / 3.0)
 """Volumes of unit balls in 0 to 3 dimensions."""
@@ -111,7 +112,7 @@ def spectrum_of(structure: Structure) -> Spectrum:
     inverse = np.linalg.pinv(lattice)
     # a vector's end that moves by d strains the cell by d / height, and r of them may move
     strain = sqrt(rank) * float(np.linalg.norm(inverse, 2))
-    vectors = _shortest(lattice, 2.0 * pi * inverse.T, min(_VECTORS, _DEGREES_OF_FREEDOM * n))
+    vectors = _shortest(lattice, 2.0 * pi * inverse.T, min(_VECTORS, _PER_ATOM * n))
     return Spectrum(vectors, vectors @ structure.positions.T, weights, strain)
 
 
