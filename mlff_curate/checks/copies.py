@@ -8,20 +8,22 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from math import sqrt
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from mlff_curate.checks.invariants import invariants
 from mlff_curate.checks.overlay import motion_between, shift_between, structure_of
+from mlff_curate.checks.structure_factors import shell_ends, spectrum_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ase import Atoms
 
-    from mlff_curate.checks.invariants import Invariants
     from mlff_curate.checks.overlay import Structure
+    from mlff_curate.checks.structure_factors import Spectrum
 
 EXACT = 1e-4
 """Angstrom. What files that print four decimals leave of a position."""
@@ -30,8 +32,8 @@ NEAR = 1e-3
 TWIN = 2.0 * EXACT
 """Angstrom. Symmetry is exact: what is left of it is the rounding of cell and positions."""
 _ROUNDING = 1e-6
-_FARTHEST_STEP = 4.0
-"""Lattice vectors that a short one is the sum of, and by how much more it may change than one of them."""
+_LENGTHS = 12
+"""Shortest reciprocal lattice vectors whose lengths are compared one by one: six numbers make a lattice."""
 _LEAF = 256
 
 
@@ -74,8 +76,8 @@ class _Library:
     def __init__(self) -> None:
         self._structures: dict[int, Structure] = {}
         self._primitives: dict[int, Structure] = {}
-        self._cells: defaultdict[tuple[object, ...], _Boxes] = defaultdict(lambda: _Boxes(NEAR))
-        self._crystals: defaultdict[tuple[object, ...], _Boxes] = defaultdict(lambda: _Boxes(TWIN))
+        self._cells: defaultdict[tuple[object, ...], _Lattices] = defaultdict(lambda: _Lattices(NEAR))
+        self._crystals: defaultdict[tuple[object, ...], _Lattices] = defaultdict(lambda: _Lattices(TWIN))
 
     def take(self, frames: Iterable[Atoms]) -> list[Copy]:
         """Find copies of what is there and keep what is new."""
@@ -89,22 +91,26 @@ class _Library:
         copies = []
         for place, (atoms, numbers) in enumerate(invariants(frames)):
             structure = structure_of(atoms, numbers.local, numbers.local_bound, NEAR)
-            cells = self._cells[*numbers.kind, len(structure.numbers)]
             crystal = replace(structure, tolerance=TWIN).primitive
+            spectrum = spectrum_of(structure)
+            own = spectrum if len(crystal.numbers) == len(structure.numbers) else spectrum_of(crystal)
+            cells = self._cells[*numbers.kind, len(structure.numbers)]
             crystals = self._crystals[*numbers.kind, len(crystal.numbers)]
-            as_cell, as_crystal = _as_cell(structure, numbers), _with_lengths(crystal, numbers)
-            copy = self._same_cell(place, structure, cells.around(*as_cell))
+            unturned = np.append(numbers.whole, numbers.turned), np.append(numbers.whole_bound, numbers.turned_bound)
+            as_cell = _Mark(*unturned, spectrum)
+            as_crystal = _Mark(numbers.whole, numbers.whole_bound, own)
+            copy = self._same_cell(place, structure, cells.around(as_cell))
             if copy is None:
-                copy = self._same_crystal(place, crystal, crystals.around(*as_crystal))
+                copy = self._same_crystal(place, crystal, crystals.around(as_crystal))
             if copy is not None:
                 copies.append(copy)
             if not keep or (copy is not None and copy.kind != "twin"):
                 continue
             self._structures[place] = structure
-            cells.add(place, *as_cell)
+            cells.add(place, as_cell)
             if copy is None:
                 self._primitives[place] = crystal
-                crystals.add(place, *as_crystal)
+                crystals.add(place, as_crystal)
         return copies
 
     def _same_cell(self, place: int, structure: Structure, others: list[int]) -> Copy | None:
@@ -127,66 +133,116 @@ class _Library:
         return None
 
 
-_Point = tuple[np.ndarray, np.ndarray]
-"""Numbers of a structure, and how far they may move if its atoms move by 1 Angstrom."""
+@dataclass(frozen=True)
+class _Mark:
+    """What tells a structure from others before they are laid over each other.
+
+    Attributes
+    ----------
+    numbers, bound
+        (d,) numbers, and how far each may move if atoms and lattice vectors move by 1 Angstrom.
+    spectrum
+        Of the structure factors.
+    """
+
+    numbers: np.ndarray
+    bound: np.ndarray
+    spectrum: Spectrum
 
 
-def _as_cell(structure: Structure, numbers: Invariants) -> _Point:
-    """Return what does not change unless a structure is turned."""
-    point, bound = _with_lengths(structure, numbers)
-    return np.append(point, numbers.turned), np.append(bound, numbers.turned_bound)
+class _Lattices:
+    """Marks of structures, apart by lattice; those of one lattice have the same shells of structure factors.
 
-
-def _with_lengths(structure: Structure, numbers: Invariants) -> _Point:
-    """Return what does not change if a structure is turned; of a primitive cell, nor if it is repeated."""
-    lengths = structure.lengths
-    return np.append(numbers.whole, lengths), np.append(numbers.whole_bound, np.full(len(lengths), _FARTHEST_STEP))
-
-
-class _Boxes:
-    """Points and, for each new one, which of them lie in a box around it.
-
-    The box is what displacements of `reach`, Angstrom, can change. Search trees of doubling sizes: adding costs a
-    logarithm of the number of points, on average, and so does asking.
+    Within `reach`, Angstrom, of one another lengths in two lattices differ by some share. Each lattice here lies within
+    twice that of the first of its kind, and what it repeats lies within three times that; shells that are eight times
+    that apart cannot mix.
     """
 
     def __init__(self, reach: float) -> None:
         self._reach = reach
-        self._scale: np.ndarray | None = None
-        self._trees: list[tuple[Any, np.ndarray, np.ndarray]] = []
+        self._kinds = _Near()
+        self._shells: list[list[int]] = []
+        self._members: list[_Near] = []
+
+    def add(self, name: int, mark: _Mark) -> None:
+        lengths, strain = self._lattice(mark)
+        kind = next(iter(self._kinds.around(lengths, 2.0 * strain, _NONE, 0.0)), len(self._members))
+        if kind == len(self._members):
+            self._kinds.add(kind, lengths, 2.0 * strain, _NONE, 0.0)
+            self._shells.append(shell_ends(mark.spectrum.lengths, 8.0 * float(strain.max(initial=0.0))))
+            self._members.append(_Near())
+        self._members[kind].add(name, *self._place(mark, kind))
+
+    def around(self, mark: _Mark) -> list[int]:
+        """Return the names of the structures that this one may repeat, ascending."""
+        lengths, strain = self._lattice(mark)
+        found: list[int] = []
+        for kind in self._kinds.around(lengths, 3.0 * strain, _NONE, 0.0):
+            found += self._members[kind].around(*self._place(mark, kind))
+        return sorted(found)
+
+    def _lattice(self, mark: _Mark) -> tuple[np.ndarray, np.ndarray]:
+        lengths = mark.spectrum.lengths
+        return lengths, np.full(len(lengths), 1.1 * self._reach * mark.spectrum.strain + _ROUNDING)
+
+    def _place(self, mark: _Mark, kind: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+        lengths, strain = (part[:_LENGTHS] for part in self._lattice(mark))
+        width = 1.1 * self._reach * mark.bound + _ROUNDING
+        sizes = mark.spectrum.by_shells(self._shells[kind])
+        radius = mark.spectrum.reach(1.01 * self._reach) + _ROUNDING * len(mark.spectrum.weights)
+        return np.append(mark.numbers, lengths), np.append(width, strain), sizes, radius
+
+
+_NONE = np.zeros(0)
+
+
+class _Near:
+    """Points and, for each new one, which of them lie both in a box and, by further coordinates, in a ball around it.
+
+    Search trees of doubling sizes: adding costs a logarithm of the number of points, on average.
+    """
+
+    def __init__(self) -> None:
+        self._scale = _NONE
+        self._trees: list[tuple[Any, np.ndarray]] = []
         self._names: list[int] = []
         self._points: list[np.ndarray] = []
 
-    def add(self, name: int, point: np.ndarray, bound: np.ndarray) -> None:
+    def add(self, name: int, box: np.ndarray, width: np.ndarray, ball: np.ndarray, radius: float) -> None:
         from scipy.spatial import cKDTree
 
-        if self._scale is None:
-            self._scale = self._half_width(bound)
+        if not self._names and not self._trees:
+            # box and ball of the first point are no larger than 1 in these units
+            self._scale = np.append(sqrt(len(width)) * width, np.full(len(ball), radius))
         self._names.append(name)
-        self._points.append(point)
+        self._points.append(np.append(box, ball) / self._scale)
         if len(self._names) < _LEAF:
             return
         names, points = np.array(self._names), np.array(self._points)
         while self._trees and len(self._trees[-1][1]) <= len(names):
-            _, more_names, more_points = self._trees.pop()
-            names, points = np.append(more_names, names), np.vstack([more_points, points])
-        self._trees.append((cKDTree(points / self._scale), names, points))
+            tree, more = self._trees.pop()
+            names, points = np.append(more, names), np.vstack([tree.data, points])
+        self._trees.append((cKDTree(points), names))
         self._names, self._points = [], []
 
-    def around(self, point: np.ndarray, bound: np.ndarray) -> list[int]:
-        """Return the names of the points in the box, ascending."""
-        if self._scale is None:
+    def around(self, box: np.ndarray, width: np.ndarray, ball: np.ndarray, radius: float) -> list[int]:
+        """Return the names of the points in box and ball, ascending."""
+        if not self._names and not self._trees:
             return []
-        width = self._half_width(bound)
+        d = len(box)
+        point = np.append(box, ball) / self._scale
+        width = width / self._scale[:d]
+        radius = float((radius / self._scale[d:]).max(initial=0.0))
         found: list[int] = []
-        radius = float((width / self._scale).max())
-        for tree, names, points in self._trees:
-            rows = np.array(tree.query_ball_point(point / self._scale, radius, p=np.inf), dtype=np.int64)
-            found += names[rows[(np.abs(points[rows] - point) <= width).all(axis=1)]].tolist()
-        if self._points:
-            inside = (np.abs(np.array(self._points) - point) <= width).all(axis=1)
-            found += [self._names[row] for row in np.flatnonzero(inside)]
-        return sorted(found)
 
-    def _half_width(self, bound: np.ndarray) -> np.ndarray:
-        return 1.1 * self._reach * bound + _ROUNDING
+        def take(names: np.ndarray, points: np.ndarray) -> None:
+            inside = (np.abs(points[:, :d] - point[:d]) <= width).all(axis=1)
+            inside &= np.square(points[:, d:] - point[d:]).sum(axis=1) <= radius**2
+            found.extend(names[inside].tolist())
+
+        for tree, names in self._trees:
+            rows = tree.query_ball_point(point, sqrt(d * float(width.max(initial=0.0)) ** 2 + radius**2))
+            take(names[rows], tree.data[rows])
+        if self._names:
+            take(np.array(self._names), np.array(self._points))
+        return sorted(found)

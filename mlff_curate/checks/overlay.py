@@ -61,14 +61,6 @@ class Structure:
         return int(rows[apart.argmax()])
 
     @cached_property
-    def lengths(self) -> np.ndarray:
-        """(7,), (4,), (1,) or (0,) lengths of the shortest vectors of a lattice of rank r, ascending, Angstrom."""
-        rank = len(self.lattice)
-        steps = _STEPS[(_STEPS[:, rank:] == 0).all(axis=1) & (np.gcd.reduce(_STEPS, axis=1) == 1)][:, :rank]
-        lengths: np.ndarray = np.sort(np.linalg.norm(steps @ self.lattice, axis=1))[::2]  # a vector and its opposite
-        return lengths[: (0, 1, 4, 7)[rank]]
-
-    @cached_property
     def primitive(self) -> Structure:
         """The smallest cell that repeats to the structure, or the structure itself."""
         return _primitive(self)

@@ -4,7 +4,10 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk
 
+from mlff_curate.checks.copies import NEAR
 from mlff_curate.checks.frame import CheckedFrame
+from mlff_curate.checks.invariants import invariants
+from mlff_curate.checks.overlay import Structure, structure_of
 from mlff_curate.data.labels import Labels
 
 
@@ -91,3 +94,8 @@ def nudged(atoms: Atoms, rng: np.random.Generator, size: float) -> Atoms:
 def checked(atoms: Atoms, index: int, file: str = "set.xyz", **labels) -> CheckedFrame:
     keys = {f"{kind}_key": kind for kind in labels if kind in ("energy", "forces", "stress", "magmoms")}
     return CheckedFrame(file, index, atoms, Labels(**labels, **keys))
+
+
+def structure(atoms: Atoms) -> Structure:
+    ((_, numbers),) = invariants([atoms])
+    return structure_of(atoms, numbers.local, numbers.local_bound, NEAR)

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 from ase.build import bulk
-from made_frames import MAKERS, hot_crystal, in_another_cell, nudged, shifted_and_wrapped, shuffled, turned
+from made_frames import MAKERS, hot_crystal, in_another_cell, nudged, shifted_and_wrapped, shuffled, structure, turned
 
-from mlff_curate.checks.copies import EXACT, NEAR, _Boxes, copies_across, copies_within
+from mlff_curate.checks import copies
+from mlff_curate.checks.copies import EXACT, NEAR, _Near, copies_across, copies_within
 from mlff_curate.checks.invariants import invariants
+from mlff_curate.checks.overlay import shift_between
 
 
 def trajectory(n, amplitude=0.1):
@@ -99,14 +101,60 @@ def test_across_two_sets_only_copies_of_the_known_one_count():
     assert (copy.frame, copy.original, copy.kind) == (2, 7, "twin")
 
 
-def test_boxes_give_what_comparing_with_every_point_gives():
+def test_the_search_gives_what_comparing_with_every_point_gives():
     rng = np.random.default_rng(3)
-    points = rng.normal(0, 0.02, (1500, 3))
-    bound = np.array([1.0, 2.0, 0.5])
-    boxes = _Boxes(NEAR)
-    for name, point in enumerate(points):
+    boxes, balls = rng.normal(0, 0.02, (1500, 3)), rng.normal(0, 0.02, (1500, 4))
+    search = _Near()
+    for name, (box, ball) in enumerate(zip(boxes, balls, strict=True)):
+        width, radius = rng.uniform(0.005, 0.02, 3), rng.uniform(0.02, 0.04)
         if name % 10 == 0:
-            width = 1.1 * NEAR * bound + 1e-6
-            expected = np.flatnonzero((np.abs(points[:name] - point) <= width).all(axis=1))
-            assert boxes.around(point, bound) == expected.tolist()
-        boxes.add(name, point, bound)
+            inside = (np.abs(boxes[:name] - box) <= width).all(axis=1)
+            inside &= np.linalg.norm(balls[:name] - ball, axis=1) <= radius
+            assert search.around(box, width, ball, radius) == np.flatnonzero(inside).tolist()
+        search.add(name, box, width, ball, radius)
+
+
+@pytest.fixture
+def laid_over(monkeypatch):
+    """Count pairs of frames that are laid over each other."""
+    pairs = []
+    for name in ("shift_between", "motion_between"):
+        overlay = getattr(copies, name)
+        monkeypatch.setattr(copies, name, lambda a, b, overlay=overlay: pairs.append(1) or overlay(a, b))
+    return pairs
+
+
+@pytest.mark.parametrize("repeat", [(3, 3, 3), (4, 4, 4)])
+def test_frames_of_a_cold_trajectory_are_told_apart_without_laying_them_over_each_other(repeat, laid_over):
+    assert copies_within([hot_crystal(seed, repeat, amplitude=0.02) for seed in range(60)]) == []
+    assert laid_over == []
+
+
+@pytest.mark.parametrize("kind", ["exact", "near", "twin"])
+def test_copies_in_a_cold_trajectory_are_found(kind):
+    rng = np.random.default_rng(2)
+    frames = [hot_crystal(seed, (3, 3, 3), amplitude=0.005) for seed in range(20)]
+    found = copies_within(frames + [disguise(kind, atoms, rng) for atoms in frames])
+    assert [(copy.frame, copy.original, copy.kind) for copy in found] == [(20 + k, k, kind) for k in range(20)]
+
+
+@pytest.mark.parametrize("repeat", [(1, 1, 1), (2, 2, 2), (3, 1, 2)])
+@pytest.mark.parametrize("amplitude", [0.0, 0.01, 0.1])
+def test_nothing_that_can_be_laid_over_an_earlier_frame_is_missed(repeat, amplitude):
+    rng = np.random.default_rng(4)
+    frames = []
+    for seed in range(12):
+        atoms = hot_crystal(seed, repeat, amplitude)
+        atoms.set_cell(atoms.cell.array + rng.normal(0, 0.01 * seed, (3, 3)), scale_atoms=True)
+        moved = disguise("exact", atoms, rng)
+        moved.set_cell(moved.cell.array + 0.5 * NEAR * rng.uniform(-1, 1, (3, 3)), scale_atoms=True)
+        frames += [atoms, moved, nudged(moved, rng, 0.5 * NEAR)]
+    structures = [structure(atoms) for atoms in frames]
+    found = {copy.frame for copy in copies_within(frames) if copy.kind != "twin"}
+    firsts: list[int] = []
+    for k, b in enumerate(structures):
+        repeats = any(shift_between(structures[a], b) is not None for a in firsts)
+        assert repeats == (k in found)
+        if not repeats:
+            firsts.append(k)
+    assert 10 < len(found) < 36
