@@ -18,6 +18,7 @@ from mlff_curate.checks.basis import basis_of
 from mlff_curate.checks.known import known_of
 from mlff_curate.checks.local_model import local_model
 from mlff_curate.checks.outliers import elected, suspects
+from mlff_curate.checks.parts import assess, part_faults, speak_against, without_faults
 from mlff_curate.checks.reference import free_atoms, level_offsets, shared_offsets
 from mlff_curate.checks.zeros import find_zeros, there, without
 from mlff_curate.data.frames import is_isolated_atom
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from mlff_curate.checks.known import Known
     from mlff_curate.checks.local_model import LocalModel
     from mlff_curate.checks.outliers import Suspect
+    from mlff_curate.checks.parts import PartFault
 
 FEWEST_FRAMES = 12
 """Fewer labelled frames are not fitted to."""
@@ -113,6 +115,7 @@ class _Study:
     frames: Sequence[CheckedFrame]
     known: Known
     group: np.ndarray  # (F,) numbers
+    part: np.ndarray  # (F,) numbers of group and file
     level: np.ndarray  # (F,) numbers
     basis: Basis | None
     progress: Callable[[int, int], None] | None
@@ -129,7 +132,8 @@ class _Study:
         group = np.unique([frame.group for frame in frames], return_inverse=True)[1]
         if basis is None and len(frames) >= FEWEST_FRAMES:
             basis = basis_of([frame.atoms for frame in frames], group, seed, progress)
-        return cls(frames, known, group, _levels(frames, group), basis, progress)
+        part = np.unique([f"{frame.file}\0{frame.group}" for frame in frames], return_inverse=True)[1]
+        return cls(frames, known, group, part, _levels(frames, group), basis, progress)
 
     def findings(self, seed: int) -> list[Finding]:
         zeros = find_zeros(self.known)
@@ -147,12 +151,29 @@ class _Study:
         learned = without(mine, find_zeros(mine), free)
         question = Question(rows, learned, self.level[rows.frames], self.basis.stiffness)
         verdict = judge_agreement(question)
+        part = self.part[rows.frames]
+        wrong: tuple[PartFault, ...] = ()
+        if assess(question, learned.undone(verdict.faults), part).wrong:
+            file = np.unique([frame.file for frame in self.frames], return_inverse=True)[1]
+            wrong = part_faults(question, learned, part, file[rows.frames])
+        right = without_faults(known, self.part, wrong)
+        if wrong:
+            learned = without_faults(learned, part, wrong)
+            question = replace(question, known=learned)
+            verdict = judge_agreement(question)
+            for item in wrong:
+                members = [f for f, p in zip(self.frames, self.part, strict=True) if p == item.part]
+                members = [f for f in members if getattr(f.labels, item.fault.kind) is not None]
+                found += said.part(members, item, bool(verdict.faults))
+        doubted = [bool(speak_against(question, learned, part, fault)) for fault in verdict.faults]
+        certain = tuple(sure and not doubt for sure, doubt in zip(verdict.certain, doubted, strict=True))
+        verdict = replace(verdict, certain=certain)
         found += [
             said.whole_set(self.frames, fault, sure, verdict)
             for fault, sure in zip(verdict.faults, verdict.certain, strict=True)
         ]
         found += [said.incoherent(self.frames, kind, verdict) for kind in verdict.incoherent]
-        right, learned = known.undone(verdict.faults), learned.undone(verdict.faults)
+        right, learned = right.undone(verdict.faults), learned.undone(verdict.faults)
         for kind in verdict.incoherent:
             right = replace(right, **{kind: np.full_like(getattr(right, kind), np.nan)})
             learned = replace(learned, **{kind: np.full_like(getattr(learned, kind), np.nan)})

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mlff_curate.checks.finding import Severity
     from mlff_curate.checks.frame import CheckedFrame
     from mlff_curate.checks.outliers import Suspect
+    from mlff_curate.checks.parts import PartFault
     from mlff_curate.checks.reference import FreeAtom, Offset
     from mlff_curate.checks.units import Fault
 
@@ -93,6 +94,35 @@ def whole_set(frames: Sequence[CheckedFrame], fault: Fault, sure: bool, verdict:
 
 def _article(fault: Fault) -> str:
     return f"like {fault.name}" if fault.name.startswith("a ") else fault.name
+
+
+def part(members: Sequence[CheckedFrame], wrong: PartFault, mended: bool) -> list[Finding]:
+    """Tell a fault that the labels of a group in a file share, of each of its frames."""
+    fault = wrong.fault
+    if not members:
+        return []
+    who = f"group {members[0].group!r}" if members[0].group else members[0].file
+    doubt = "" if wrong.certain else "; another explanation comes near: look before mending"
+    message = (
+        f"the {_WORD[fault.kind]} of {who} ({counted(len(members), 'frame')}) look {_article(fault)}: they are off "
+        f"those of a model fitted to the other labels by {wrong.before:.3g} times their size, by {wrong.after:.2g} "
+        f"times with that undone ({counted(wrong.frames, 'frame')} tell), while other groups or files are right as "
+        f"they are{doubt}"
+    )
+    return [
+        Finding(
+            file=frame.file,
+            frame=frame.index,
+            key=_key(frame, fault.kind),
+            rule=fault.rule,
+            severity="error" if wrong.certain else "warning",
+            value=float(f"{wrong.before:.4g}"),
+            message=message,
+            fix=_remedy(fault) if wrong.certain else f"look at the calculations; if it is so, {_remedy(fault)}",
+            correction=_mend(fault) if wrong.certain and not mended else None,
+        )
+        for frame in members
+    ]
 
 
 def incoherent(frames: Sequence[CheckedFrame], kind: KindName, verdict: Verdict) -> Finding:

@@ -152,8 +152,35 @@ def test_a_group_of_another_unit_is_told_frame_by_frame_with_corrections_and_nam
     findings = check_physics(changed(frames, some, stress=lambda s, _: s / GPa))
     assert [f.frame for f in findings] == some
     assert {f.rule for f in findings} == {"stress-unit"}
-    assert all(f"so do {len(some)} of {len(some)} labelled frames of group 'other'" in f.message for f in findings)
+    assert all("group 'other'" in f.message for f in findings)
     assert all(f.correction is not None and f.correction.factor == pytest.approx(GPa) for f in findings)
+
+
+@pytest.mark.parametrize(
+    ("rule", "kind", "function", "factor"),
+    [
+        ("energy-unit", "energy", lambda e, _: e * mol / kcal, kcal / mol),
+        ("force-unit", "forces", lambda f, _: f * mol / kcal, kcal / mol),
+        ("force-sign", "forces", lambda f, _: -f, -1.0),
+        ("stress-unit", "stress", lambda s, _: -10 * s / GPa, -0.1 * GPa),
+    ],
+)
+def test_a_fault_of_a_large_group_is_not_taken_for_one_of_all(copper, rule, kind, function, factor):
+    frames = [dataclasses.replace(f, group=f"{f.group} {i % 4 // 2}") for i, f in enumerate(copper)]
+    some = [i for i, f in enumerate(frames) if f.group == "displaced 1"]
+    findings = check_physics(changed(frames, some, **{kind: function}))
+    assert {(f.rule, f.frame) for f in findings} == {(rule, i) for i in some}
+    corrections = [f.correction.factor for f in findings if f.correction is not None]
+    assert corrections == pytest.approx([factor] * len(corrections))
+
+
+def test_half_of_two_files_in_another_unit_is_told_of_that_file(copper):
+    frames = [dataclasses.replace(f, file="b.extxyz" if i % 4 > 1 else "a.extxyz") for i, f in enumerate(copper)]
+    some = [i for i, f in enumerate(frames) if f.file == "b.extxyz"]
+    findings = check_physics(changed(frames, some, energy=lambda e, _: e * mol / kcal))
+    assert {f.file for f in findings} == {"b.extxyz"}
+    assert {f.rule for f in findings} == {"energy-unit"}
+    assert sorted(f.frame for f in findings) == some
 
 
 def test_a_group_on_another_level_is_told_frame_by_frame(copper):
