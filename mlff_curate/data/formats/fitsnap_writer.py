@@ -88,11 +88,7 @@ class FitsnapWriter:
         DataError
             The frame lacks a label that others have, or has one that others lack, or needs vacuum and has a stress.
         """
-        try:
-            fields, lost = self._fields(item)
-        except DataError as error:
-            error.file, error.frame = item.frame.source, item.frame.index
-            raise
+        fields, lost = self._fields(item)
         group = _ISOLATED if item.isolated else item.group or "all"
         folder = self._path / "JSON" / self._folder(group)
         folder.mkdir(exist_ok=True)

@@ -253,11 +253,7 @@ class N2p2Writer:
         DataError
             The frame has no energy or no forces, or a value that is no number.
         """
-        try:
-            text, lost = self._block(item)
-        except DataError as error:
-            error.file, error.frame = item.frame.source, item.frame.index
-            raise
+        text, lost = self._block(item)
         self._stream.write(text)
         return lost
 
