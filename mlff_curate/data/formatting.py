@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,12 +15,15 @@ from mlff_curate.errors import DataError
 if TYPE_CHECKING:
     from ase import Atoms
 
+_TENSOR = re.compile("stress|virial", re.IGNORECASE)
+"""Names of values that are read the same as (9,) and as (3, 3)."""
+
 
 def format_frame(atoms: Atoms) -> bytes:
     """Write a frame of another format as extxyz with all digits (ASE's own writer rounds to eight decimals).
 
-    Results of an attached calculator become info and array keys of the same names. The text is read back and compared:
-    nothing is lost in silence.
+    Results of an attached calculator become info and array keys of the same names. A stress or virial (3, 3) is written
+    as nine numbers, whatever its name. The text is read back and compared: nothing is lost in silence.
 
     Raises
     ------
@@ -101,12 +105,14 @@ def _full_stress(stress: np.ndarray) -> np.ndarray:
 
 def _writable(value: object, name: str) -> object:
     """Return an info value so that ASE writes it whole: what its own notation would change goes as JSON."""
-    from ase.io.extxyz import escape, key_val_str_to_dict
+    from ase.io.extxyz import SPECIAL_3_3_KEYS, escape, key_val_str_to_dict
 
     if isinstance(value, (bool, int, float, np.bool_, np.integer, np.floating)):
         return value
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
         value = value.astype(np.int64) if value.dtype.kind == "u" else value
+        if value.shape == (3, 3) and name not in SPECIAL_3_3_KEYS and _TENSOR.search(name):
+            return value.reshape(9)  # else ASE writes JSON, which other readers of extxyz do not know
         if value.shape == (3, 3) or (value.ndim == 1 and value.size > 0):
             return value
     if isinstance(value, str) and not {"\n", "\r"} & set(value):

@@ -1,6 +1,7 @@
 """Frames of other formats become extxyz with every digit and key, or are refused by name."""
 
 import io
+import re
 
 import ase.io
 import numpy as np
@@ -10,6 +11,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.spacegroup import Spacegroup
 
 from mlff_curate.data.formatting import format_frame
+from mlff_curate.data.labels import labels_of
 from mlff_curate.errors import DataError
 
 
@@ -54,6 +56,19 @@ def test_labels_keep_their_names_and_bits():
     assert back.info["REF_energy"] == atoms.info["REF_energy"]
     np.testing.assert_array_equal(back.info["dft_virial"], atoms.info["dft_virial"])
     np.testing.assert_array_equal(back.arrays["REF_forces"], atoms.arrays["REF_forces"])
+
+
+@pytest.mark.parametrize("name", ["REF_stress", "dft_virial", "virial"])
+def test_stresses_are_nine_plain_numbers_whatever_their_name(name):
+    stress = np.random.default_rng(0).normal(size=(3, 3))
+    stress += stress.T
+    atoms = frame(**{name: stress})
+    comment = format_frame(atoms).decode().splitlines()[1]
+    assert "_JSON" not in comment
+    (words,) = re.findall(f'{name}="([^"]*)"', comment)
+    np.testing.assert_array_equal([float(word) for word in words.split()], stress.ravel())
+    (before, after) = (labels_of(one, stress_key=name).stress for one in (atoms, read_back(atoms)))
+    np.testing.assert_array_equal(after, before)
 
 
 def test_a_nan_that_stands_in_two_places_is_one_value():

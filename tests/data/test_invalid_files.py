@@ -21,18 +21,22 @@ FAULTS = sorted(path.name.removesuffix(".message") for path in FOLDER.glob("*.me
 class Expected(NamedTuple):
     """What is to be said of a file; see the README beside the files."""
 
-    message: str
+    file: str
+    words: str
     whole: bool
     options: list[str]
 
     def is_said_by(self, line):
-        return line == self.message if self.whole else line.startswith(self.message) and "\n" not in line
+        message = f"{self.file}: {self.words}"
+        return line == message if self.whole else line.startswith(message) and "\n" not in line
 
 
 def expected_of(name):
     message, *options = (FOLDER / f"{name}.message").read_text(encoding="utf-8").splitlines()
-    rest = message.endswith(" ...")
-    return Expected(f"{name}: {message.removesuffix(' ...')}", not rest, shlex.split(" ".join(options)))
+    inside, _, words = message.partition(": ") if message.startswith("/") else ("", "", message)
+    return Expected(
+        f"{name}{inside}", words.removesuffix(" ..."), not words.endswith(" ..."), shlex.split(" ".join(options))
+    )
 
 
 def reading_options(words):
@@ -86,10 +90,10 @@ def test_check_goes_on_and_tells_it_as_a_finding(monkeypatch, capsys, name):
         main(["check", name, "--json", "--no-report", "-q", *expected.options])
     assert stopped.value.code == 1
     said = json.loads(capsys.readouterr().out)["findings"]
-    words = expected.message.removeprefix(f"{name}: ")
+    said = [f for f in said if f["file"] == expected.file]
     places = [(f"frame {f['frame']}" if f["frame"] is not None else "", f["key"] or "", f["message"]) for f in said]
     errors = [": ".join(filter(None, place)) for place, f in zip(places, said, strict=True) if f["severity"] == "error"]
-    assert any(error.startswith(words) for error in errors)
+    assert any(error.startswith(expected.words) for error in errors)
 
 
 def frame(*atoms, count=None):

@@ -113,7 +113,8 @@ class Writer(Protocol):
         Raises
         ------
         DataError
-            The format cannot hold the frame at all; names the key.
+            The format cannot hold the frame at all; names the key, and leaves file and frame to
+            :func:`mlff_curate.data.writing.add_frame`.
         """
         ...
 

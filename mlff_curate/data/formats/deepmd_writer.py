@@ -60,12 +60,8 @@ class DeepmdWriter:
         DataError
             An element is not in the type map, or the frame is periodic in some directions and cannot be in all.
         """
-        try:
-            values, lost, periodic = self._values(item)
-            system = self._system(item, tuple(values), periodic=periodic)
-        except DataError as error:
-            error.file, error.frame = item.frame.source, item.frame.index
-            raise
+        values, lost, periodic = self._values(item)
+        system = self._system(item, tuple(values), periodic=periodic)
         for name, value in values.items():
             array = np.asarray(value)
             system.shapes[name] = (array.shape, array.dtype)

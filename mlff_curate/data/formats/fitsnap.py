@@ -2,7 +2,8 @@
 
 Units are what the file's style words say; a stress is positive under compression. Cell vectors are rows. The group is
 the name of the folder, the source the name of the file. Folders and files in them come in natural order (config_2
-before config_10), the members of an archive in the archive's order, since they are read as they stream past.
+before config_10), or, where each file says so as those written here do, in the order that they were written in; the
+members of an archive in the archive's order, since they are read as they stream past.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 from mlff_curate.data.formats.base import Content, Format
 from mlff_curate.data.formats.fitsnap_writer import OURS, is_result, open_writer
 from mlff_curate.data.formats.jsonvalues import LARGEST, decode, numbers, parse
+from mlff_curate.data.formats.names import natural
 from mlff_curate.data.formats.remarks import assumed_units, looks_like_label
 from mlff_curate.data.formats.streams import read_some
 from mlff_curate.data.formats.units import unit_factor
@@ -40,6 +42,9 @@ _ASSUMED = {"length": "angstrom", "energy": "electronvolt", "force": "electronvo
 """What FitSNAP takes a number for where a file does not say: LAMMPS' metal units."""
 _BOILERPLATE = re.compile(r"Example containing \d+ configurations?\b.*")
 _DATASET = re.compile(rb'\s*\{\s*"Dataset"\s*:')
+_PLACE = re.compile(rb'\s*\{\s*"Dataset"\s*:\s*\{\s*"%s"\s*:\s*\{\s*"place"\s*:\s*(\d{1,18})\s*[,}]' % OURS.encode())
+_PLACE_WITHIN = 256
+"""Bytes at the beginning of a file."""
 _ASYMMETRY = 1e-3
 """Share of a stress's largest value. More is no rounding."""
 _SPINS = "total x y z"
@@ -79,16 +84,22 @@ def _json_files(folder: Path, depth: int = _DEPTH) -> Iterator[Path]:
             yield from _json_files(Path(entry.path), depth - 1)
 
 
-def natural(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Return a key that sorts numbers within names by their value."""
-    parts = re.findall(r"\d+|\D+", name, re.ASCII)
-    return tuple((0, int(part[:4000]), part) if part[0] in "0123456789" else (1, 0, part) for part in parts)
+def _in_order(folder: Path) -> list[Path]:
+    """Return the files in the order that all of them tell, as those written here do, else in natural order."""
+    files: dict[int, Path] = {}
+    for file in (found := list(_json_files(folder))):
+        with file.open("rb") as stream:
+            place = _PLACE.match(stream.read(_PLACE_WITHIN))
+        if place is None or int(place[1]) in files:  # not from here, or of several sets
+            return found
+        files[int(place[1])] = file
+    return [files[place] for place in sorted(files)]
 
 
 def _read_folder(path: Path, options: ReadOptions) -> Iterator[Content]:
     index = 0
     try:
-        for file in _json_files(path):
+        for file in _in_order(path):
             with open_binary(file) as stream:
                 for content in _contents(
                     _text(stream, str(file)), file.parent.name, file.name, str(file), options, index

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mlff_curate.data.formats.base import NormalFrame, WriteOptions
 
 OURS = "mlff_curate"
-"""Field of a configuration for what FitSNAP has no name for; FitSNAP does not look at it."""
+"""Field for what FitSNAP has no name for, and for which frame of the set it was; FitSNAP does not look at it."""
 NATIVE_ARRAYS = ("Spins", "Charges", "Chis")
 """Values of each atom that FitSNAP reads under these names."""
 
@@ -88,21 +88,17 @@ class FitsnapWriter:
         DataError
             The frame lacks a label that others have, or has one that others lack, or needs vacuum and has a stress.
         """
-        try:
-            fields, lost = self._fields(item)
-        except DataError as error:
-            error.file, error.frame = item.frame.source, item.frame.index
-            raise
+        fields, lost = self._fields(item)
         group = _ISOLATED if item.isolated else item.group or "all"
         folder = self._path / "JSON" / self._folder(group)
         folder.mkdir(exist_ok=True)
         file = self._file(folder, item.frame.atoms.info.get("source"))
         given = item.frame.atoms.info
-        ours = fields["Data"][0][OURS]
+        ours = fields[OURS]
         for key, told in (("config_type", folder.name), ("source", file.name)):
             if given.get(key) == told:
                 del ours["info"][key]  # the path says it
-        fields["Data"][0][OURS] = {key: value for key, value in ours.items() if value not in ({}, [])}
+        fields[OURS] = {key: value for key, value in ours.items() if value not in ({}, [])}
         file.write_text(json.dumps({"Dataset": fields}, allow_nan=False) + "\n", encoding="utf-8")
         self._elements |= set(item.frame.atoms.get_chemical_symbols())
         self._count += 1
@@ -165,7 +161,8 @@ class FitsnapWriter:
             stress = np.zeros(6) if labels.stress is None else -labels.stress / (1e5 * units.Pascal)
             data["Stress"] = stress[[[0, 5, 4], [5, 1, 3], [4, 3, 2]]].tolist()
         rest = leftovers(item)
-        fields: dict[str, Any] = {f"{name}Style": word for name, word in _STYLES.items() if name in (*data, "AtomType")}
+        fields: dict[str, Any] = {OURS: {}}  # first: a reader finds the place without reading the rest
+        fields |= {f"{name}Style": word for name, word in _STYLES.items() if name in (*data, "AtomType")}
         for key in NATIVE_ARRAYS:
             array = rest.arrays.get(key)
             if array is not None and array.dtype.kind in "if" and np.isfinite(array).all():
@@ -182,7 +179,7 @@ class FitsnapWriter:
             ours["cell"] = atoms.cell.array.tolist()
         if not atoms.pbc.all():
             ours["pbc"] = atoms.pbc.tolist()
-        data[OURS] = ours
+        fields[OURS] = {"place": self._count, **ours}
         fields["Data"] = [data]
         return fields, tuple(lost)
 

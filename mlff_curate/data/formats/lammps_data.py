@@ -284,7 +284,7 @@ class _Frame:
             if n and len(words) == n and all(map(is_element, words)):
                 message = f"elements are taken from {what}: {', '.join(words)}"
                 self.remarks.append(Remark("elements-inferred", "note", "species", message, "say --type-map if not so"))
-                return mapped(types, words, self.file, self.index)
+                return mapped(types, words, self.file, self.index, giver="the file")
         raise DataError(
             "the data file has types but no elements: say --type-map, such as --type-map Ta,W", file=self.file
         )

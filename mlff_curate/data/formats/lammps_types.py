@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def mapped(types: np.ndarray, type_map: Sequence[str], file: str, frame: int) -> np.ndarray:
-    """Return the atomic numbers of the types (n,) of n atoms.
+def mapped(types: np.ndarray, type_map: Sequence[str], file: str, frame: int, giver: str = "--type-map") -> np.ndarray:
+    """Return the atomic numbers of the types (n,) of n atoms by a map, and name its giver where it falls short.
 
     Raises
     ------
@@ -24,7 +24,7 @@ def mapped(types: np.ndarray, type_map: Sequence[str], file: str, frame: int) ->
     known = len(type_map)
     for number in np.unique(types):
         if not 1 <= number <= known:
-            raise DataError(f"there is a type {number}, but --type-map has types 1 to {known}", file=file, frame=frame)
+            raise DataError(f"there is a type {number}, but {giver} has types 1 to {known}", file=file, frame=frame)
     from ase.data import atomic_numbers
 
     return np.asarray(np.array([atomic_numbers[symbol] for symbol in type_map])[types - 1])

@@ -4,8 +4,9 @@ The file knows no units: eV and Angstrom are written, and assumed with a remark 
 user does not say them, by LAMMPS' name for such units (electron: Hartree and Bohr).
 
 It has no place for a missing label: n2p2 takes an absent energy for zero, and every atom has three numbers for its
-force. So frames without energy or forces are not written, but for a free atom, whose forces are zero by symmetry; and a
-frame of several atoms whose energy and forces are all exactly zero is read as one without labels.
+force. So frames without energy or forces are not written, but for a free atom, whose forces are zero by symmetry; and
+where the forces of several atoms are all exactly zero they are read as missing, with the energy if it is zero too. The
+forces of a symmetric crystal are zero in earnest: our own files say so in the comment.
 
 What is known of the frame besides goes into the comment line as JSON, which n2p2 does not look at.
 """
@@ -42,6 +43,8 @@ _COLUMNS = 9  # x y z element charge unused fx fy fz
 _REACH = 10.0
 """Angstrom. Symmetry functions seldom see as far."""
 _CHARGES = "initial_charges"
+_ZERO = "zero_forces"
+"""What our writer notes of forces that are zero in earnest."""
 _STYLES: dict[str, tuple[str | None, str | None]] = {"metal": (None, None), "electron": ("Bohr", "Hartree")}
 """LAMMPS' unit styles -> ASE's names for their lengths and energies; None: Angstrom, eV."""
 
@@ -118,7 +121,7 @@ def _content(lines: list[tuple[int, str, str]], style: str | None) -> Content:
     if charge:
         atoms.info["charge"] = charge
     remarks: list[Remark] = []
-    results = _labels(energy, table[:, 5:], remarks)
+    results = _labels(energy, table[:, 5:], remarks, zero=ours is not None and ours.get(_ZERO) is True)
     if theirs:
         atoms.info["comment"] = "; ".join(theirs)
     _take_others(atoms, table[:, 4], by_keyword, remarks)
@@ -130,12 +133,15 @@ def _content(lines: list[tuple[int, str, str]], style: str | None) -> Content:
     return Content(with_results(atoms, **results) if results else atoms, {}, tuple(remarks))
 
 
-def _labels(energy: float | None, forces: np.ndarray, remarks: list[Remark]) -> dict[str, object]:
-    if not energy and not forces.any() and len(forces) > 1:
-        message = "energy and forces are all exactly zero: taken for missing, since the format cannot say so"
-        remarks.append(Remark("labels-all-zero", "warning", "energy", message, "label the frame, or leave it out"))
-        return {}
-    return {"forces": forces} if energy is None else {"energy": energy, "forces": forces}
+def _labels(energy: float | None, forces: np.ndarray, remarks: list[Remark], *, zero: bool) -> dict[str, object]:
+    """Return the labels of a frame; zero: the writer says that forces of zero are labels."""
+    results: dict[str, object] = {} if energy is None else {"energy": energy}
+    if zero or forces.any() or len(forces) == 1:
+        return {**results, "forces": forces}
+    key, taken = ("forces", "forces are") if energy else ("energy", "energy and forces are")
+    message = f"{taken} all exactly zero: taken for missing, since the format cannot say so"
+    remarks.append(Remark("labels-all-zero", "warning", key, message, "label the frame, or leave it out"))
+    return results if energy else {}
 
 
 def _take_others(
@@ -247,11 +253,7 @@ class N2p2Writer:
         DataError
             The frame has no energy or no forces, or a value that is no number.
         """
-        try:
-            text, lost = self._block(item)
-        except DataError as error:
-            error.file, error.frame = item.frame.source, item.frame.index
-            raise
+        text, lost = self._block(item)
         self._stream.write(text)
         return lost
 
@@ -273,6 +275,8 @@ class N2p2Writer:
         ours: dict[str, Any] = {"info": info}
         if labels.forces is None:
             ours["unlabelled"] = ["forces"]
+        elif len(atoms) > 1 and not forces.any():
+            ours[_ZERO] = True
         cell = repeatable_cell(atoms, _REACH, "n2p2", stress=False) if atoms.pbc.any() else np.zeros((0, 3))
         if not np.array_equal(cell if len(cell) else np.zeros((3, 3)), atoms.cell.array):
             ours["cell"] = atoms.cell.array.tolist()

@@ -75,6 +75,26 @@ def test_zeros_that_stand_for_no_label_are_not_taken_for_labels(tmp_path):
     assert labels_of(second.atoms).forces is not None
 
 
+def test_zero_forces_beside_an_energy_are_taken_for_missing_and_told(tmp_path):
+    pair = "begin\natom 0 0 0.1 Ta 0 0 0 0 0\natom 0 0 2.5 Ta 0 0 0 0 0\nenergy -23.1\nend\n"
+    single = "begin\natom 0 0 0 Ta 0 0 0 0 0\nenergy -8.1\nend\n"
+    first, free = read_frames(write(tmp_path, pair + single))
+    assert labels_of(first.atoms).present == ("energy",)
+    (told,) = [r for r in first.remarks if r.rule == "labels-all-zero"]
+    assert (told.key, told.severity) == ("forces", "warning")
+    assert told.message == "forces are all exactly zero: taken for missing, since the format cannot say so"
+    np.testing.assert_array_equal(labels_of(free.atoms).forces, np.zeros((1, 3)))  # zero by symmetry
+    assert all(r.rule != "labels-all-zero" for r in free.remarks)
+
+
+@pytest.mark.parametrize("energy", [-23.1, 0.0])
+def test_forces_that_are_zero_in_earnest_come_back(store, energy):
+    (frame,), _, _ = store("n2p2", [with_results(crystal(2), energy=energy, forces=np.zeros((2, 3)))])
+    assert not frame.remarks
+    assert labels_of(frame.atoms).energy == energy
+    np.testing.assert_array_equal(labels_of(frame.atoms).forces, np.zeros((2, 3)))
+
+
 def test_what_n2p2_does_not_know_is_kept_and_label_like_words_are_told(tmp_path):
     text = BLOCK.replace("energy", "stress 1 2 3\nweight 2\nenergy").replace("Ta 0.5 0.0", "Ta 0.5 -6.5")
     (frame,) = read_frames(write(tmp_path, text))
