@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from mlff_curate.data.extxyz_comment import read_comment
+from mlff_curate.data.frames import Remark
+from mlff_curate.data.labels import asymmetry_of
 from mlff_curate.data.quick_extxyz import DEFAULT_COLUMNS, read_quickly
 from mlff_curate.errors import DataError
 
@@ -26,6 +29,7 @@ _LONGEST_COUNT = 18  # digits: more is no number of atoms, and Python refuses to
 _LONGEST_QUOTE = 60  # characters of a bad line that an error message repeats
 _BLOCK = 2**18  # bytes
 _LINE_END = ord("\n")
+_STRESS = re.compile(rb"""(?<!\S)["']?stress["']?\s*=(?:"([^"]*)")?""")
 _LINES_TO_TELL = 4  # atoms whose lines have one length: the file has fixed columns
 
 
@@ -175,6 +179,40 @@ def parse_frame(text: bytes, file: str, index: int, line: int = 1) -> Atoms:
         Columns that are not as declared, and what ASE cannot read, with its reason.
     """
     return read_quickly(text, lambda: _parse_with_ase(text, file, index, line))
+
+
+def remarks_on(text: bytes) -> tuple[Remark, ...]:
+    """Tell what a frame's text says and the frame read from it no longer does.
+
+    Of nine numbers of a ``stress`` ASE keeps one triangle.
+
+    Parameters
+    ----------
+    text
+        Of a frame that could be read.
+    """
+    start = text.find(b"\n") + 1
+    comment = text[start : text.find(b"\n", start)]
+    there = _STRESS.search(comment)
+    if there is None or _is_plainly_symmetric((there[1] or b"").split()):
+        return ()
+    value = np.asarray(read_comment(comment.decode().strip()).get("stress"))
+    asymmetry = asymmetry_of(value) if value.shape == (3, 3) and value.dtype.kind in "if" else None
+    if asymmetry is None:
+        return ()
+    return (
+        Remark(
+            "stress-asymmetric",
+            "error",
+            "stress",
+            f"the stress {asymmetry}: one triangle is taken",
+            "mend what wrote the file: a stress is symmetric",
+        ),
+    )
+
+
+def _is_plainly_symmetric(words: list[bytes]) -> bool:
+    return len(words) == 9 and words[1::4] == words[3:8:4] and words[2] == words[6]
 
 
 def _parse_with_ase(text: bytes, file: str, index: int, line: int) -> Atoms:

@@ -60,6 +60,8 @@ _STRESS_TIERS = (STRESS_NAMES, STRESS_FALLBACKS)
 # Two copies of a label may be rounded differently: eV, eV/Angstrom, eV/Angstrom^3.
 _SAME_VALUE = 1e-5
 _SAME_RATIO = 1e-9
+_NOISE_RATIO = 1e-3
+"""Share of a stress's norm by which it may differ from its transpose: codes' grids break the symmetry a little."""
 
 
 @dataclass(frozen=True, eq=False)  # the generated comparison would ask arrays for one truth value
@@ -601,13 +603,30 @@ def _as_stress(value: np.ndarray, key: str, volume: float) -> np.ndarray | None:
     if value.shape == (9,):
         value = value.reshape(3, 3)
     if value.shape == (3, 3):
-        # a stress is symmetric; what is not is the rounding of the code that printed it
+        scale = volume if "virial" in key.lower() and volume > 0 else 1.0
+        asymmetry = asymmetry_of(value / scale)
+        if asymmetry is not None:
+            raise DataError(f"{asymmetry}: mend what wrote it", key=key)
         value = (0.5 * (value + value.T))[(0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1)]
     if value.shape != (6,):
         raise DataError(f"a stress has shape (6,) or (3, 3), got {value.shape}", key=key)
     if "virial" not in key.lower():
         return value
     return -value / volume if volume > 0 else None  # a frame without a cell has a virial, but no stress
+
+
+def asymmetry_of(stress: np.ndarray) -> str | None:
+    """Say how a stress (3, 3), eV/Angstrom^3, differs from its transpose by more than rounding; None: it does not.
+
+    No more than numerical noise of the calculation is 1e-3 of its norm and 1e-5 eV/Angstrom^3 together.
+    """
+    skew = float(np.abs(stress - stress.T).max())
+    if not skew > _NOISE_RATIO * float(np.linalg.norm(stress)) + _SAME_VALUE:  # NaN is told as NaN
+        return None
+    upper, lower = stress[[0, 0, 1], [1, 2, 2]], stress[[1, 2, 2], [0, 0, 1]]
+    if not upper.any() or not lower.any():
+        return "is not symmetric, one triangle is zero"
+    return f"is not symmetric, it differs from its transpose by up to {skew:.3g} eV/Angstrom^3"
 
 
 def _volume_for(key: str, atoms: Atoms) -> float:

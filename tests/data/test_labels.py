@@ -191,6 +191,28 @@ class TestStress:
     def test_a_stress_goes_before_a_virial(self):
         assert labels_of(dimer({"virial": np.eye(3), "stress": STRESS})).stress_key == "stress"
 
+    @pytest.mark.parametrize("key", ["REF_stress", "virial"])
+    @pytest.mark.parametrize("flat", [False, True])
+    def test_a_matrix_that_lacks_a_triangle_is_refused(self, key, flat):
+        full = np.array([[1.0, 0.4, 0.2], [0.0, 1.0, 0.3], [0.0, 0.0, 1.0]])
+        for value in (full, full.T):
+            atoms = dimer({key: value.ravel() if flat else value})
+            with pytest.raises(DataError, match=f"{key}: is not symmetric, one triangle is zero"):
+                labels_of(atoms)
+            labels, (told,) = usable_labels(atoms)
+            assert labels.stress is None
+            assert (told.kind, told.fault, told.key) == ("stress", "shape", key)
+
+    def test_a_matrix_that_is_no_stress_is_refused_with_the_difference(self):
+        with pytest.raises(DataError, match=r"REF_stress: .* differs from its transpose by up to 0\.02 eV"):
+            labels_of(dimer({"REF_stress": np.array([[0.1, 0.04, 0], [0.02, 0.1, 0], [0, 0, 0.1]])}))
+
+    @pytest.mark.parametrize("key", ["REF_stress", "virial"])
+    def test_the_noise_of_a_code_is_no_asymmetry(self, key):
+        value = np.array([[0.1, 0.02001, 0.0], [0.02, 0.1, 0.000004], [0.0, 0.0, 0.1]])
+        scale = 120.0 if key == "virial" else 1.0  # the volume
+        assert np.abs(labels_of(dimer({key: value * scale})).stress)[5] == pytest.approx(0.020005, rel=1e-9)
+
     def test_a_virial_without_a_cell_gives_no_stress(self):
         assert labels_of(Atoms("Ta", info={"virial": np.eye(3)})).stress is None
 

@@ -116,6 +116,40 @@ def test_atoms_without_a_cell_are_remarked_upon(tmp_path, comment):
 
 
 @pytest.mark.parametrize(
+    "stress",
+    [
+        'stress="1 .4 .2 0 1 .3 0 0 1"',
+        'stress="1.0 0.0 0.0 0.4 1.0 0.0 0.2 0.3 1.0"',
+        "stress={1.0 0.4 0.2 0.0 1.0 0.3 0.0 0.0 1.0}",
+        '"stress" = "1.0 0.4 0.2 0.0 1.0 0.3 0.0 0.0 1.0"',
+    ],
+)
+def test_a_stress_of_which_ase_keeps_one_triangle_is_remarked_upon(tmp_path, stress):
+    comment = f'Lattice="3 0 0 0 3 0 0 0 3" Properties=species:S:1:pos:R:3 {stress} energy=-1.0'
+    (tmp_path / "a.xyz").write_text(f"1\n{comment}\nFe 0 0 0\n" * 3)
+    frames = list(read_frames(tmp_path / "a.xyz"))
+    assert [[(r.rule, r.severity, r.key) for r in frame.remarks] for frame in frames] == [
+        [("stress-asymmetric", "error", "stress")]
+    ] * 3
+    assert "one triangle is zero" in frames[0].remarks[0].message
+    assert read_again(tmp_path / "a.xyz", [1]).__next__().remarks == frames[1].remarks
+
+
+@pytest.mark.parametrize(
+    "stress",
+    [
+        "1.0 0.4 0.2 0.4 1.0 0.3 0.2 0.3 1.0",
+        "1.0 .4 0.2 0.4 1 0.3 0.20 0.30001 1.0",
+        "1 0 0 0 1 0 0 0 1",
+    ],
+)
+def test_a_symmetric_stress_is_not_remarked_upon(tmp_path, stress):
+    comment = f'Lattice="3 0 0 0 3 0 0 0 3" Properties=species:S:1:pos:R:3 stress="{stress}" energy=-1.0'
+    (tmp_path / "a.xyz").write_text(f"1\n{comment}\nFe 0 0 0\n" * 2)
+    assert [frame.remarks for frame in read_frames(tmp_path / "a.xyz")] == [(), ()]
+
+
+@pytest.mark.parametrize(
     "text",
     [
         f'2\npbc="F F F"\n{TWO}',
