@@ -126,10 +126,12 @@ class Tally:
     not_finite: Counter[str] = field(default_factory=Counter)
     remarks: dict[tuple[str, str | None], tuple[int, Remark, str, int]] = field(default_factory=dict)
     _names: dict[object, Labels] = field(default_factory=dict)
+    _energy: tuple[str, str | None] | None = None
 
     def add(self, frame: NormalFrame, names: Mapping[str, str], lost: tuple[str, ...]) -> None:
         """Count a frame that was written with its labels under `names`, but for what was `lost`."""
         labels, read = frame.labels, frame.frame
+        self._require_one_energy(frame, names)
         self.frames += 1
         self.atoms += len(read.atoms)
         self.isolated += frame.isolated
@@ -157,6 +159,21 @@ class Tally:
                 stress_key=labels.stress_key,
                 not_finite=labels.not_finite,
                 present=labels.present,
+            )
+
+    def _require_one_energy(self, frame: NormalFrame, names: Mapping[str, str]) -> None:
+        """Refuse to write energies of different meaning under one name."""
+        labels = frame.labels
+        if "energy" not in names or labels.energy_key is None:
+            return
+        key, kind = self._energy = self._energy or (labels.energy_key, labels.energy_kind)
+        if kind != labels.energy_kind:
+            raise DataError(
+                f"the energy of this frame is {labels.energy_key}, that of earlier ones {key}, which is another "
+                f"quantity, and both would become {names['energy']}: choose one with --energy-key",
+                file=frame.frame.source,
+                frame=frame.frame.index,
+                key=labels.energy_key,
             )
 
     def require_keys(self, keys: Mapping[str, str | None]) -> None:

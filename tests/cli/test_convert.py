@@ -260,6 +260,23 @@ def test_no_label_overwrites_another(convert, put, iron, here):
     assert listing(here) == ["two.extxyz"]
 
 
+@pytest.mark.parametrize("other", ["free_energy", "energy_without_entropy"])
+@pytest.mark.parametrize("to", ["mace", "deepmd"])
+def test_energies_that_mean_different_things_are_not_written_under_one_name(convert, put, iron, here, other, to):
+    first, second = iron(0), iron(1)
+    first.info["energy"], second.info[other] = -8.0, -8.1
+    put("in.extxyz", [first, second])
+    out = {"mace": "out.extxyz", "deepmd": "out"}[to]
+    done = convert("in.extxyz", out, "--to", to)
+    assert done.code == 1
+    assert f"in.extxyz: frame 1: {other}: the energy of this frame is {other}, that of earlier ones energy" in done.err
+    assert "choose one with --energy-key" in done.err
+    assert listing(here) == ["in.extxyz"]
+    done = convert("in.extxyz", out, "--to", to, "--energy-key", other)
+    assert done.code == 0
+    assert "no energy in 1 frame" in done.out
+
+
 def test_isolated_atoms_are_what_mace_takes_for_them(convert, put, iron):
     free = Atoms("Fe", info={"energy": -3.0, "config_type": "atom"})
     boxed = Atoms("Fe", cell=[12, 12, 12], pbc=True, info={"energy": -3.0})
