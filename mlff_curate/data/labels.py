@@ -253,6 +253,12 @@ def _known_names(*keys: tuple[object, ...]) -> _Names:
     )
 
 
+def names_of_kind(atoms: Atoms, kind: str) -> list[str]:
+    """Return the names in a frame under which a kind of label, such as ``forces``, is looked for."""
+    found = _known_names(*map(tuple, (calculator_results(atoms), atoms.info, atoms.arrays)))
+    return [str(key) for tier in found.of_kind[kind] for _, key in tier]
+
+
 def _named_so(places: Sequence[Mapping[Any, object]], name: str) -> tuple[tuple[_Place, ...], ...]:
     return (tuple((place, key) for place, values in enumerate(places) for key in values if str(key) == name),)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlff_curate.data.formats.base import ReadOptions, WriteOptions
+from mlff_curate.data.hints import hint, likely_labels
 from mlff_curate.data.labels import Labels, require_keys_among
 from mlff_curate.data.outputs import require_free, whole_outputs
 from mlff_curate.data.reading import lacks_last_line_end, read_frames
@@ -109,6 +110,8 @@ class Tally:
         Names of what the format cannot hold.
     unknown
         Names that look like labels and are none known.
+    likely
+        Kind of label and a name that could be it, to frames that have it under no usual name.
     not_finite
         Names of labels that are NaN or infinite.
     remarks
@@ -123,13 +126,28 @@ class Tally:
     missing: Counter[str] = field(default_factory=Counter)
     lost: Counter[str] = field(default_factory=Counter)
     unknown: Counter[str] = field(default_factory=Counter)
+    likely: Counter[tuple[str, str]] = field(default_factory=Counter)
     not_finite: Counter[str] = field(default_factory=Counter)
     remarks: dict[tuple[str, str | None], tuple[int, Remark, str, int]] = field(default_factory=dict)
     _names: dict[object, Labels] = field(default_factory=dict)
     _energy: tuple[str, str | None] | None = None
 
-    def add(self, frame: NormalFrame, names: Mapping[str, str], lost: tuple[str, ...]) -> None:
-        """Count a frame that was written with its labels under `names`, but for what was `lost`."""
+    def add(
+        self,
+        frame: NormalFrame,
+        names: Mapping[str, str],
+        lost: tuple[str, ...],
+        given: Mapping[str, str | None],
+    ) -> None:
+        """Count a frame that was written with its labels under `names`, but for what was `lost`.
+
+        Parameters
+        ----------
+        frame, names, lost
+            The frame, names by kind of label, and names of what the format cannot hold.
+        given
+            Kind of label to the name that the user gave for it.
+        """
         labels, read = frame.labels, frame.frame
         self._require_one_energy(frame, names)
         self.frames += 1
@@ -146,6 +164,8 @@ class Tally:
             self.found[Found(kind, key, now, _origin(frame, kind, key))] += 1
         self.lost.update(lost)
         self.unknown.update(labels.unknown)
+        if labels.energy is None or labels.forces is None:
+            self.likely.update(likely_labels(read.atoms, labels.present, given))
         self.not_finite.update(labels.not_finite)
         for remark in read.remarks:
             what = (remark.rule, remark.key)
@@ -237,6 +257,9 @@ class ConvertDone:
             "unlabelled": {kind: tally.missing[kind] for kind in KINDS},
             "lost": dict(sorted(tally.lost.items())),
             "unknown": dict(sorted(tally.unknown.items())),
+            "likely": [
+                {"kind": kind, "key": key, "frames": frames} for (kind, key), frames in sorted(tally.likely.items())
+            ],
             "not_finite": dict(sorted(tally.not_finite.items())),
             "remarks": [
                 {
@@ -279,6 +302,9 @@ class ConvertDone:
             lines.append("no energies, forces or stresses: the frames are unlabelled, and stay so")
         else:
             lines += [f"no {kind} in {counted(tally.missing[kind], 'frame')}" for kind in KINDS if tally.missing[kind]]
+        lines += _capped(
+            [f"warning: {hint(kind, name)} ({counted(n, 'frame')})" for (kind, name), n in sorted(tally.likely.items())]
+        )
         lines += [
             f"warning: {name} is NaN or infinite in {counted(n, 'frame')}: taken as missing"
             for name, n in sorted(tally.not_finite.items())
@@ -351,7 +377,7 @@ def convert_files(
         writer = to.write(part, write)
         for read in read_frames(inputs, options.type_map, units=options.units, log=options.log):
             frame = normal_frame(read, options.label_keys, group_key)
-            tally.add(frame, names, add_frame(writer, frame))
+            tally.add(frame, names, add_frame(writer, frame), options.label_keys)
             if progress is not None:
                 progress("convert", tally.frames, None, "")
         tally.require_keys(options.label_keys)

@@ -132,6 +132,31 @@ def test_names_that_nobody_knows_and_labels_that_are_none_are_told(convert, put,
     assert "energy" not in next(ase.io.iread("out.extxyz")).calc.results
 
 
+def test_a_misspelt_label_is_asked_about(convert, put, iron):
+    frames = [iron(i) for i in range(3)]
+    for atoms in frames:
+        atoms.info["E_dft"] = -8.0
+        atoms.arrays["frces"] = np.full((2, 3), 0.25)
+        atoms.arrays["velocities"] = np.full((2, 3), 0.5)
+    put("in.extxyz", frames)
+    done = convert("in.extxyz", "out.extxyz", "--to", "mace")
+    assert done.code == 0
+    assert (
+        "warning: no energy under a usual name; E_dft has its shape: --energy-key E_dft (3 frames)\n"
+        "warning: no forces under a usual name; frces has their shape: --forces-key frces (3 frames)\n"
+    ) in done.out
+    assert "velocities" not in done.out
+    named = convert("in.extxyz", "two.extxyz", "--energy-key", "E_dft", "--forces-key", "frces")
+    assert "warning" not in named.out
+
+
+def test_frames_with_labels_are_not_asked_about(convert, put, iron):
+    atoms = named(iron, "dft_")[0]
+    atoms.arrays["frces"], atoms.info["E0"] = np.full((2, 3), 0.25), -8.0
+    put("in.extxyz", [atoms])
+    assert "usual name" not in convert("in.extxyz", "out.extxyz").out
+
+
 def test_what_readers_noticed_is_told(convert, iron, here):
     writer = Hdf5Writer(here / "in.h5", WriteOptions())
     remark = Remark("scf-unconverged", "warning", "energy", "the last electronic step did not converge", "leave it out")
@@ -189,6 +214,7 @@ def test_json_says_the_same(convert, put, iron):
         "unlabelled": {"energy": 0, "forces": 1, "stress": 1},
         "lost": {"cell": 1, "site": 1},
         "unknown": {},
+        "likely": [],
         "not_finite": {},
         "remarks": [],
         "notes": [],
