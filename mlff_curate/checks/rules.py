@@ -40,6 +40,7 @@ REMARKS: dict[str, Rule] = {
     "file-truncated": Rule(("warning",), "the file does not end as its program ends it"),
     "ids-missing": Rule(("note",), "nothing tells which atom is which from frame to frame"),
     "ids-with-gaps": Rule(("warning",), "some atoms may not have been written"),
+    "label-column": Rule(("warning",), "a name is a column and a key of the comment line"),
     "labels-all-zero": Rule(("warning",), "all labels of a frame are zero, which a format writes for none"),
     "ml-predicted": Rule(("warning",), "the labels were predicted by a force field and are not taken"),
     "option-unused": Rule(("note",), "an option means nothing to this format"),
