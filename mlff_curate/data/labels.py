@@ -41,6 +41,9 @@ PREFIXES = (
 """What a label's name may begin with, in lower case. `MACE_energy`, `gap_energy` and the like are predictions that
 evaluation scripts write beside the label, so they are not here."""
 
+SUFFIXES = tuple(f"_{prefix[:-1]}" for prefix in PREFIXES if prefix not in ("", "ref_", "reference_"))
+"""What it may end with: `energy_dft`. Not `energy_ref`, which may as well be the level that energies count from."""
+
 ENERGY_NAMES = ("energy", "total_energy", "potential_energy")
 FORCES_NAMES = ("forces", "force")
 STRESS_NAMES = ("stress",)
@@ -52,7 +55,7 @@ MAGMOM_NAMES = ("magmoms", "initial_magmoms", "magmom")
 # Looked at only where none of the names above is there: the free energy differs from the energy in every
 # calculation with smeared occupations, and a virial is the same quantity as a stress in another unit and sign.
 ENERGY_FALLBACKS = ("free_energy", "energy_without_entropy", "energy_sigma_to_0")
-STRESS_FALLBACKS = ("virial",)
+STRESS_FALLBACKS = ("virial", "virials")
 
 _ENERGY_TIERS = (ENERGY_NAMES, *((name,) for name in ENERGY_FALLBACKS))
 _STRESS_TIERS = (STRESS_NAMES, STRESS_FALLBACKS)
@@ -560,7 +563,10 @@ def _is_named(name: str, key: str | None, names: tuple[tuple[str, ...], ...]) ->
 
 @cache  # asked for every value of every frame
 def _usual(names: tuple[tuple[str, ...], ...]) -> frozenset[str]:
-    return frozenset(prefix + word for prefix in PREFIXES for tier in names for word in tier)
+    words = [word for tier in names for word in tier]
+    return frozenset(
+        [prefix + word for prefix in PREFIXES for word in words] + [word + end for end in SUFFIXES for word in words]
+    )
 
 
 def _fault(raw: object, key: str, convert: _Convert) -> str | None:

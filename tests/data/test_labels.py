@@ -39,6 +39,29 @@ def test_usual_names_are_found_in_info_and_arrays(prefix):
     )
 
 
+@pytest.mark.parametrize("suffix", ["_dft", "_DFT", "_qm", "_vasp", "_pbe"])
+def test_names_that_end_with_the_method_are_found(suffix):
+    atoms = dimer({f"energy{suffix}": -23.5, f"stress{suffix}": STRESS}, {f"forces{suffix}": FORCES})
+    labels = labels_of(atoms)
+    assert (labels.energy_key, labels.forces_key, labels.stress_key) == (
+        f"energy{suffix}",
+        f"forces{suffix}",
+        f"stress{suffix}",
+    )
+    assert labels.unknown == ()
+
+
+def test_an_energy_that_may_be_a_reference_level_is_no_label():
+    assert labels_of(dimer({"energy_ref": -23.5})).unknown == ("energy_ref",)
+
+
+@pytest.mark.parametrize("key", ["virials", "REF_virials"])
+def test_virials_as_mace_calls_them_are_a_virial(key):
+    labels = labels_of(dimer({key: -STRESS * 120.0}))
+    assert np.allclose(labels.stress, STRESS)
+    assert (labels.from_virial, labels.unknown) == (True, ())
+
+
 def test_calculator_results_are_labels():
     labels = labels_of(dimer(energy=-23.5, forces=FORCES, stress=STRESS))
     assert labels.energy == -23.5
