@@ -36,6 +36,7 @@ _SAME_STRESS = (1e-4, 0.01)
 _FAULTS = {
     "nan": ("label-nan", "calculate the frame again or drop it: training would end in NaN"),
     "shape": ("label-shape", "mend what wrote the file, or drop the frame"),
+    "cell": ("label-cell", "write the cell the virial was calculated in, or take the virial out"),
     "ambiguous": ("label-ambiguous", "say which it is with --{kind}-key, or keep one of them in the file"),
 }
 
@@ -71,8 +72,9 @@ class _File:
 class LabelCensus:
     """Takes the labels of frame after frame, remembering a few words of each, and says what is wrong with them.
 
-    Rules: ``label-nan``, ``label-shape``, ``label-ambiguous`` (errors, frame by frame), ``label-virial-stress``
-    (warning, frame by frame), ``label-missing``, ``label-names``, ``label-unknown``, ``label-precision`` (by file).
+    Rules: ``label-nan``, ``label-shape``, ``label-ambiguous`` (errors, frame by frame), ``label-cell`` and
+    ``label-virial-stress`` (warnings, frame by frame), ``label-missing``, ``label-names``, ``label-unknown``,
+    ``label-precision`` (by file).
 
     Parameters
     ----------
@@ -134,7 +136,7 @@ class LabelCensus:
 
 def _fault_finding(frame: Frame, fault: UnusableLabel) -> Finding:
     rule, fix = _FAULTS[fault.fault]
-    severity: Severity = "error" if fault.kind in KINDS else "warning"
+    severity: Severity = "error" if fault.kind in KINDS and fault.fault != "cell" else "warning"
     fix = fix.format(kind=fault.kind) if fault.kind in KINDS else "keep one of them in the file"
     return Finding(frame.source, frame.index, fault.key, rule, severity, None, f"{fault.kind}: {fault.message}", fix)
 

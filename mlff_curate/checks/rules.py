@@ -64,6 +64,7 @@ RULES: dict[str, Rule] = {
     "file-open-end": Rule(("note",), "a file ends within a line: its last number may lack digits"),
     "label-nan": Rule(("error", "warning"), "a label holds NaN or infinity"),
     "label-shape": Rule(("error", "warning"), "a label is no number, has the wrong shape or no symmetry"),
+    "label-cell": Rule(("warning",), "a virial stands in a frame without a cell, so that it makes no stress"),
     "label-ambiguous": Rule(("error", "warning"), "several labels could be the one that is meant, and differ"),
     "label-missing": Rule(("warning", "note"), "a label is missing in some frames, or (note) in all"),
     "label-names": Rule(("warning", "note"), "a label goes by several names, or comes and goes"),

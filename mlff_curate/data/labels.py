@@ -93,6 +93,8 @@ class Labels:
         The stress was computed from a virial.
     not_finite
         Names of labels that are there but hold NaN or infinity; they count as missing.
+    without_cell
+        Names of virials that no stress can be made of, as the frame has no volume; they count as missing.
     present
         All names in the frame that look like labels, whether used or not.
     unknown
@@ -112,6 +114,7 @@ class Labels:
     magmoms_key: str | None = None
     from_virial: bool = False
     not_finite: tuple[str, ...] = ()
+    without_cell: tuple[str, ...] = ()
     present: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
 
@@ -154,8 +157,8 @@ class UnusableLabel:
     kind
         ``energy``, ``forces``, ``stress``, ``energies`` or ``magmoms``.
     fault
-        ``shape``: not numbers, or of the wrong shape; ``nan``: NaN or infinity; ``ambiguous``: several candidates
-        differ.
+        ``shape``: not numbers, of the wrong shape or not symmetric; ``nan``: NaN or infinity; ``cell``: a virial of a
+        frame without a volume; ``ambiguous``: several candidates differ.
     key
         The name that the frame has for it; None: several.
     message
@@ -163,7 +166,7 @@ class UnusableLabel:
     """
 
     kind: str
-    fault: Literal["shape", "nan", "ambiguous"]
+    fault: Literal["shape", "nan", "cell", "ambiguous"]
     key: str | None
     message: str
 
@@ -193,9 +196,19 @@ def _labels_of(
     def find(kind: str, key: str | None, convert: Callable[[np.ndarray, str], np.ndarray | None]) -> _Found:
         return _find(places, names.of_kind[kind] if key is None else _named_so(places, key), convert, kind, tell)
 
+    without_cell: list[str] = []
+
+    def as_stress(value: np.ndarray, key: str) -> np.ndarray | None:
+        stress = _as_stress(value, key, _volume_for(key, atoms))
+        if stress is None:
+            without_cell.append(key)
+            if tell is not None:
+                tell(UnusableLabel("stress", "cell", key, "a virial makes no stress where the cell has no volume"))
+        return stress
+
     energy = find("energy", energy_key, _as_energy)
     forces = find("forces", forces_key, lambda v, k: _as_forces(v, k, n))
-    stress = find("stress", stress_key, lambda v, k: _as_stress(v, k, _volume_for(k, atoms)))
+    stress = find("stress", stress_key, as_stress)
     energies = find("energies", None, lambda v, _: v if v.shape == (n,) else None)
     magmoms = find("magmoms", None, lambda v, _: _per_atom(v, n))
     used = {energy.key, forces.key, stress.key, energies.key, magmoms.key}
@@ -213,6 +226,7 @@ def _labels_of(
         magmoms_key=magmoms.key,
         from_virial=stress.key is not None and "virial" in stress.key.lower(),
         not_finite=tuple(sorted({*energy.not_finite, *forces.not_finite, *stress.not_finite})),
+        without_cell=tuple(without_cell),
         present=names.present,
         unknown=tuple(key for key in names.unknown if key not in used),
     )

@@ -114,6 +114,8 @@ class Tally:
         Kind of label and a name that could be it, to frames that have it under no usual name.
     not_finite
         Names of labels that are NaN or infinite.
+    without_cell
+        Names of virials of frames without a volume.
     remarks
         Rule and key to frames, with the first remark and where it is.
     """
@@ -128,6 +130,7 @@ class Tally:
     unknown: Counter[str] = field(default_factory=Counter)
     likely: Counter[tuple[str, str]] = field(default_factory=Counter)
     not_finite: Counter[str] = field(default_factory=Counter)
+    without_cell: Counter[str] = field(default_factory=Counter)
     remarks: dict[tuple[str, str | None], tuple[int, Remark, str, int]] = field(default_factory=dict)
     _names: dict[object, Labels] = field(default_factory=dict)
     _energy: tuple[str, str | None] | None = None
@@ -167,6 +170,7 @@ class Tally:
         if labels.energy is None or labels.forces is None:
             self.likely.update(likely_labels(read.atoms, labels.present, given))
         self.not_finite.update(labels.not_finite)
+        self.without_cell.update(labels.without_cell)
         for remark in read.remarks:
             what = (remark.rule, remark.key)
             count, first, file, index = self.remarks.get(what, (0, remark, read.source, read.index))
@@ -261,6 +265,7 @@ class ConvertDone:
                 {"kind": kind, "key": key, "frames": frames} for (kind, key), frames in sorted(tally.likely.items())
             ],
             "not_finite": dict(sorted(tally.not_finite.items())),
+            "without_cell": dict(sorted(tally.without_cell.items())),
             "remarks": [
                 {
                     "rule": remark.rule,
@@ -308,6 +313,10 @@ class ConvertDone:
         lines += [
             f"warning: {name} is NaN or infinite in {counted(n, 'frame')}: taken as missing"
             for name, n in sorted(tally.not_finite.items())
+        ]
+        lines += [
+            f"warning: {name} makes no stress in {counted(n, 'frame')}, as the cell has no volume: taken as missing"
+            for name, n in sorted(tally.without_cell.items())
         ]
         lines += [
             f"warning: {name} ({counted(n, 'frame')}) looks like a label, but is under no name that is known for one: "

@@ -136,6 +136,11 @@ class TestUnusable:
 class TestVirial:
     VIRIAL = -STRESS * 120.0  # the volume of the cell
 
+    def test_without_a_cell_it_is_told(self):
+        items = [whole(k, stress="virial") for k in range(2)]
+        items[1].atoms.cell, items[1].atoms.pbc = np.zeros((3, 3)), False
+        assert told(census(items)) == [("label-cell", "warning", 1, "virial")]
+
     def with_virial(self, virial):
         item = whole(0)
         item.atoms.info["virial"] = virial

@@ -157,6 +157,15 @@ def test_frames_with_labels_are_not_asked_about(convert, put, iron):
     assert "usual name" not in convert("in.extxyz", "out.extxyz").out
 
 
+def test_a_virial_without_a_cell_is_told(convert, put, iron):
+    frames = [iron(i, energy=-8.0, virial=np.diag([1.0, 2.0, 3.0])) for i in range(2)]
+    for atoms in frames:
+        atoms.cell, atoms.pbc = np.zeros((3, 3)), False
+    put("in.extxyz", frames)
+    done = convert("in.extxyz", "out.extxyz", "--to", "mace")
+    assert "warning: virial makes no stress in 2 frames, as the cell has no volume: taken as missing\n" in done.out
+
+
 def test_what_readers_noticed_is_told(convert, iron, here):
     writer = Hdf5Writer(here / "in.h5", WriteOptions())
     remark = Remark("scf-unconverged", "warning", "energy", "the last electronic step did not converge", "leave it out")
@@ -216,6 +225,7 @@ def test_json_says_the_same(convert, put, iron):
         "unknown": {},
         "likely": [],
         "not_finite": {},
+        "without_cell": {},
         "remarks": [],
         "notes": [],
     }

@@ -237,7 +237,11 @@ class TestStress:
         assert np.abs(labels_of(dimer({key: value * scale})).stress)[5] == pytest.approx(0.020005, rel=1e-9)
 
     def test_a_virial_without_a_cell_gives_no_stress(self):
-        assert labels_of(Atoms("Ta", info={"virial": np.eye(3)})).stress is None
+        atom = Atoms("Ta", info={"virial": np.eye(3)})
+        assert labels_of(atom).stress is None
+        assert labels_of(atom).without_cell == ("virial",)
+        _, (told,) = usable_labels(atom)
+        assert (told.kind, told.fault, told.key) == ("stress", "cell", "virial")
 
 
 @pytest.mark.data
