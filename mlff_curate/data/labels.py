@@ -60,9 +60,8 @@ STRESS_FALLBACKS = ("virial", "virials")
 _ENERGY_TIERS = (ENERGY_NAMES, *((name,) for name in ENERGY_FALLBACKS))
 _STRESS_TIERS = (STRESS_NAMES, STRESS_FALLBACKS)
 
-# Two copies of a label may be rounded differently: eV, eV/Angstrom, eV/Angstrom^3.
-_SAME_VALUE = 1e-5
-_SAME_RATIO = 1e-9
+SAME_VALUE, SAME_RATIO = 1e-5, 1e-9
+"""Two copies of a label may be rounded differently: eV, eV/Angstrom, eV/Angstrom^3, and relative."""
 _NOISE_RATIO = 1e-3
 """Share of a stress's norm by which it may differ from its transpose: codes' grids break the symmetry a little."""
 
@@ -598,7 +597,7 @@ def _all_finite(value: np.ndarray) -> bool:
 
 def _require_agreement(candidates: list[tuple[str, np.ndarray]], kind: str) -> None:
     first = candidates[0][1]
-    if all(np.allclose(value, first, rtol=_SAME_RATIO, atol=_SAME_VALUE) for _, value in candidates[1:]):
+    if all(np.allclose(value, first, rtol=SAME_RATIO, atol=SAME_VALUE) for _, value in candidates[1:]):
         return
     shown = ", ".join(
         f"{name} ({float(value):.10g} eV)" if value.ndim == 0 else name for name, value in sorted(candidates)
@@ -647,7 +646,7 @@ def asymmetry_of(stress: np.ndarray) -> str | None:
     No more than numerical noise of the calculation is 1e-3 of its norm and 1e-5 eV/Angstrom^3 together.
     """
     skew = float(np.abs(stress - stress.T).max())
-    if not skew > _NOISE_RATIO * float(np.linalg.norm(stress)) + _SAME_VALUE:  # NaN is told as NaN
+    if not skew > _NOISE_RATIO * float(np.linalg.norm(stress)) + SAME_VALUE:  # NaN is told as NaN
         return None
     upper, lower = stress[[0, 0, 1], [1, 2, 2]], stress[[1, 2, 2], [0, 0, 1]]
     if not upper.any() or not lower.any():
