@@ -29,8 +29,8 @@ _LONGEST_COUNT = 18  # digits: more is no number of atoms, and Python refuses to
 _LONGEST_QUOTE = 60  # characters of a bad line that an error message repeats
 _BLOCK = 2**18  # bytes
 _LINE_END = ord("\n")
-_STRESS = re.compile(rb"""(?<!\S)["']?stress["']?\s*=(?:"([^"]*)")?""")
-_RESULT_COLUMN = re.compile(rb"[=:\"'{\s](?:energy|stress|magmom):[RI]:")
+_STRESS = re.compile(rb"""stress(?<![\w-]stress)["']?\s*=(?:"([^"]*)")?""")
+_RESULT_COLUMNS = (b"energy:", b"stress:", b"magmom:")
 _LINES_TO_TELL = 4  # atoms whose lines have one length: the file has fixed columns
 
 
@@ -195,9 +195,9 @@ def remarks_on(text: bytes) -> tuple[Remark, ...]:
     """
     start = text.find(b"\n") + 1
     comment = text[start : text.find(b"\n", start)]
-    stress = _STRESS.search(comment)
+    stress = _STRESS.search(comment) if b"stress" in comment else None
     doubtful = stress is not None and not _is_plainly_symmetric((stress[1] or b"").split())
-    if not doubtful and _RESULT_COLUMN.search(comment) is None:
+    if not doubtful and not any(column in comment for column in _RESULT_COLUMNS):
         return ()
     info = read_comment(comment.decode().strip())
     return (*_column_remarks(info), *(_stress_remarks(info) if doubtful else ()))
