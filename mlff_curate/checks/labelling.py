@@ -11,13 +11,12 @@ import numpy as np
 from mlff_curate.checks.finding import Finding
 from mlff_curate.checks.precision import Printed, coarser, printed
 from mlff_curate.data.frames import is_isolated_atom
+from mlff_curate.data.hints import likely, of_that_shape
 from mlff_curate.data.labels import labels_of, stress_names, usable_labels
 from mlff_curate.errors import DataError
 from mlff_curate.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from mlff_curate.checks.finding import Severity
     from mlff_curate.data.frames import Frame
     from mlff_curate.data.labels import Labels, UnusableLabel
@@ -31,13 +30,13 @@ _NAMED_FRAMES = 5
 _NAMED_KEYS = 8
 _KIND_OF_WORD = {"energ": "energy", "forc": "forces", "stress": "stress", "virial": "stress"}
 """What an unknown name is about; moments are no label that an option names."""
-_NO_FORCES = {"positions", "momenta", "velocities", "scaled_positions", "initial_magmoms", "magmoms", "dipoles"}
 _SAME_STRESS = (1e-4, 0.01)
 """eV/Angstrom^3 and relative: copies in two units and roundings still agree."""
 
 _FAULTS = {
     "nan": ("label-nan", "calculate the frame again or drop it: training would end in NaN"),
     "shape": ("label-shape", "mend what wrote the file, or drop the frame"),
+    "cell": ("label-cell", "write the cell the virial was calculated in, or take the virial out"),
     "ambiguous": ("label-ambiguous", "say which it is with --{kind}-key, or keep one of them in the file"),
 }
 
@@ -73,8 +72,9 @@ class _File:
 class LabelCensus:
     """Takes the labels of frame after frame, remembering a few words of each, and says what is wrong with them.
 
-    Rules: ``label-nan``, ``label-shape``, ``label-ambiguous`` (errors, frame by frame), ``label-virial-stress``
-    (warning, frame by frame), ``label-missing``, ``label-names``, ``label-unknown``, ``label-precision`` (by file).
+    Rules: ``label-nan``, ``label-shape``, ``label-ambiguous`` (errors, frame by frame), ``label-cell`` and
+    ``label-virial-stress`` (warnings, frame by frame), ``label-missing``, ``label-names``, ``label-unknown``,
+    ``label-precision`` (by file).
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ class LabelCensus:
             excused = kind in faulty or (kind == "forces" and alone) or (kind == "stress" and not frame.atoms.pbc.all())
             file.keys[kind].append(key if key is not None else None if excused else "")
             if kind in KINDS and key is None and not excused:
-                file.others[kind].update(_of_that_shape(frame, kind, labels.present))
+                file.others[kind].update(of_that_shape(frame.atoms, kind, labels.present))
         for key in labels.unknown:
             file.unknown.setdefault(key, []).append(place)
             kind_of_key = _kind_of(key)
@@ -136,7 +136,7 @@ class LabelCensus:
 
 def _fault_finding(frame: Frame, fault: UnusableLabel) -> Finding:
     rule, fix = _FAULTS[fault.fault]
-    severity: Severity = "error" if fault.kind in KINDS else "warning"
+    severity: Severity = "error" if fault.kind in KINDS and fault.fault != "cell" else "warning"
     fix = fix.format(kind=fault.kind) if fault.kind in KINDS else "keep one of them in the file"
     return Finding(frame.source, frame.index, fault.key, rule, severity, None, f"{fault.kind}: {fault.message}", fix)
 
@@ -190,14 +190,17 @@ def _missing(name: str, file: _File, kind: str) -> list[Finding]:
     everywhere = not any(file.keys[kind])
     others = [key for key, _ in file.others[kind].most_common(_NAMED_KEYS)]
     hint = f"; what is there of its shape: {', '.join(sorted(others))}" if others else ""
+    probable = likely(kind, others) if everywhere else []
     if everywhere:
         message = f"no frame has {_article(kind)}, and it counts as missing, never as zero{hint}"
         fix = f"nothing, if there is none; else name it with --{kind}-key"
+        if probable:
+            fix = f"if it is the {kind}, say so with --{kind}-key {probable[0]}"
     else:
         message = f"{len(places)} of {total} frames have no {kind} ({_listed(file, places)}){hint}"
         fix = f"leave these frames out of fits that need it, calculate it, or name it with --{kind}-key"
     frame = file.index[places[0]] if len(places) == 1 else None
-    severity: Severity = "note" if everywhere else "warning"
+    severity: Severity = "note" if everywhere and not probable else "warning"
     return [Finding(name, frame, None, "label-missing", severity, len(places), f"{kind}: {message}", fix)]
 
 
@@ -296,19 +299,3 @@ def _article(kind: str) -> str:
 
 def _kind_of(key: str) -> str | None:
     return next((kind for word, kind in _KIND_OF_WORD.items() if word in key.lower()), None)
-
-
-def _of_that_shape(frame: Frame, kind: str, present: Iterable[str]) -> list[str]:
-    """Name what could be a missing label going by its shape, and is not told as ``label-unknown``."""
-    n, known = len(frame.atoms), set(present)
-    if kind == "forces":
-        places = {key: value for key, value in frame.atoms.arrays.items() if key not in _NO_FORCES}
-        shapes: tuple[tuple[int, ...], ...] = ((n, 3),)
-    else:
-        places = {str(key): value for key, value in frame.atoms.info.items()}
-        shapes = ((),) if kind == "energy" else ((6,), (9,), (3, 3))
-    return [
-        key
-        for key, value in places.items()
-        if key not in known and np.asarray(value).dtype.kind == "f" and np.shape(value) in shapes
-    ]

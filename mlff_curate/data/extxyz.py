@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from mlff_curate.data.quick_extxyz import DEFAULT_COLUMNS, read_quickly
+from mlff_curate.data.extxyz_comment import read_comment
+from mlff_curate.data.frames import Remark
+from mlff_curate.data.labels import asymmetry_of
+from mlff_curate.data.quick_extxyz import DEFAULT_COLUMNS, read_quickly, without_clash
 from mlff_curate.errors import DataError
 
 if TYPE_CHECKING:
@@ -26,6 +29,8 @@ _LONGEST_COUNT = 18  # digits: more is no number of atoms, and Python refuses to
 _LONGEST_QUOTE = 60  # characters of a bad line that an error message repeats
 _BLOCK = 2**18  # bytes
 _LINE_END = ord("\n")
+_STRESS = re.compile(rb"""stress(?<![\w-]stress)["']?\s*=(?:"([^"]*)")?""")
+_RESULT_COLUMNS = (b"energy:", b"stress:", b"magmom:")
 _LINES_TO_TELL = 4  # atoms whose lines have one length: the file has fixed columns
 
 
@@ -177,6 +182,58 @@ def parse_frame(text: bytes, file: str, index: int, line: int = 1) -> Atoms:
     return read_quickly(text, lambda: _parse_with_ase(text, file, index, line))
 
 
+def remarks_on(text: bytes) -> tuple[Remark, ...]:
+    """Tell what a frame's text says and the frame read from it no longer does.
+
+    Of nine numbers of a ``stress`` ASE keeps one triangle; a column may have had to be renamed, see
+    :func:`mlff_curate.data.quick_extxyz.without_clash`.
+
+    Parameters
+    ----------
+    text
+        Of a frame that could be read.
+    """
+    start = text.find(b"\n") + 1
+    comment = text[start : text.find(b"\n", start)]
+    stress = _STRESS.search(comment) if b"stress" in comment else None
+    doubtful = stress is not None and not _is_plainly_symmetric((stress[1] or b"").split())
+    if not doubtful and not any(column in comment for column in _RESULT_COLUMNS):
+        return ()
+    info = read_comment(comment.decode().strip())
+    return (*_column_remarks(info), *(_stress_remarks(info) if doubtful else ()))
+
+
+def _column_remarks(info: dict[str, Any]) -> Iterator[Remark]:
+    declared = str(info.get("Properties", DEFAULT_COLUMNS))
+    names = without_clash(declared, tuple(info)).split(":")[::3]
+    for name, now in zip(declared.split(":")[::3], names, strict=True):
+        if name != now:
+            yield Remark(
+                "label-column",
+                "warning",
+                now,
+                f"{name} is a column and a key of the comment line: the column is read as {now}, of the atoms",
+                f"call the column {now} in the file, or whatever else it is",
+            )
+
+
+def _stress_remarks(info: dict[str, Any]) -> Iterator[Remark]:
+    value = np.asarray(info.get("stress"))
+    asymmetry = asymmetry_of(value) if value.shape == (3, 3) and value.dtype.kind in "if" else None
+    if asymmetry is not None:
+        yield Remark(
+            "stress-asymmetric",
+            "error",
+            "stress",
+            f"the stress {asymmetry}: one triangle is taken",
+            "mend what wrote the file: a stress is symmetric",
+        )
+
+
+def _is_plainly_symmetric(words: list[bytes]) -> bool:
+    return len(words) == 9 and words[1::4] == words[3:8:4] and words[2] == words[6]
+
+
 def _parse_with_ase(text: bytes, file: str, index: int, line: int) -> Atoms:
     from ase.io.extxyz import key_val_str_to_dict, read_xyz
 
@@ -184,6 +241,8 @@ def _parse_with_ase(text: bytes, file: str, index: int, line: int) -> Atoms:
         info: dict[str, Any] = key_val_str_to_dict(comment)
         _require_seen(comment, info, file, index)
         _check_columns(text, info.get("Properties"), file, index, line)
+        if "Properties" in info:
+            info["Properties"] = _without_clash(info, file, index)
         return info
 
     try:
@@ -201,6 +260,18 @@ def _parse_with_ase(text: bytes, file: str, index: int, line: int) -> Atoms:
         raise DataError("the text is not UTF-8", file=file, frame=index) from None
     except Exception as error:  # noqa: BLE001 - ASE raises many kinds for bad text; each is the data's fault
         raise DataError(f"ASE cannot read it ({type(error).__name__}: {error})", file=file, frame=index) from None
+
+
+def _without_clash(info: dict[str, Any], file: str, index: int) -> str:
+    try:
+        return without_clash(str(info["Properties"]), tuple(info))
+    except ValueError as error:
+        raise DataError(
+            "is both a column and a key of the comment line, and one of them would be lost: rename one",
+            file=file,
+            frame=index,
+            key=str(error),
+        ) from None
 
 
 def _require_seen(comment: str, info: dict[str, Any], file: str, index: int) -> None:

@@ -41,6 +41,9 @@ PREFIXES = (
 """What a label's name may begin with, in lower case. `MACE_energy`, `gap_energy` and the like are predictions that
 evaluation scripts write beside the label, so they are not here."""
 
+SUFFIXES = tuple(f"_{prefix[:-1]}" for prefix in PREFIXES if prefix not in ("", "ref_", "reference_"))
+"""What it may end with: `energy_dft`. Not `energy_ref`, which may as well be the level that energies count from."""
+
 ENERGY_NAMES = ("energy", "total_energy", "potential_energy")
 FORCES_NAMES = ("forces", "force")
 STRESS_NAMES = ("stress",)
@@ -52,14 +55,15 @@ MAGMOM_NAMES = ("magmoms", "initial_magmoms", "magmom")
 # Looked at only where none of the names above is there: the free energy differs from the energy in every
 # calculation with smeared occupations, and a virial is the same quantity as a stress in another unit and sign.
 ENERGY_FALLBACKS = ("free_energy", "energy_without_entropy", "energy_sigma_to_0")
-STRESS_FALLBACKS = ("virial",)
+STRESS_FALLBACKS = ("virial", "virials")
 
 _ENERGY_TIERS = (ENERGY_NAMES, *((name,) for name in ENERGY_FALLBACKS))
 _STRESS_TIERS = (STRESS_NAMES, STRESS_FALLBACKS)
 
-# Two copies of a label may be rounded differently: eV, eV/Angstrom, eV/Angstrom^3.
-_SAME_VALUE = 1e-5
-_SAME_RATIO = 1e-9
+SAME_VALUE, SAME_RATIO = 1e-5, 1e-9
+"""Two copies of a label may be rounded differently: eV, eV/Angstrom, eV/Angstrom^3, and relative."""
+_NOISE_RATIO = 1e-3
+"""Share of a stress's norm by which it may differ from its transpose: codes' grids break the symmetry a little."""
 
 
 @dataclass(frozen=True, eq=False)  # the generated comparison would ask arrays for one truth value
@@ -88,6 +92,8 @@ class Labels:
         The stress was computed from a virial.
     not_finite
         Names of labels that are there but hold NaN or infinity; they count as missing.
+    without_cell
+        Names of virials that no stress can be made of, as the frame has no volume; they count as missing.
     present
         All names in the frame that look like labels, whether used or not.
     unknown
@@ -107,6 +113,7 @@ class Labels:
     magmoms_key: str | None = None
     from_virial: bool = False
     not_finite: tuple[str, ...] = ()
+    without_cell: tuple[str, ...] = ()
     present: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
 
@@ -149,8 +156,8 @@ class UnusableLabel:
     kind
         ``energy``, ``forces``, ``stress``, ``energies`` or ``magmoms``.
     fault
-        ``shape``: not numbers, or of the wrong shape; ``nan``: NaN or infinity; ``ambiguous``: several candidates
-        differ.
+        ``shape``: not numbers, of the wrong shape or not symmetric; ``nan``: NaN or infinity; ``cell``: a virial of a
+        frame without a volume; ``ambiguous``: several candidates differ.
     key
         The name that the frame has for it; None: several.
     message
@@ -158,7 +165,7 @@ class UnusableLabel:
     """
 
     kind: str
-    fault: Literal["shape", "nan", "ambiguous"]
+    fault: Literal["shape", "nan", "cell", "ambiguous"]
     key: str | None
     message: str
 
@@ -188,9 +195,19 @@ def _labels_of(
     def find(kind: str, key: str | None, convert: Callable[[np.ndarray, str], np.ndarray | None]) -> _Found:
         return _find(places, names.of_kind[kind] if key is None else _named_so(places, key), convert, kind, tell)
 
+    without_cell: list[str] = []
+
+    def as_stress(value: np.ndarray, key: str) -> np.ndarray | None:
+        stress = _as_stress(value, key, _volume_for(key, atoms))
+        if stress is None:
+            without_cell.append(key)
+            if tell is not None:
+                tell(UnusableLabel("stress", "cell", key, "a virial makes no stress where the cell has no volume"))
+        return stress
+
     energy = find("energy", energy_key, _as_energy)
     forces = find("forces", forces_key, lambda v, k: _as_forces(v, k, n))
-    stress = find("stress", stress_key, lambda v, k: _as_stress(v, k, _volume_for(k, atoms)))
+    stress = find("stress", stress_key, as_stress)
     energies = find("energies", None, lambda v, _: v if v.shape == (n,) else None)
     magmoms = find("magmoms", None, lambda v, _: _per_atom(v, n))
     used = {energy.key, forces.key, stress.key, energies.key, magmoms.key}
@@ -208,6 +225,7 @@ def _labels_of(
         magmoms_key=magmoms.key,
         from_virial=stress.key is not None and "virial" in stress.key.lower(),
         not_finite=tuple(sorted({*energy.not_finite, *forces.not_finite, *stress.not_finite})),
+        without_cell=tuple(without_cell),
         present=names.present,
         unknown=tuple(key for key in names.unknown if key not in used),
     )
@@ -249,6 +267,12 @@ def _known_names(*keys: tuple[object, ...]) -> _Names:
         present,
         tuple(key for key in present if key not in known),
     )
+
+
+def names_of_kind(atoms: Atoms, kind: str) -> list[str]:
+    """Return the names in a frame under which a kind of label, such as ``forces``, is looked for."""
+    found = _known_names(*map(tuple, (calculator_results(atoms), atoms.info, atoms.arrays)))
+    return [str(key) for tier in found.of_kind[kind] for _, key in tier]
 
 
 def _named_so(places: Sequence[Mapping[Any, object]], name: str) -> tuple[tuple[_Place, ...], ...]:
@@ -552,7 +576,10 @@ def _is_named(name: str, key: str | None, names: tuple[tuple[str, ...], ...]) ->
 
 @cache  # asked for every value of every frame
 def _usual(names: tuple[tuple[str, ...], ...]) -> frozenset[str]:
-    return frozenset(prefix + word for prefix in PREFIXES for tier in names for word in tier)
+    words = [word for tier in names for word in tier]
+    return frozenset(
+        [prefix + word for prefix in PREFIXES for word in words] + [word + end for end in SUFFIXES for word in words]
+    )
 
 
 def _fault(raw: object, key: str, convert: _Convert) -> str | None:
@@ -570,7 +597,7 @@ def _all_finite(value: np.ndarray) -> bool:
 
 def _require_agreement(candidates: list[tuple[str, np.ndarray]], kind: str) -> None:
     first = candidates[0][1]
-    if all(np.allclose(value, first, rtol=_SAME_RATIO, atol=_SAME_VALUE) for _, value in candidates[1:]):
+    if all(np.allclose(value, first, rtol=SAME_RATIO, atol=SAME_VALUE) for _, value in candidates[1:]):
         return
     shown = ", ".join(
         f"{name} ({float(value):.10g} eV)" if value.ndim == 0 else name for name, value in sorted(candidates)
@@ -601,13 +628,30 @@ def _as_stress(value: np.ndarray, key: str, volume: float) -> np.ndarray | None:
     if value.shape == (9,):
         value = value.reshape(3, 3)
     if value.shape == (3, 3):
-        # a stress is symmetric; what is not is the rounding of the code that printed it
+        scale = volume if "virial" in key.lower() and volume > 0 else 1.0
+        asymmetry = asymmetry_of(value / scale)
+        if asymmetry is not None:
+            raise DataError(f"{asymmetry}: mend what wrote it", key=key)
         value = (0.5 * (value + value.T))[(0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1)]
     if value.shape != (6,):
         raise DataError(f"a stress has shape (6,) or (3, 3), got {value.shape}", key=key)
     if "virial" not in key.lower():
         return value
     return -value / volume if volume > 0 else None  # a frame without a cell has a virial, but no stress
+
+
+def asymmetry_of(stress: np.ndarray) -> str | None:
+    """Say how a stress (3, 3), eV/Angstrom^3, differs from its transpose by more than rounding; None: it does not.
+
+    No more than numerical noise of the calculation is 1e-3 of its norm and 1e-5 eV/Angstrom^3 together.
+    """
+    skew = float(np.abs(stress - stress.T).max())
+    if not skew > _NOISE_RATIO * float(np.linalg.norm(stress)) + SAME_VALUE:  # NaN is told as NaN
+        return None
+    upper, lower = stress[[0, 0, 1], [1, 2, 2]], stress[[1, 2, 2], [0, 0, 1]]
+    if not upper.any() or not lower.any():
+        return "is not symmetric, one triangle is zero"
+    return f"is not symmetric, it differs from its transpose by up to {skew:.3g} eV/Angstrom^3"
 
 
 def _volume_for(key: str, atoms: Atoms) -> float:

@@ -32,6 +32,8 @@ _TRUTH = {b"T": True, b"True": True, b"F": False, b"False": False}
 _VOIGT = np.array([0, 4, 8, 7, 6, 3])  # xx, yy, zz, yz, xz, xy of nine numbers, column after column
 _AS_THEY_ARE = {"energy", "free_energy", "magmom"}
 """Results that a single-point calculator does not turn into arrays."""
+_OF_ATOMS = {"energy": "energies", "stress": "stresses", "magmom": "magmoms"}
+"""ASE's names of results for a frame, and for its atoms."""
 _WORD = re.compile(rb"\S+")
 _POINT = re.compile(rb"\.")
 _FEW = 8  # different elements that are counted line by line
@@ -83,6 +85,8 @@ def _read(text: bytes) -> tuple[Atoms, tuple[str, ...]] | None:
             return None  # misspelt, or behind a quote that is not closed
     declared = info.pop("Properties", DEFAULT_COLUMNS)
     pattern = (declared, *info)
+    if without_clash(declared, tuple(info)) != declared:
+        return None  # a column that ASE is to read under another name
     layout = _layout(declared)
     arrays = None if layout is None else _columns(text, start, n, layout)
     if arrays is None:
@@ -95,6 +99,38 @@ def _read(text: bytes) -> tuple[Atoms, tuple[str, ...]] | None:
     if results:
         vars(atoms)["_calc"] = _new_calculator(atoms, results)
     return atoms, pattern
+
+
+@lru_cache(maxsize=_MANY)
+def without_clash(declared: str, keys: tuple[str, ...]) -> str:
+    """Return the columns of a frame, renamed where a key of the comment line is the same result of a calculation.
+
+    ASE has one place for both and keeps what the comment line has. A column ``energy`` beside such a key is one energy
+    for each atom, which ASE calls ``energies``.
+
+    Parameters
+    ----------
+    declared
+        ``name:type:count`` triples.
+    keys
+        Of the comment line.
+
+    Raises
+    ------
+    ValueError
+        There is no other name for such a column; the message has its name.
+    """
+    from ase.calculators.calculator import all_properties
+
+    fields = declared.split(":")
+    for place in range(0, len(fields), 3):
+        name = fields[place]
+        if name in keys and name in all_properties:
+            other = _OF_ATOMS.get(name)
+            if other is None or other in fields[::3] or other in keys:
+                raise ValueError(name)
+            fields[place] = other
+    return ":".join(fields)
 
 
 @dataclass(frozen=True, eq=False)  # compared as objects: there is one for each declaration

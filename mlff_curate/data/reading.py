@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from mlff_curate.data.extxyz import parse_frame, split_frames
+from mlff_curate.data.extxyz import parse_frame, remarks_on, split_frames
 from mlff_curate.data.formats import FORMATS
 from mlff_curate.data.formats.base import PLAIN, Content, Format, ReadOptions
 from mlff_curate.data.formats.lammps_types import is_element
@@ -134,6 +134,7 @@ def _whole_frames(path: Path, options: ReadOptions, faults: Callable[[DataError]
 
 
 def _own_text(atoms: Atoms, name: str, part: FrameText, remarks: tuple[Remark, ...] = ()) -> Frame:
+    remarks = (*remarks, *remarks_on(part.text))
     if not atoms.pbc.any():
         remarks = (*remarks, *_missing_cell(atoms, part.text))
     return Frame(atoms, name, part.index, hashlib.sha256(part.text).hexdigest(), part.text, remarks=remarks)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlff_curate.data.frames import calculator_results
-from mlff_curate.data.labels import labels_of
+from mlff_curate.data.labels import SAME_RATIO, SAME_VALUE, labels_of
 from mlff_curate.errors import DataError
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from mlff_curate.data.labels import Labels
 
 _PLAIN = {"energy": "energy", "forces": "forces", "stress": "stress"}
-_RATIO, _DIFFERENCE = 1e-9, 1e-5
-"""Two copies of a label may be rounded differently: eV, eV/Angstrom, eV/Angstrom^3."""
 
 
 def chosen_names(options: WriteOptions, usual: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -113,7 +111,7 @@ def _require_same(atoms: Atoms, labels: Labels, kind: str, name: str) -> None:
         there = getattr(labels_of(atoms, **{f"{kind}_key": name}), kind)
     except DataError:
         there = None
-    if there is None or not np.allclose(there, getattr(labels, kind), rtol=_RATIO, atol=_DIFFERENCE):
+    if there is None or not np.allclose(there, getattr(labels, kind), rtol=SAME_RATIO, atol=SAME_VALUE):
         raise DataError(
             f"holds another value than the {kind} found under {getattr(labels, f'{kind}_key')}, which is to have this "
             f"name: choose another one (--to extxyz --write-{kind}-key NAME)",

@@ -12,6 +12,7 @@ import numpy as np
 from mlff_curate.data.formats.base import PLAIN
 from mlff_curate.data.frames import geometry, is_isolated_atom
 from mlff_curate.data.frames import label_keys as label_keys_of
+from mlff_curate.data.hints import hint, likely_labels
 from mlff_curate.data.labels import LabelSoundness, is_label_name, label_soundness, missing_key
 from mlff_curate.data.reading import lacks_last_line_end, read_frames
 from mlff_curate.errors import DataError
@@ -230,6 +231,7 @@ def collect(
     names = {f"{name}_key": value for name, value in (label_keys or {}).items()}
     sound: set[str] = set()
     remarks: dict[str, tuple[str, int]] = {}
+    guesses: Counter[tuple[str, str]] = Counter()
 
     for curated, paths in ((False, inputs), (True, against)):
         for frame in read_frames(paths, reading.type_map, units=reading.units, log=reading.log):
@@ -247,6 +249,7 @@ def collect(
             arrays.update(frame.atoms.arrays)
             judged = LabelSoundness() if curated else label_soundness(frame.atoms, **names)
             sound.update(judged.sound)
+            guesses.update([] if curated else likely_labels(frame.atoms, labels, label_keys or {}))
             records.append(
                 FrameRecord(
                     source=frame.source,
@@ -285,6 +288,7 @@ def collect(
         if lacks_last_line_end(Path(path))
     )
     unknown = _unknown_notes(present, (label_keys or {}).values())
+    unknown += [f"{hint(kind, name)} ({counted(n, 'frame')})" for (kind, name), n in sorted(guesses.items())]
     return Collection(tuple(records), tuple(geometries), key, (*open_ended, *_told(remarks), *unknown, *empty))
 
 

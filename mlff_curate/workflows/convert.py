@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlff_curate.data.formats.base import ReadOptions, WriteOptions
+from mlff_curate.data.hints import hint, likely_labels
 from mlff_curate.data.labels import Labels, require_keys_among
 from mlff_curate.data.outputs import require_free, whole_outputs
 from mlff_curate.data.reading import lacks_last_line_end, read_frames
@@ -109,8 +110,12 @@ class Tally:
         Names of what the format cannot hold.
     unknown
         Names that look like labels and are none known.
+    likely
+        Kind of label and a name that could be it, to frames that have it under no usual name.
     not_finite
         Names of labels that are NaN or infinite.
+    without_cell
+        Names of virials of frames without a volume.
     remarks
         Rule and key to frames, with the first remark and where it is.
     """
@@ -123,13 +128,31 @@ class Tally:
     missing: Counter[str] = field(default_factory=Counter)
     lost: Counter[str] = field(default_factory=Counter)
     unknown: Counter[str] = field(default_factory=Counter)
+    likely: Counter[tuple[str, str]] = field(default_factory=Counter)
     not_finite: Counter[str] = field(default_factory=Counter)
+    without_cell: Counter[str] = field(default_factory=Counter)
     remarks: dict[tuple[str, str | None], tuple[int, Remark, str, int]] = field(default_factory=dict)
     _names: dict[object, Labels] = field(default_factory=dict)
+    _energy: tuple[str, str | None] | None = None
 
-    def add(self, frame: NormalFrame, names: Mapping[str, str], lost: tuple[str, ...]) -> None:
-        """Count a frame that was written with its labels under `names`, but for what was `lost`."""
+    def add(
+        self,
+        frame: NormalFrame,
+        names: Mapping[str, str],
+        lost: tuple[str, ...],
+        given: Mapping[str, str | None],
+    ) -> None:
+        """Count a frame that was written with its labels under `names`, but for what was `lost`.
+
+        Parameters
+        ----------
+        frame, names, lost
+            The frame, names by kind of label, and names of what the format cannot hold.
+        given
+            Kind of label to the name that the user gave for it.
+        """
         labels, read = frame.labels, frame.frame
+        self._require_one_energy(frame, names)
         self.frames += 1
         self.atoms += len(read.atoms)
         self.isolated += frame.isolated
@@ -144,7 +167,10 @@ class Tally:
             self.found[Found(kind, key, now, _origin(frame, kind, key))] += 1
         self.lost.update(lost)
         self.unknown.update(labels.unknown)
+        if labels.energy is None or labels.forces is None:
+            self.likely.update(likely_labels(read.atoms, labels.present, given))
         self.not_finite.update(labels.not_finite)
+        self.without_cell.update(labels.without_cell)
         for remark in read.remarks:
             what = (remark.rule, remark.key)
             count, first, file, index = self.remarks.get(what, (0, remark, read.source, read.index))
@@ -157,6 +183,21 @@ class Tally:
                 stress_key=labels.stress_key,
                 not_finite=labels.not_finite,
                 present=labels.present,
+            )
+
+    def _require_one_energy(self, frame: NormalFrame, names: Mapping[str, str]) -> None:
+        """Refuse to write energies of different meaning under one name."""
+        labels = frame.labels
+        if "energy" not in names or labels.energy_key is None:
+            return
+        key, kind = self._energy = self._energy or (labels.energy_key, labels.energy_kind)
+        if kind != labels.energy_kind:
+            raise DataError(
+                f"the energy of this frame is {labels.energy_key}, that of earlier ones {key}, which is another "
+                f"quantity, and both would become {names['energy']}: choose one with --energy-key",
+                file=frame.frame.source,
+                frame=frame.frame.index,
+                key=labels.energy_key,
             )
 
     def require_keys(self, keys: Mapping[str, str | None]) -> None:
@@ -220,7 +261,11 @@ class ConvertDone:
             "unlabelled": {kind: tally.missing[kind] for kind in KINDS},
             "lost": dict(sorted(tally.lost.items())),
             "unknown": dict(sorted(tally.unknown.items())),
+            "likely": [
+                {"kind": kind, "key": key, "frames": frames} for (kind, key), frames in sorted(tally.likely.items())
+            ],
             "not_finite": dict(sorted(tally.not_finite.items())),
+            "without_cell": dict(sorted(tally.without_cell.items())),
             "remarks": [
                 {
                     "rule": remark.rule,
@@ -262,9 +307,16 @@ class ConvertDone:
             lines.append("no energies, forces or stresses: the frames are unlabelled, and stay so")
         else:
             lines += [f"no {kind} in {counted(tally.missing[kind], 'frame')}" for kind in KINDS if tally.missing[kind]]
+        lines += _capped(
+            [f"warning: {hint(kind, name)} ({counted(n, 'frame')})" for (kind, name), n in sorted(tally.likely.items())]
+        )
         lines += [
             f"warning: {name} is NaN or infinite in {counted(n, 'frame')}: taken as missing"
             for name, n in sorted(tally.not_finite.items())
+        ]
+        lines += [
+            f"warning: {name} makes no stress in {counted(n, 'frame')}, as the cell has no volume: taken as missing"
+            for name, n in sorted(tally.without_cell.items())
         ]
         lines += [
             f"warning: {name} ({counted(n, 'frame')}) looks like a label, but is under no name that is known for one: "
@@ -334,7 +386,7 @@ def convert_files(
         writer = to.write(part, write)
         for read in read_frames(inputs, options.type_map, units=options.units, log=options.log):
             frame = normal_frame(read, options.label_keys, group_key)
-            tally.add(frame, names, add_frame(writer, frame))
+            tally.add(frame, names, add_frame(writer, frame), options.label_keys)
             if progress is not None:
                 progress("convert", tally.frames, None, "")
         tally.require_keys(options.label_keys)

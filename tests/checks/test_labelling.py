@@ -54,14 +54,15 @@ def test_the_labels_that_can_be_used_come_back():
 
 
 class TestMissing:
-    def test_in_all_frames_it_is_a_note_and_what_could_be_it_is_named(self):
+    def test_in_all_frames_what_could_be_it_is_named(self):
         frames = [frame(k, {"energy": -23.123456, "time": 0.5 * k}, {"frc": RNG.normal(size=(2, 3))}) for k in range(3)]
         forces, stress = census(frames)
-        assert told([forces, stress]) == [("label-missing", "note", None, None)] * 2
+        assert told([forces]) == [("label-missing", "warning", None, None)]
+        assert told([stress]) == [("label-missing", "note", None, None)]
         assert forces.message == (
             "forces: no frame has forces, and it counts as missing, never as zero; what is there of its shape: frc"
         )
-        assert forces.fix.endswith("else name it with --forces-key")
+        assert forces.fix == "if it is the forces, say so with --forces-key frc"
         assert stress.message.startswith("stress: no frame has a stress")
 
     @pytest.mark.parametrize("gone", [[3], [3, 5, 8], [1, 2, 3, 4, 5, 6, 7]])
@@ -81,6 +82,17 @@ class TestMissing:
     def test_file_by_file(self):
         found = census([whole(0), whole(0, stress=None, file="other.xyz")])
         assert [(item.file, item.rule, item.severity) for item in found] == [("other.xyz", "label-missing", "note")]
+
+    def test_what_has_the_shape_of_forces_and_no_known_name_is_warned_of(self):
+        frames = [whole(k, forces=None) for k in range(4)]
+        for item in frames:
+            item.atoms.arrays["frces"] = np.full((2, 3), 0.25)
+        assert told(census(frames)) == [("label-missing", "warning", None, None)]
+
+    @pytest.mark.parametrize(("name", "severity"), [("E0", "warning"), ("TOTEN", "warning"), ("time", "note")])
+    def test_what_is_called_as_energies_are_is_warned_of(self, name, severity):
+        frames = [whole(k, energy=name) for k in range(4)]
+        assert told(census(frames)) == [("label-missing", severity, None, None)]
 
 
 class TestUnusable:
@@ -123,6 +135,11 @@ class TestUnusable:
 
 class TestVirial:
     VIRIAL = -STRESS * 120.0  # the volume of the cell
+
+    def test_without_a_cell_it_is_told(self):
+        items = [whole(k, stress="virial") for k in range(2)]
+        items[1].atoms.cell, items[1].atoms.pbc = np.zeros((3, 3)), False
+        assert told(census(items)) == [("label-cell", "warning", 1, "virial")]
 
     def with_virial(self, virial):
         item = whole(0)

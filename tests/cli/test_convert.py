@@ -132,6 +132,40 @@ def test_names_that_nobody_knows_and_labels_that_are_none_are_told(convert, put,
     assert "energy" not in next(ase.io.iread("out.extxyz")).calc.results
 
 
+def test_a_misspelt_label_is_asked_about(convert, put, iron):
+    frames = [iron(i) for i in range(3)]
+    for atoms in frames:
+        atoms.info["E_dft"] = -8.0
+        atoms.arrays["frces"] = np.full((2, 3), 0.25)
+        atoms.arrays["velocities"] = np.full((2, 3), 0.5)
+    put("in.extxyz", frames)
+    done = convert("in.extxyz", "out.extxyz", "--to", "mace")
+    assert done.code == 0
+    assert (
+        "warning: no energy under a usual name; E_dft has its shape: --energy-key E_dft (3 frames)\n"
+        "warning: no forces under a usual name; frces has their shape: --forces-key frces (3 frames)\n"
+    ) in done.out
+    assert "velocities" not in done.out
+    named = convert("in.extxyz", "two.extxyz", "--energy-key", "E_dft", "--forces-key", "frces")
+    assert "warning" not in named.out
+
+
+def test_frames_with_labels_are_not_asked_about(convert, put, iron):
+    atoms = named(iron, "dft_")[0]
+    atoms.arrays["frces"], atoms.info["E0"] = np.full((2, 3), 0.25), -8.0
+    put("in.extxyz", [atoms])
+    assert "usual name" not in convert("in.extxyz", "out.extxyz").out
+
+
+def test_a_virial_without_a_cell_is_told(convert, put, iron):
+    frames = [iron(i, energy=-8.0, virial=np.diag([1.0, 2.0, 3.0])) for i in range(2)]
+    for atoms in frames:
+        atoms.cell, atoms.pbc = np.zeros((3, 3)), False
+    put("in.extxyz", frames)
+    done = convert("in.extxyz", "out.extxyz", "--to", "mace")
+    assert "warning: virial makes no stress in 2 frames, as the cell has no volume: taken as missing\n" in done.out
+
+
 def test_what_readers_noticed_is_told(convert, iron, here):
     writer = Hdf5Writer(here / "in.h5", WriteOptions())
     remark = Remark("scf-unconverged", "warning", "energy", "the last electronic step did not converge", "leave it out")
@@ -189,7 +223,9 @@ def test_json_says_the_same(convert, put, iron):
         "unlabelled": {"energy": 0, "forces": 1, "stress": 1},
         "lost": {"cell": 1, "site": 1},
         "unknown": {},
+        "likely": [],
         "not_finite": {},
+        "without_cell": {},
         "remarks": [],
         "notes": [],
     }
@@ -258,6 +294,23 @@ def test_no_label_overwrites_another(convert, put, iron, here):
         ),
     )
     assert listing(here) == ["two.extxyz"]
+
+
+@pytest.mark.parametrize("other", ["free_energy", "energy_without_entropy"])
+@pytest.mark.parametrize("to", ["mace", "deepmd"])
+def test_energies_that_mean_different_things_are_not_written_under_one_name(convert, put, iron, here, other, to):
+    first, second = iron(0), iron(1)
+    first.info["energy"], second.info[other] = -8.0, -8.1
+    put("in.extxyz", [first, second])
+    out = {"mace": "out.extxyz", "deepmd": "out"}[to]
+    done = convert("in.extxyz", out, "--to", to)
+    assert done.code == 1
+    assert f"in.extxyz: frame 1: {other}: the energy of this frame is {other}, that of earlier ones energy" in done.err
+    assert "choose one with --energy-key" in done.err
+    assert listing(here) == ["in.extxyz"]
+    done = convert("in.extxyz", out, "--to", to, "--energy-key", other)
+    assert done.code == 0
+    assert "no energy in 1 frame" in done.out
 
 
 def test_isolated_atoms_are_what_mace_takes_for_them(convert, put, iron):

@@ -394,6 +394,16 @@ def test_unknown_label_lists_what_looks_like_labels(prune, put, iron):
         )
 
 
+def test_misspelt_forces_are_asked_about(prune, put, iron):
+    frames = [iron(i) for i in range(3)]
+    for atoms in frames:
+        atoms.arrays["frces"] = np.full((2, 3), 0.25)
+    put("md.extxyz", frames)
+    hint = "no forces under a usual name; frces has their shape: --forces-key frces (3 frames)"
+    assert hint in prune("md.extxyz", "--keep", 2).out
+    assert "usual name" not in prune("md.extxyz", "--keep", 2, "--forces-key", "frces", "--overwrite").out
+
+
 def test_what_looks_like_a_label_and_is_not_known_is_named(prune, put, iron):
     put("md.extxyz", [iron(i, energie=1.0, my_energy=2.0, **({"bias_virial": 3.0} if i else {})) for i in range(3)])
     done = prune("md.extxyz", "--keep", 2)

@@ -39,6 +39,29 @@ def test_usual_names_are_found_in_info_and_arrays(prefix):
     )
 
 
+@pytest.mark.parametrize("suffix", ["_dft", "_DFT", "_qm", "_vasp", "_pbe"])
+def test_names_that_end_with_the_method_are_found(suffix):
+    atoms = dimer({f"energy{suffix}": -23.5, f"stress{suffix}": STRESS}, {f"forces{suffix}": FORCES})
+    labels = labels_of(atoms)
+    assert (labels.energy_key, labels.forces_key, labels.stress_key) == (
+        f"energy{suffix}",
+        f"forces{suffix}",
+        f"stress{suffix}",
+    )
+    assert labels.unknown == ()
+
+
+def test_an_energy_that_may_be_a_reference_level_is_no_label():
+    assert labels_of(dimer({"energy_ref": -23.5})).unknown == ("energy_ref",)
+
+
+@pytest.mark.parametrize("key", ["virials", "REF_virials"])
+def test_virials_as_mace_calls_them_are_a_virial(key):
+    labels = labels_of(dimer({key: -STRESS * 120.0}))
+    assert np.allclose(labels.stress, STRESS)
+    assert (labels.from_virial, labels.unknown) == (True, ())
+
+
 def test_calculator_results_are_labels():
     labels = labels_of(dimer(energy=-23.5, forces=FORCES, stress=STRESS))
     assert labels.energy == -23.5
@@ -191,8 +214,34 @@ class TestStress:
     def test_a_stress_goes_before_a_virial(self):
         assert labels_of(dimer({"virial": np.eye(3), "stress": STRESS})).stress_key == "stress"
 
+    @pytest.mark.parametrize("key", ["REF_stress", "virial"])
+    @pytest.mark.parametrize("flat", [False, True])
+    def test_a_matrix_that_lacks_a_triangle_is_refused(self, key, flat):
+        full = np.array([[1.0, 0.4, 0.2], [0.0, 1.0, 0.3], [0.0, 0.0, 1.0]])
+        for value in (full, full.T):
+            atoms = dimer({key: value.ravel() if flat else value})
+            with pytest.raises(DataError, match=f"{key}: is not symmetric, one triangle is zero"):
+                labels_of(atoms)
+            labels, (told,) = usable_labels(atoms)
+            assert labels.stress is None
+            assert (told.kind, told.fault, told.key) == ("stress", "shape", key)
+
+    def test_a_matrix_that_is_no_stress_is_refused_with_the_difference(self):
+        with pytest.raises(DataError, match=r"REF_stress: .* differs from its transpose by up to 0\.02 eV"):
+            labels_of(dimer({"REF_stress": np.array([[0.1, 0.04, 0], [0.02, 0.1, 0], [0, 0, 0.1]])}))
+
+    @pytest.mark.parametrize("key", ["REF_stress", "virial"])
+    def test_the_noise_of_a_code_is_no_asymmetry(self, key):
+        value = np.array([[0.1, 0.02001, 0.0], [0.02, 0.1, 0.000004], [0.0, 0.0, 0.1]])
+        scale = 120.0 if key == "virial" else 1.0  # the volume
+        assert np.abs(labels_of(dimer({key: value * scale})).stress)[5] == pytest.approx(0.020005, rel=1e-9)
+
     def test_a_virial_without_a_cell_gives_no_stress(self):
-        assert labels_of(Atoms("Ta", info={"virial": np.eye(3)})).stress is None
+        atom = Atoms("Ta", info={"virial": np.eye(3)})
+        assert labels_of(atom).stress is None
+        assert labels_of(atom).without_cell == ("virial",)
+        _, (told,) = usable_labels(atom)
+        assert (told.kind, told.fault, told.key) == ("stress", "cell", "virial")
 
 
 @pytest.mark.data

@@ -116,6 +116,41 @@ def test_atoms_without_a_cell_are_remarked_upon(tmp_path, comment):
 
 
 @pytest.mark.parametrize(
+    "stress",
+    [
+        'stress="1 .4 .2 0 1 .3 0 0 1"',
+        'stress="1.0 0.0 0.0 0.4 1.0 0.0 0.2 0.3 1.0"',
+        "stress={1.0 0.4 0.2 0.0 1.0 0.3 0.0 0.0 1.0}",
+        'REF_stress="1.0 0.4 0.2 0.4 1.0 0.3 0.2 0.3 1.0" stress="1.0 0.4 0.2 0.0 1.0 0.3 0.0 0.0 1.0"',
+        '"stress" = "1.0 0.4 0.2 0.0 1.0 0.3 0.0 0.0 1.0"',
+    ],
+)
+def test_a_stress_of_which_ase_keeps_one_triangle_is_remarked_upon(tmp_path, stress):
+    comment = f'Lattice="3 0 0 0 3 0 0 0 3" Properties=species:S:1:pos:R:3 {stress} energy=-1.0'
+    (tmp_path / "a.xyz").write_text(f"1\n{comment}\nFe 0 0 0\n" * 3)
+    frames = list(read_frames(tmp_path / "a.xyz"))
+    assert [[(r.rule, r.severity, r.key) for r in frame.remarks] for frame in frames] == [
+        [("stress-asymmetric", "error", "stress")]
+    ] * 3
+    assert "one triangle is zero" in frames[0].remarks[0].message
+    assert read_again(tmp_path / "a.xyz", [1]).__next__().remarks == frames[1].remarks
+
+
+@pytest.mark.parametrize(
+    "stress",
+    [
+        "1.0 0.4 0.2 0.4 1.0 0.3 0.2 0.3 1.0",
+        "1.0 .4 0.2 0.4 1 0.3 0.20 0.30001 1.0",
+        "1 0 0 0 1 0 0 0 1",
+    ],
+)
+def test_a_symmetric_stress_is_not_remarked_upon(tmp_path, stress):
+    comment = f'Lattice="3 0 0 0 3 0 0 0 3" Properties=species:S:1:pos:R:3 stress="{stress}" energy=-1.0'
+    (tmp_path / "a.xyz").write_text(f"1\n{comment}\nFe 0 0 0\n" * 2)
+    assert [frame.remarks for frame in read_frames(tmp_path / "a.xyz")] == [(), ()]
+
+
+@pytest.mark.parametrize(
     "text",
     [
         f'2\npbc="F F F"\n{TWO}',
@@ -127,6 +162,42 @@ def test_atoms_without_a_cell_are_remarked_upon(tmp_path, comment):
 )
 def test_what_says_that_it_has_no_cell_is_not_remarked_upon(tmp_path, text):
     assert next(read_frames(write(tmp_path / "md.xyz", text.encode()))).remarks == ()
+
+
+@pytest.mark.parametrize("more", ["", " tag={1 2 3}", ' remark="caf\u00e9"'])
+def test_a_column_with_the_name_of_a_key_is_kept_as_that_of_the_atoms(tmp_path, more):
+    comment = (
+        f'Lattice="3 0 0 0 3 0 0 0 3" Properties=species:S:1:pos:R:3:energy:R:1:magmom:R:1 energy=-2.0 magmom=1.5{more}'
+    )
+    (tmp_path / "a.xyz").write_text(f"2\n{comment}\nFe 0 0 0 -1.25 0.5\nFe 1 1 1 -0.75 1.0\n" * 3)
+    for frame in read_frames(tmp_path / "a.xyz"):
+        results = frame.atoms.calc.results
+        assert (results["energy"], results["magmom"]) == (-2.0, 1.5)
+        assert (list(results["energies"]), list(results["magmoms"])) == ([-1.25, -0.75], [0.5, 1.0])
+        assert [(r.rule, r.severity, r.key) for r in frame.remarks] == [
+            ("label-column", "warning", "energies"),
+            ("label-column", "warning", "magmoms"),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("columns", "key"),
+    [("energy:R:1:energies:R:1", "energy=-2.0"), ("dipole:R:3", 'dipole="1.0 2.0 3.0"')],
+)
+def test_a_column_that_the_comment_line_would_overwrite_is_refused(tmp_path, columns, key):
+    numbers = " 0.5" * sum(map(int, columns.split(":")[2::3]))
+    comment = f'Lattice="3 0 0 0 3 0 0 0 3" Properties=species:S:1:pos:R:3:{columns} {key}'
+    (tmp_path / "a.xyz").write_text(f"1\n{comment}\nFe 0 0 0{numbers}\n")
+    with pytest.raises(DataError, match=r"both a column and a key of the comment line.*rename one") as caught:
+        list(read_frames(tmp_path / "a.xyz"))
+    assert caught.value.key == columns.split(":")[0]
+
+
+def test_a_column_alone_is_read_as_ase_reads_it(tmp_path):
+    comment = 'Lattice="3 0 0 0 3 0 0 0 3" Properties=species:S:1:pos:R:3:energies:R:1 energy=-2.0'
+    (tmp_path / "a.xyz").write_text(f"1\n{comment}\nFe 0 0 0 -2.0\n")
+    (frame,) = read_frames(tmp_path / "a.xyz")
+    assert frame.remarks == ()
 
 
 @pytest.mark.parametrize("name", ["md.traj", "md.db", "md.json", "XDATCAR", "mysql.traj", "postgres.traj", "a@0.traj"])

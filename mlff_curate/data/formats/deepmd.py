@@ -22,8 +22,8 @@ import numpy as np
 from mlff_curate.data.formats.base import Content, Format
 from mlff_curate.data.formats.deepmd_writer import DeepmdWriter
 from mlff_curate.data.formats.names import natural
-from mlff_curate.data.formats.remarks import looks_like_label, unknown_label
-from mlff_curate.data.frames import Remark, with_results
+from mlff_curate.data.formats.remarks import unknown_label
+from mlff_curate.data.frames import Remark, looks_like_label, with_results
 from mlff_curate.errors import DataError
 
 if TYPE_CHECKING:

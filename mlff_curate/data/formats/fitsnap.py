@@ -21,10 +21,10 @@ from mlff_curate.data.formats.base import Content, Format
 from mlff_curate.data.formats.fitsnap_writer import OURS, is_result, open_writer
 from mlff_curate.data.formats.jsonvalues import LARGEST, decode, numbers, parse
 from mlff_curate.data.formats.names import natural
-from mlff_curate.data.formats.remarks import assumed_units, looks_like_label
+from mlff_curate.data.formats.remarks import assumed_units
 from mlff_curate.data.formats.streams import read_some
 from mlff_curate.data.formats.units import unit_factor
-from mlff_curate.data.frames import Remark, with_results
+from mlff_curate.data.frames import Remark, looks_like_label, with_results
 from mlff_curate.data.opening import DAMAGED, open_binary
 from mlff_curate.errors import DataError
 

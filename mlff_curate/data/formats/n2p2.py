@@ -21,10 +21,10 @@ import numpy as np
 from mlff_curate.data.formats.base import Content, Format
 from mlff_curate.data.formats.jsonvalues import LARGEST, decode, encode_all, numbers, parse
 from mlff_curate.data.formats.leftovers import leftovers
-from mlff_curate.data.formats.remarks import assumed_units, looks_like_label, unknown_label
+from mlff_curate.data.formats.remarks import assumed_units, unknown_label
 from mlff_curate.data.formats.streams import read_line
 from mlff_curate.data.formats.vacuum import repeatable_cell
-from mlff_curate.data.frames import Remark, with_results
+from mlff_curate.data.frames import Remark, looks_like_label, with_results
 from mlff_curate.data.opening import open_binary
 from mlff_curate.errors import DataError
 

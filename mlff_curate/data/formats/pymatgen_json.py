@@ -15,9 +15,9 @@ import numpy as np
 
 from mlff_curate.data.formats.base import Content, Format
 from mlff_curate.data.formats.jsonvalues import numbers, objects
-from mlff_curate.data.formats.remarks import assumed_units, looks_like_label, unknown_label
+from mlff_curate.data.formats.remarks import assumed_units, unknown_label
 from mlff_curate.data.formats.units import unit_factor
-from mlff_curate.data.frames import Remark, with_results
+from mlff_curate.data.frames import Remark, looks_like_label, with_results
 from mlff_curate.data.opening import open_binary
 from mlff_curate.errors import DataError
 

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from mlff_curate.data.frames import LABEL_WORDS, Remark
-
-
-def looks_like_label(key: str) -> bool:
-    """Tell a name with a label's word in it."""
-    return any(word in key.lower() for word in LABEL_WORDS)
+from mlff_curate.data.frames import Remark
 
 
 def unknown_label(key: str) -> Remark:
