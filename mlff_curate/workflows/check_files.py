@@ -58,9 +58,9 @@ class CheckDone:
 
     @property
     def status(self) -> int:
-        """0: nothing found, or notes only; 1: a warning or an error, or nothing could be written with ``--fix``."""
+        """0: nothing found, or notes only; 1: a warning, an error, a check that failed, or ``--fix`` wrote nothing."""
         unwritten = self.fixed is not None and self.fixed.outputs is None
-        return int(unwritten or worst(list(self.result.findings)) in ("error", "warning"))
+        return int(unwritten or bool(self.result.failed) or worst(list(self.result.findings)) in ("error", "warning"))
 
     def summary(self, seconds: float) -> dict[str, object]:
         """Return what ``--json`` prints."""

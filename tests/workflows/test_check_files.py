@@ -9,6 +9,8 @@ import ase.io
 import numpy as np
 import pytest
 from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.units import kcal, mol
 
 from mlff_curate.checks.finding import Correction, Finding
 from mlff_curate.checks.rules import REMARKS, RULES
@@ -60,6 +62,24 @@ def told(monkeypatch):
         monkeypatch.setattr(workflow, "CHECKS", (item,))
 
     return install
+
+
+def sound_copper():
+    """Displaced and strained copper with the labels of one energy surface, under plain names."""
+    rng = np.random.default_rng(5)
+    frames = []
+    for _ in range(40):
+        atoms = bulk("Cu", cubic=True)
+        atoms.set_cell(atoms.cell[:] @ (np.eye(3) + rng.normal(scale=0.02, size=(3, 3))), scale_atoms=True)
+        atoms.positions += rng.normal(scale=0.1, size=(4, 3))
+        atoms.calc = EMT()
+        labels = {"energy": atoms.get_potential_energy(), "stress": atoms.get_stress(voigt=False)}
+        arrays = {"forces": atoms.get_forces()}
+        atoms.calc = None
+        atoms.info |= labels
+        atoms.arrays |= arrays
+        frames.append(atoms)
+    return frames
 
 
 @pytest.fixture(autouse=True)
@@ -304,6 +324,43 @@ def test_every_rule_of_a_check_is_known_and_every_known_rule_has_a_check():
     assert len(told) == len(set(told))
     reading = [rule for rule in RULES if rule.startswith(("file-", "frame-", "label-"))]
     assert set(told) | set(reading) | set(REMARKS) == set(RULES)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.usefixtures("all_checks")
+@pytest.mark.parametrize(
+    ("kind", "rule"), [("energy", "energy-outlier"), ("forces", "force-outlier"), ("stress", "stress-outlier")]
+)
+def test_one_absurd_number_hides_nothing_else(put, kind, rule):
+    """A label times 1e200 in one frame: the unit of all other energies, or else forces, is still told."""
+    frames = sound_copper()
+    other, fault = ("forces", "force-unit") if kind == "energy" else ("energy", "energy-unit")
+    for atoms in frames:
+        at = atoms.arrays if other == "forces" else atoms.info
+        at[other] = at[other] * (mol / kcal if other == "forces" else 1000.0)
+    holder = frames[3].arrays if kind == "forces" else frames[3].info
+    holder[kind] = holder[kind] * 1e200
+    frames.append(frames[3].copy())
+    found = check([put("cu.extxyz", frames)]).findings
+    told = {(f.rule, f.frame) for f in found}
+    assert {(rule, 3), (rule, len(frames) - 1), (fault, None)} <= told
+    assert ("duplicate-exact", len(frames) - 1) in {(f.rule, f.frame) for f in found}
+
+
+def test_a_check_that_fails_is_said_and_loses_no_finding_of_the_others(put, told, monkeypatch):
+    def broken(*_):
+        raise ValueError("array must not contain\ninfs or NaNs")
+
+    told(finding(0, severity="note"))
+    fails = Check("broken", "what breaks", ("energy-unit",), broken, lambda _: None)
+    monkeypatch.setattr(workflow, "CHECKS", (fails, *workflow.CHECKS))
+    done = check_files([put("md.extxyz", [labelled(0), labelled(1)])], no_report=True)
+    assert done.status == 1
+    values = done.summary(0.0)
+    assert [f["rule"] for f in values["findings"]] == ["force-sign"]
+    reason = values["not_checked"]["what breaks"]
+    assert reason.startswith("the check failed, please report it (ValueError: array must not contain infs or NaNs; ")
+    assert f"not checked: what breaks: {reason}" in done.lines()
 
 
 # --fix
