@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mlff_curate.checks.absurd import without_absurd
 from mlff_curate.checks.cells import cells
 from mlff_curate.checks.census import LabelCount, label_census
+from mlff_curate.checks.company import energies_apart
 from mlff_curate.checks.contacts import contacts
 from mlff_curate.checks.duplicates import duplicates, shared_with_training
 from mlff_curate.checks.files import open_ended, remarked, unreadable
@@ -378,6 +379,7 @@ def _read(inputs: Sequence[str | Path], o: CheckOptions, tell: Progress) -> Mate
             names.update(named_values(frame.atoms))
             group = str(frame.atoms.info.get(group_key, "")) if group_key else ""
             labels = census.add(frame)
+            findings += energies_apart(frame, labels)
             frames.append(CheckedFrame(str(path), frame.index, geometry(frame.atoms), labels, group))
             sha256.append(frame.sha256)
             tell("read", len(frames), None, "frames")
