@@ -19,7 +19,7 @@ from mlff_curate.report.findings import counts_text, finding_lines, severity_cou
 from mlff_curate.wording import counted
 from mlff_curate.workflows.check import CheckOptions, CheckResult, check, require_check_options
 from mlff_curate.workflows.fix import Fixed, FixOutputs, write_fixed
-from mlff_curate.workflows.prune_outputs import peak_memory_mb
+from mlff_curate.workflows.telling import peak_memory_mb
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
