@@ -53,10 +53,6 @@ class Known:
         """(F, 6) stress times volume per atom, eV."""
         return np.asarray(self.stress * (self.volume / self.n_atoms)[:, None])
 
-    def forces_of(self, frame: int) -> np.ndarray:
-        """(n, 3) of one frame."""
-        return self.forces[3 * self.offset[frame] : 3 * self.offset[frame + 1]].reshape(-1, 3)
-
     def undone(self, faults: Iterable[Fault]) -> Known:
         """Return the labels without these faults."""
         out = self

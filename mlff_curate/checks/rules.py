@@ -70,6 +70,7 @@ RULES: dict[str, Rule] = {
     "label-names": Rule(("warning", "note"), "a label goes by several names, or comes and goes"),
     "label-unknown": Rule(("warning", "note"), "a name looks like a label and is used for nothing"),
     "label-virial-stress": Rule(("warning",), "stress and virial of a frame disagree"),
+    "label-energies": Rule(("warning",), "energy and free energy of a frame are in different units"),
     "label-precision": Rule(("note",), "some labels have fewer digits than the others"),
     "cell-left-handed": Rule(("warning",), "the cell vectors form a left-handed set"),
     "cell-flat": Rule(("warning",), "the cell is nearly flat"),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlff_curate.checks.absurd import without_absurd
 from mlff_curate.checks.cells import cells
 from mlff_curate.checks.census import LabelCount, label_census
+from mlff_curate.checks.company import energies_apart
 from mlff_curate.checks.contacts import contacts
 from mlff_curate.checks.duplicates import duplicates, shared_with_training
 from mlff_curate.checks.files import open_ended, remarked, unreadable
@@ -241,7 +244,7 @@ class CheckResult:
     Attributes
     ----------
     material
-        What was read.
+        What was read, without labels beyond anything physical.
     findings
         Those that the user wants to hear of: by check, in the order of files and frames.
     census
@@ -252,6 +255,8 @@ class CheckResult:
         (title, why not) of those that did not.
     seconds
         Stage to seconds.
+    failed
+        Titles of those of the unchecked that ended in an exception.
     """
 
     material: Material
@@ -260,6 +265,7 @@ class CheckResult:
     checked: tuple[str, ...]
     unchecked: tuple[tuple[str, str], ...]
     seconds: dict[str, float]
+    failed: tuple[str, ...] = ()
 
 
 def check(
@@ -288,9 +294,12 @@ def check(
     clock = Stages()
     with clock("read"):
         material = _read(inputs, o, tell)
-    findings = [finding for finding in material.findings if o.wants(finding.rule)]
+    census = label_census(material.frames, material.origins)
+    frames, absurd = without_absurd(material.frames)
+    material = replace(material, frames=frames)
+    findings = [finding for finding in (*material.findings, *absurd) if o.wants(finding.rule)]
     seen = material
-    checked, unchecked = ["files, frames, names and shapes of labels"], []
+    checked, unchecked, failed = ["files, frames, names and shapes of labels"], [], []
     for item in CHECKS:
         if not any(map(o.wants, item.rules)):
             unchecked.append((item.title, "none of its rules is asked for"))
@@ -301,13 +310,26 @@ def check(
             continue
         tell(item.name, 0, None, item.title)
         with clock(item.name):
-            new = [finding for finding in item.run(seen, o, tell) if o.wants(finding.rule)]
+            try:
+                new = [finding for finding in item.run(seen, o, tell) if o.wants(finding.rule)]
+            except Exception as error:  # noqa: BLE001 what the others find must not be lost with one of them
+                failed.append(item.title)
+                unchecked.append((item.title, f"the check failed, please report it ({_where(error)})"))
+                continue
         findings += new
         seen = _mended(seen, new)  # a repeat, or a contact, is judged by labels that are put right
         checked.append(item.title)
     unchecked += _kinds_without_labels(material)
-    census = label_census(material.frames, material.origins)
-    return CheckResult(material, tuple(findings), census, tuple(checked), tuple(unchecked), clock.seconds)
+    return CheckResult(
+        material, tuple(findings), census, tuple(checked), tuple(unchecked), clock.seconds, tuple(failed)
+    )
+
+
+def _where(error: Exception) -> str:
+    """Return an exception in one line, with the place where it was raised."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    said = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"{said}; {Path(place.filename).name}:{place.lineno}"
 
 
 def require_check_options(inputs: Sequence[str | Path], o: CheckOptions) -> None:
@@ -357,6 +379,7 @@ def _read(inputs: Sequence[str | Path], o: CheckOptions, tell: Progress) -> Mate
             names.update(named_values(frame.atoms))
             group = str(frame.atoms.info.get(group_key, "")) if group_key else ""
             labels = census.add(frame)
+            findings += energies_apart(frame, labels)
             frames.append(CheckedFrame(str(path), frame.index, geometry(frame.atoms), labels, group))
             sha256.append(frame.sha256)
             tell("read", len(frames), None, "frames")

@@ -19,7 +19,7 @@ from mlff_curate.report.findings import counts_text, finding_lines, severity_cou
 from mlff_curate.wording import counted
 from mlff_curate.workflows.check import CheckOptions, CheckResult, check, require_check_options
 from mlff_curate.workflows.fix import Fixed, FixOutputs, write_fixed
-from mlff_curate.workflows.prune_outputs import peak_memory_mb
+from mlff_curate.workflows.telling import peak_memory_mb
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,9 +58,9 @@ class CheckDone:
 
     @property
     def status(self) -> int:
-        """0: nothing found, or notes only; 1: a warning or an error, or nothing could be written with ``--fix``."""
+        """0: nothing found, or notes only; 1: a warning, an error, a check that failed, or ``--fix`` wrote nothing."""
         unwritten = self.fixed is not None and self.fixed.outputs is None
-        return int(unwritten or worst(list(self.result.findings)) in ("error", "warning"))
+        return int(unwritten or bool(self.result.failed) or worst(list(self.result.findings)) in ("error", "warning"))
 
     def summary(self, seconds: float) -> dict[str, object]:
         """Return what ``--json`` prints."""

@@ -25,7 +25,7 @@ from mlff_curate.data.writing import (
 from mlff_curate.errors import DataError, OutputError
 from mlff_curate.wording import counted
 from mlff_curate.workflows.collect import GROUP_KEY, NO_GROUP
-from mlff_curate.workflows.prune_outputs import loss_lines, peak_memory_mb
+from mlff_curate.workflows.telling import loss_lines, peak_memory_mb
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -16,7 +16,7 @@ from mlff_curate.meagraph.checkpoint import require_savable
 from mlff_curate.meagraph.inductive import Inductive
 from mlff_curate.wording import counted
 from mlff_curate.workflows.embed import MODEL_OPTIONS, EmbedOptions, EmbedResult, embed, require_options
-from mlff_curate.workflows.prune_outputs import peak_memory_mb
+from mlff_curate.workflows.telling import peak_memory_mb
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlff_curate.checks.company import companions, parted
 from mlff_curate.checks.mending import change_of, in_words, mendings
 from mlff_curate.data.extxyz import parse_frame
 from mlff_curate.data.formats.base import PLAIN
@@ -24,7 +25,9 @@ from mlff_curate.errors import DataError, OutputError
 from mlff_curate.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from ase import Atoms
 
     from mlff_curate.checks.finding import Finding
     from mlff_curate.checks.frame import CheckedFrame
@@ -221,15 +224,26 @@ class _Plan:
         self.done: list[Fix] = []
         self.files = [count.file for count in result.material.files]
         self.frames = {(frame.file, frame.index): frame for frame in result.material.frames}
+        self.mendings = mendings(result.findings, self.frames)
         for finding in result.material.findings:  # also where the user does not want to hear of it
             if finding.rule == _UNREAD:
                 self._note(finding, LEFT_OUT, "it cannot be read")
         for finding in result.findings:
             if finding.rule == _REPEAT and finding.file is not None and finding.frame is not None:
                 self._take_repeat(finding, (finding.file, finding.frame))
-            elif finding.correction is None and finding.rule != _UNREAD and finding.severity != "note":
+            elif (
+                finding.correction is None
+                and finding.rule != _UNREAD
+                and finding.severity != "note"
+                and not self._settled(finding)
+            ):
                 self._note(finding, NOT_FIXED, "no correction is certain")
-        self.mendings = mendings(result.findings, self.frames)
+
+    def _settled(self, finding: Finding) -> bool:
+        """Tell whether energies that are apart are said of, one by one, where the energy is corrected."""
+        at = (finding.file or "", -1 if finding.frame is None else finding.frame)
+        mine = [m for m in self.mendings.get(at, ()) if m.kind == "energy" and m.correction is not None]
+        return finding.rule == "label-energies" and bool(mine)
 
     def in_order(self) -> tuple[Fix, ...]:
         """Return what was done in the order of the files and frames."""
@@ -269,12 +283,42 @@ class _Plan:
         except DataError as error:
             self.done.append(Fix(*place, NOT_FIXED, detail=error.message))
             return text
+        new, along = self._apply_along(mending, frame, keys, change, atoms, new)
+        keys = [*keys, *along]
         before = np.asarray(named_values(atoms)[key], dtype=float)
         after = np.asarray(named_values(parse_frame(new, frame.file, frame.index))[key], dtype=float)
         also = f"; also {', '.join(k for k in keys if k != key)}" if len(keys) > 1 else ""
         said = in_words(mending.correction) + also
         self.done.append(Fix(*place, CORRECTED, _short(before), _short(after), said))
         return new
+
+    def _apply_along(
+        self,
+        mending: Mending,
+        frame: CheckedFrame,
+        keys: list[str],
+        change: Callable[[np.ndarray], np.ndarray],
+        atoms: Atoms,
+        text: bytes,
+    ) -> tuple[bytes, list[str]]:
+        """Change what holds the same as a label in the same unit; what holds it in another way is told."""
+        label = np.asarray(getattr(frame.labels, mending.kind), dtype=float)
+        along, unclear = parted(label, change, companions(atoms, mending.kind, keys))
+        done = []
+        for name in along:
+            try:
+                text = relabel(text, name, change)
+                done.append(name)
+            except DataError as error:
+                self._not_along(mending, frame, name, error.message)
+        for name in unclear:
+            self._not_along(
+                mending, frame, name, f"{keys[0]} is corrected, and this is another value: look at its unit"
+            )
+        return text, done
+
+    def _not_along(self, mending: Mending, frame: CheckedFrame, key: str, why: str) -> None:
+        self.done.append(Fix(frame.file, frame.index, key, mending.rules, NOT_FIXED, detail=why))
 
 
 def _labels_beyond(copy: CheckedFrame, frames: Mapping[tuple[str, int], CheckedFrame], original: str) -> list[str]:

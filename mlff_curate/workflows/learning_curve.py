@@ -31,7 +31,6 @@ from mlff_curate.validation.learning_curve import (
 )
 from mlff_curate.validation.splitting import usable_frames
 from mlff_curate.wording import counted
-from mlff_curate.workflows.prune_outputs import peak_memory_mb
 from mlff_curate.workflows.survey import (
     Pile,
     Progress,
@@ -41,6 +40,7 @@ from mlff_curate.workflows.survey import (
     require_survey_options,
     survey,
 )
+from mlff_curate.workflows.telling import peak_memory_mb
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -13,8 +13,9 @@ from mlff_curate.report.tables import table_lines
 from mlff_curate.wording import counted, spelled
 from mlff_curate.workflows.decide import PruneResult, is_automatic
 from mlff_curate.workflows.prune import PruneOptions, pile_within, prune, require_options
-from mlff_curate.workflows.prune_outputs import Outputs, loss_lines, peak_memory_mb, report_of, write_outputs
+from mlff_curate.workflows.prune_outputs import Outputs, report_of, write_outputs
 from mlff_curate.workflows.survey import survey
+from mlff_curate.workflows.telling import loss_lines, peak_memory_mb
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import resource
-import sys
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +21,7 @@ from mlff_curate.data.reading import read_again
 from mlff_curate.data.writing import add_frame, normal_frame
 from mlff_curate.errors import DataError, OutputError
 from mlff_curate.report import GroupCounts, PruneReport, ReasonCount, render
-from mlff_curate.wording import counted
+from mlff_curate.workflows.telling import loss_lines, peak_memory_mb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -112,12 +110,6 @@ def manifest_text(result: PruneResult) -> str:
 
 def _figure(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
-
-
-def peak_memory_mb() -> float:
-    """Return the peak resident memory of this process and of its finished workers, MB."""
-    kilobytes = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return kilobytes / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def label_counts(result: PruneResult) -> dict[str, int]:
@@ -274,11 +266,3 @@ def _on_its_way_out(frame: Frame, to: Format, options: PruneOptions, group_key: 
     if to is EXTXYZ:  # frames pass as they are, whatever their labels are
         return NormalFrame(frame, Labels(), None, isolated=False)
     return normal_frame(frame, options.label_keys, group_key)
-
-
-def loss_lines(to: Format, lost: Mapping[str, int]) -> list[str]:
-    """Return the sentence on what a format cannot hold, none if nothing was lost."""
-    if not lost:
-        return []
-    names = ", ".join(f"{name} ({counted(frames, 'frame')})" for name, frames in sorted(lost.items()))
-    return [f"{to.name} cannot hold {names}"]

@@ -9,6 +9,8 @@ import ase.io
 import numpy as np
 import pytest
 from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.units import Hartree, kcal, mol
 
 from mlff_curate.checks.finding import Correction, Finding
 from mlff_curate.checks.rules import REMARKS, RULES
@@ -60,6 +62,24 @@ def told(monkeypatch):
         monkeypatch.setattr(workflow, "CHECKS", (item,))
 
     return install
+
+
+def sound_copper():
+    """Displaced and strained copper with the labels of one energy surface, under plain names."""
+    rng = np.random.default_rng(5)
+    frames = []
+    for _ in range(40):
+        atoms = bulk("Cu", cubic=True)
+        atoms.set_cell(atoms.cell[:] @ (np.eye(3) + rng.normal(scale=0.02, size=(3, 3))), scale_atoms=True)
+        atoms.positions += rng.normal(scale=0.1, size=(4, 3))
+        atoms.calc = EMT()
+        labels = {"energy": atoms.get_potential_energy(), "stress": atoms.get_stress(voigt=False)}
+        arrays = {"forces": atoms.get_forces()}
+        atoms.calc = None
+        atoms.info |= labels
+        atoms.arrays |= arrays
+        frames.append(atoms)
+    return frames
 
 
 @pytest.fixture(autouse=True)
@@ -306,6 +326,43 @@ def test_every_rule_of_a_check_is_known_and_every_known_rule_has_a_check():
     assert set(told) | set(reading) | set(REMARKS) == set(RULES)
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.usefixtures("all_checks")
+@pytest.mark.parametrize(
+    ("kind", "rule"), [("energy", "energy-outlier"), ("forces", "force-outlier"), ("stress", "stress-outlier")]
+)
+def test_one_absurd_number_hides_nothing_else(put, kind, rule):
+    """A label times 1e200 in one frame: the unit of all other energies, or else forces, is still told."""
+    frames = sound_copper()
+    other, fault = ("forces", "force-unit") if kind == "energy" else ("energy", "energy-unit")
+    for atoms in frames:
+        at = atoms.arrays if other == "forces" else atoms.info
+        at[other] = at[other] * (mol / kcal if other == "forces" else 1000.0)
+    holder = frames[3].arrays if kind == "forces" else frames[3].info
+    holder[kind] = holder[kind] * 1e200
+    frames.append(frames[3].copy())
+    found = check([put("cu.extxyz", frames)]).findings
+    told = {(f.rule, f.frame) for f in found}
+    assert {(rule, 3), (rule, len(frames) - 1), (fault, None)} <= told
+    assert ("duplicate-exact", len(frames) - 1) in {(f.rule, f.frame) for f in found}
+
+
+def test_a_check_that_fails_is_said_and_loses_no_finding_of_the_others(put, told, monkeypatch):
+    def broken(*_):
+        raise ValueError("array must not contain\ninfs or NaNs")
+
+    told(finding(0, severity="note"))
+    fails = Check("broken", "what breaks", ("energy-unit",), broken, lambda _: None)
+    monkeypatch.setattr(workflow, "CHECKS", (fails, *workflow.CHECKS))
+    done = check_files([put("md.extxyz", [labelled(0), labelled(1)])], no_report=True)
+    assert done.status == 1
+    values = done.summary(0.0)
+    assert [f["rule"] for f in values["findings"]] == ["force-sign"]
+    reason = values["not_checked"]["what breaks"]
+    assert reason.startswith("the check failed, please report it (ValueError: array must not contain infs or NaNs; ")
+    assert f"not checked: what breaks: {reason}" in done.lines()
+
+
 # --fix
 
 SIGN = Correction("forces", -1.0)
@@ -357,6 +414,71 @@ def test_fix_corrects_a_label_under_all_of_its_names(put, told):
     assert labels_of(values).energy == 0.5 * atoms.info["energy"]
     assert values.info["REF_energy"] == 0.5 * atoms.info["energy"]
     assert values.calc.results["free_energy"] == 5.0
+
+
+def test_fix_takes_along_what_holds_the_same_in_the_same_unit(put, here, told):
+    """Energies in kcal/mol: the free energy and those of the atoms are so too; one in eV is right already."""
+    atoms = labelled(0)
+    energy = atoms.info["energy"] = -400.0
+    atoms.info |= {"free_energy": energy - 0.3, "dft_energy_without_entropy": 0.5 * energy}
+    atoms.info |= {"energy_per_atom": energy / 2, "ZPE_energy": 1.0, "energy_unit": "kcal/mol"}
+    atoms.arrays["energies"] = np.array([energy / 2 - 1, energy / 2 + 1])
+    put("md.extxyz", [atoms])
+    told(finding(0, "energy-unit", key="energy", correction=Correction("energy", 0.5)))
+    done = check_files(["md.extxyz"], fix="out.extxyz")
+    now = ase.io.read("out.extxyz")
+    values = {**now.info, **now.calc.results, **now.arrays}
+    assert values["energy"] == -200.0
+    assert values["free_energy"] == -200.15
+    assert values["energy_per_atom"] == -100.0
+    assert values["energies"].tolist() == [-100.5, -99.5]
+    assert values["dft_energy_without_entropy"] == -200.0, "it was right already"
+    assert values["ZPE_energy"] == 1.0
+    unfixed, corrected = fixes(here / "out.fixes.csv")
+    assert (corrected["key"], corrected["done"]) == ("energy", "corrected")
+    assert corrected["detail"] == "multiplied by 0.5; also energies, energy_per_atom, free_energy"
+    assert (unfixed["key"], unfixed["done"]) == ("ZPE_energy", "not fixed")
+    assert unfixed["detail"] == "energy is corrected, and this is another value: look at its unit"
+    assert any("ZPE" in line or "1 finding not fixed: energy-unit" in line for line in done.lines())
+
+
+def test_fix_takes_a_virial_along_with_a_stress_of_the_wrong_sign(put, told):
+    both, right = labelled(0), labelled(1)
+    volume = both.get_volume()
+    both.info["virial"] = -both.info["stress"] * volume
+    right.info["virial"] = right.info["stress"] * right.get_volume()
+    put("md.extxyz", [both, right])
+    told(*(finding(i, "stress-sign", key="stress", correction=Correction("stress", -1.0)) for i in range(2)))
+    check_files(["md.extxyz"], fix="out.extxyz")
+    first, second = ase.io.iread("out.extxyz")
+    assert np.allclose(labels_of(first, stress_key="virial").stress, labels_of(first).stress, rtol=1e-12)
+    assert np.array_equal(second.info["virial"], right.info["virial"]), "it was right already"
+
+
+@pytest.mark.parametrize(
+    ("factor", "said"),
+    [
+        (mol / kcal, "kcal/mol beside eV"),
+        (1000.0, "meV beside eV"),
+        (1 / Hartree, "Hartree beside eV"),
+        (kcal / mol, "eV beside kcal/mol"),
+        (-1.0, "the opposite sign"),
+        (0.5, "an atom's beside the cell's"),
+    ],
+)
+def test_energies_of_one_frame_in_two_units_are_told(put, factor, said):
+    atoms = labelled(0)
+    atoms.info["free_energy"] = factor * (atoms.info["energy"] - 0.01)
+    (told,) = check([put("md.extxyz", [atoms])]).findings
+    assert (told.rule, told.severity, told.frame, told.key) == ("label-energies", "warning", 0, "free_energy")
+    assert told.message.endswith(f"times energy: {said}")
+
+
+@pytest.mark.parametrize("free", [-16.05, -15.0, -8.9, -40.0])
+def test_energies_that_differ_by_no_unit_are_no_finding(put, free):
+    atoms = labelled(0)
+    atoms.info |= {"energy": -16.0, "free_energy": free}
+    assert check([put("md.extxyz", [atoms])]).findings == ()
 
 
 def test_fix_leaves_copies_and_unreadable_frames_out_and_says_so(put, here, told):

@@ -1,5 +1,8 @@
 """`check` on a real DFT set: what is wrong is named, mended, and not found again."""
 
+import tracemalloc
+from collections import Counter
+
 import ase.io
 import numpy as np
 import pytest
@@ -73,3 +76,29 @@ def test_a_few_forces_that_are_gradients_are_told_frame_by_frame(tantalum, write
 def test_the_set_as_published_has_repeats_and_nothing_else(real_data):
     findings = check([real_data / "ta_jcp2014.extxyz"]).findings
     assert {f.rule for f in findings if f.severity != "note"} == {"duplicate-exact"}
+
+
+REPEATS = [f"duplicate-{kind}" for kind in ("exact", "near", "twin", "conflict")]
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [("ta_jcp2014", (4, 4, 5, 0)), ("nb_mvl2020", (0, 0, 90, 0)), ("fe_npj2021", (38, 30, 15, 327))],
+)
+def test_published_sets_hold_the_repeats_that_the_pages_tell(real_data, name, counts):
+    found = Counter(f.rule for f in check([real_data / f"{name}.extxyz"], CheckOptions(only=REPEATS)).findings)
+    assert tuple(found[rule] for rule in REPEATS) == counts
+
+
+def test_what_is_held_grows_by_no_more_than_the_pages_say(real_data, tmp_path):
+    """0.2 kB for an atom of a frame of 54."""
+    text = (real_data / "nb_mvl2020.extxyz").read_bytes()
+    frames = list(ase.io.iread(real_data / "nb_mvl2020.extxyz"))
+    peaks = []
+    for times in (1, 3):
+        (tmp_path / "md.extxyz").write_bytes(times * text)
+        tracemalloc.start()
+        check([tmp_path / "md.extxyz"], CheckOptions(only=["cell-flat"]))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert 56 < (peaks[1] - peaks[0]) / (2 * sum(map(len, frames))) < 250
