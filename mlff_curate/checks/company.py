@@ -26,6 +26,9 @@ _SAME_FACTOR = 0.02
 _ENTROPY = 0.2
 """eV/atom. Electronic entropy parts energy and free energy by less."""
 
+_ABSURD = 1e12
+"""eV/atom. No energy is so large in any unit."""
+
 
 @dataclass(frozen=True)
 class Companion:
@@ -83,7 +86,10 @@ def _total(key: str, value: object, n: int) -> np.ndarray | None:
     if array.size == 1:
         per_atom = "per_atom" in key.lower().replace("-", "_")
         return np.asarray(array.reshape(()) * (n if per_atom else 1))
-    return np.asarray(array.sum()) if array.shape == (n,) else None
+    if array.shape != (n,):
+        return None
+    with np.errstate(over="ignore"):  # what is infinite then is no companion
+        return np.asarray(array.sum())
 
 
 def parted(
@@ -120,10 +126,11 @@ def energies_apart(frame: Frame, labels: Labels) -> list[Finding]:
         return []
     found = []
     for other in companions(frame.atoms, "energy", [key]):
-        ratio, gap = float(other.value) / energy, abs(float(other.value) - energy) / n
+        with np.errstate(over="ignore"):
+            ratio, gap = float(np.divide(other.value, energy)), abs(float(other.value) - energy) / n
         if not is_label_name(other.key) or gap < _ENTROPY:
             continue
-        why = _explained(ratio, n)
+        why = "beyond anything physical" if gap > _ABSURD and abs(energy) < n * _ABSURD else _explained(ratio, n)
         if why is None:
             continue
         message = f"{other.key} is {ratio:.5g} times {key}: {why}"

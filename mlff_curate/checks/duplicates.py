@@ -171,8 +171,9 @@ def _magnetism(frame: CheckedFrame, other: CheckedFrame) -> str:
     a, b = frame.labels.magmoms, other.labels.magmoms
     if a is None or b is None or a.shape[1:] != b.shape[1:]:
         return ""
-    sizes = [np.abs(m) if m.ndim == 1 else np.linalg.norm(m, axis=1) for m in (a, b)]
-    gap = _sorted_apart(*sizes)
+    with np.errstate(over="ignore", invalid="ignore"):  # moments beyond anything physical are far apart, too
+        sizes = [np.abs(m) if m.ndim == 1 else np.linalg.norm(m, axis=1) for m in (a, b)]
+        gap = _sorted_apart(*sizes)
     if gap <= _MOMENTS_AGREE:
         return ""
     return f"; so do their magnetic moments (by {gap:.2g} Bohr magnetons): a model without spin cannot tell them apart"

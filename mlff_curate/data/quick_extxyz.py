@@ -232,7 +232,9 @@ def _columns(text: bytes, start: int, n: int, layout: _Layout) -> dict[str, np.n
     for left, place in enumerate(reversed(drop)):
         del words[place :: layout.width - left]
     numbers = read_words(words).reshape(n, -1)
-    if not math.isfinite(np.add.reduce(numbers, axis=None)):
+    with np.errstate(over="ignore"):  # numbers whose sum is too large are left to ASE
+        total = np.add.reduce(numbers, axis=None)
+    if not math.isfinite(total):
         return None  # NaN has a sign, which the two need not agree on
     found.update(_parts(numbers, layout))
     arrays["positions"] = found["positions"]

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import warnings
 from dataclasses import replace
 
 import ase.io
@@ -347,6 +348,23 @@ def test_one_absurd_number_hides_nothing_else(put, kind, rule):
     assert ("duplicate-exact", len(frames) - 1) in {(f.rule, f.frame) for f in found}
 
 
+@pytest.mark.usefixtures("all_checks")
+@pytest.mark.parametrize(("key", "size"), [("magmoms", 1e200), ("energies", 1e308)])
+def test_absurd_numbers_beside_the_labels_stop_no_check(put, key, size):
+    frames = sound_copper()
+    for atoms in frames:
+        atoms.arrays[key] = np.ones((4, 3)) if key == "magmoms" else np.full(4, atoms.info["energy"] / 4)
+    frames.append(frames[3].copy())
+    frames[3].arrays[key] = np.full_like(frames[3].arrays[key], size)
+    frames[-1].info["energy"] += 1.0
+    name = put("cu.extxyz", frames)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        result = check([name])
+    assert result.unchecked == ()
+    assert ("duplicate-conflict", len(frames) - 1) in {(f.rule, f.frame) for f in result.findings}
+
+
 def test_a_check_that_fails_is_said_and_loses_no_finding_of_the_others(put, told, monkeypatch):
     def broken(*_):
         raise ValueError("array must not contain\ninfs or NaNs")
@@ -464,6 +482,7 @@ def test_fix_takes_a_virial_along_with_a_stress_of_the_wrong_sign(put, told):
         (kcal / mol, "eV beside kcal/mol"),
         (-1.0, "the opposite sign"),
         (0.5, "an atom's beside the cell's"),
+        (1e200, "beyond anything physical"),
     ],
 )
 def test_energies_of_one_frame_in_two_units_are_told(put, factor, said):
