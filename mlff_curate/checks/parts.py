@@ -196,7 +196,7 @@ def speak_against(question: Question, known: Known, part: np.ndarray, fault: Fau
         if len(telling) < FEWEST:
             continue
         plain = _distance(question, known, fault.kind, coefficients, telling)
-        if plain < _distance(question, right, fault.kind, coefficients, telling):
+        if plain < min(SOUND, _distance(question, right, fault.kind, coefficients, telling)):
             against.append(p)
     return against
 

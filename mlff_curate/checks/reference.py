@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 LEAST_OFFSET = 0.3
 """eV/atom: between phases and surfaces a quick force field is off by up to 0.2 (tantalum, zirconium, silicon)."""
 
-TIMES_SCATTER = 4.0
+TIMES_SCATTER = 8.0
 """Of the error of a level, widened so that it covers the offsets of three in four others."""
 
 FEWEST_GROUPS = 4
