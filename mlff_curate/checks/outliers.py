@@ -52,8 +52,8 @@ LEAST = 1e-3
 """eV/atom or eV/Angstrom: what is less than that off is nobody's business, however well it should be known."""
 
 FAINT = 5e-5
-"""eV/Angstrom: forces that are off by less than LEAST but more than this are looked at for a known fault, which shows in
-the sign of many small forces as well as in that of a large one."""
+"""eV/Angstrom: forces that are off by less than LEAST but more than this are looked at for a known fault, which the
+signs of many small forces show as well as that of a large one."""
 
 ZERO = 1.5
 """Predicted labels, in units of look-alikes' residuals, from which on a label of exactly zero cannot be right."""
