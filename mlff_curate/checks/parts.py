@@ -254,7 +254,10 @@ def _pairs(
 def _telling(
     question: Question, known: Known, kind: KindName, coefficients: np.ndarray, frames: np.ndarray, least: float
 ) -> np.ndarray:
-    """Return the frames whose labels are known and not zero, and which should be large enough or are far too large."""
+    """Return the frames whose labels are known and not zero, and which should be large enough or are far too large.
+
+    None, unless they are most of those that have the label: a few that are too large are no fault of all.
+    """
     there = np.array(
         [bool(np.isfinite(label).all()) for label, _ in _pairs(question, known, kind, coefficients, frames)], dtype=bool
     )
@@ -268,7 +271,8 @@ def _telling(
         expected = spread(np.array([predicted[0] for _, predicted in pairs]))
         return frames if size > 0 and max(expected, size / TOO_LARGE) > least else frames[:0]
     large = [_rms(label) > 0 and max(_rms(predicted), _rms(label) / TOO_LARGE) > least for label, predicted in pairs]
-    return np.asarray(frames[np.array(large, dtype=bool)])
+    telling = frames[np.array(large, dtype=bool)]
+    return np.asarray(telling if 2 * len(telling) > len(frames) else telling[:0])
 
 
 def _distance(question: Question, known: Known, kind: KindName, coefficients: np.ndarray, frames: np.ndarray) -> float:
