@@ -167,7 +167,10 @@ class _Study:
                 found += said.part(members, item, bool(verdict.faults))
         doubted = [bool(speak_against(question, learned, part, fault)) for fault in verdict.faults]
         certain = tuple(sure and not doubt for sure, doubt in zip(verdict.certain, doubted, strict=True))
-        verdict = replace(verdict, certain=certain)
+        sound = {kind for kind, _ in assess(question, learned.undone(verdict.faults), part).sound}
+        # what goes with the other labels in any group has to do with the positions, however much a few frames disturb
+        incoherent = tuple(kind for kind in verdict.incoherent if kind not in sound)
+        verdict = replace(verdict, certain=certain, incoherent=incoherent)
         found += [
             said.whole_set(self.frames, fault, sure, verdict)
             for fault, sure in zip(verdict.faults, verdict.certain, strict=True)
