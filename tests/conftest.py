@@ -7,6 +7,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # processes that each use all cores stand in each other's way
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
 
 def pytest_addoption(parser):
     parser.addoption("--strict-data", action="store_true", help="fail instead of skip where the real data are missing")
