@@ -45,6 +45,10 @@ by chance once in ten times, all known faults together."""
 UNRELATED = 0.6
 """Cosine between a frame's forces and those predicted, below which they have nothing to do with each other."""
 
+TURNED = -0.9
+"""Cosine between a frame's forces and those predicted, below which they point the other way beyond chance: then the
+sign is asked for where residuals are as usual, since look-alikes of the same fault make a residual look small."""
+
 CERTAIN = 10.0
 """From this residual on a correction is offered, if no other fault explains the label as well."""
 
@@ -153,7 +157,8 @@ def _forces(known: Known, judgement: Judgement, i: int) -> Suspect | None:
         missing = ratio > ZERO and size > LEAST  # few digits make zeros of the smallest
         return Suspect(i, "forces", "force-zero", None, ratio, ratio, size, scale) if missing else None
     net = float(np.linalg.norm(label.reshape(-1, 3).sum(axis=0)))
-    if ratio > SUSPICIOUS["forces"] and net < UNBALANCED * float(np.linalg.norm(label)):
+    turned = len(label) > 6 and ratio > 1 and _cosine(label, predicted) < TURNED
+    if (turned or ratio > SUSPICIOUS["forces"]) and net < UNBALANCED * float(np.linalg.norm(label)):
         left = [
             float(np.sqrt(np.mean((label * f.factor - predicted) ** 2))) / scale
             if abs(f.factor) == 1 or _cosine(label * f.factor, predicted) > UNRELATED

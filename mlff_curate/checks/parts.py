@@ -182,7 +182,7 @@ def _same_file(wrong: list[PartFault], now: Assessment, part: np.ndarray, file: 
 
 
 def speak_against(question: Question, known: Known, part: np.ndarray, fault: Fault) -> list[int]:
-    """Return the parts whose labels go better with the other kinds as they are than with a fault undone."""
+    """Return the parts whose labels go well with the other kinds as they are, and do not with a fault undone."""
     coefficients = _from_others(question, known, fault.kind)
     if coefficients is None:
         return []
@@ -196,7 +196,7 @@ def speak_against(question: Question, known: Known, part: np.ndarray, fault: Fau
         if len(telling) < FEWEST:
             continue
         plain = _distance(question, known, fault.kind, coefficients, telling)
-        if plain < min(SOUND, _distance(question, right, fault.kind, coefficients, telling)):
+        if plain < FITTING and max(1.0, 2 * plain) < _distance(question, right, fault.kind, coefficients, telling):
             against.append(p)
     return against
 
