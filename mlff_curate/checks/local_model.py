@@ -1,36 +1,54 @@
 """What labels a frame should have, and how sure that is: a robust force field and the frames that look alike.
 
 The force field is fitted to all kinds of label at once, and a frame is predicted by a fit that has not seen it. There
-are two: one that weighs each kind by its scatter, as a likelihood would, and one that leans on energies, of which there
-are few; of each frame and kind the one is asked that does better on the frames that look alike. How far
-off such a prediction may be is not the same everywhere: a hot liquid is harder than a crystal, an extreme compression
-harder than both. So a residual is measured by those of the frames that look most alike, and more is allowed where a
-frame is far from all others or rules the fit (its leverage: R. D. Cook, Technometrics 19, 15 (1977)).
+are two: one that weighs labels by their scatter among look-alikes, as a likelihood would, which no wrong label can
+drag, and one that weighs all labels alike but those that are far off, which knows the rare frames better; of each frame
+and kind the one is asked that does better on the frames that look alike. How far off such a prediction may be is not
+the same everywhere: a hot liquid is harder than a crystal, an extreme compression harder than both. So a residual is
+measured by those of the frames that look most alike; more is allowed where the fit leans on the frame (the variance of
+a prediction, or leverage: R. D. Cook, Technometrics 19, 15 (1977)), where a label differs from those of the look-alikes
+by a large step, where the two fits differ, and where a frame is beyond all others.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mlff_curate.checks.agreement import moved
-from mlff_curate.checks.robust import Block, robust_fit
+from mlff_curate.checks.look_alikes import LOOK_ALIKES, beyond, nearest, outermost
+from mlff_curate.checks.look_alikes import crowding as crowding_of
+from mlff_curate.checks.robust import Block, plain_fit, robust_fit
+from mlff_curate.linear.ridge import ENERGY_WEIGHT, STRESS_WEIGHT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mlff_curate.checks.basis import Rows
     from mlff_curate.checks.known import Known
 
 FOLDS = 4
 
-EMPHASES = (1.0, 4.0)
-"""Of the energies in the two fits. On Ta the second is off by 2 meV/atom where the first is off by 28, in the median;
-extremes of compression and forces are the first one's."""
+EVEN_ERRORS = {"energy": 1 / ENERGY_WEIGHT, "forces": 1.0, "stress": 1 / STRESS_WEIGHT}
+"""Of the fit that weighs all frames alike, relative to each other: those of the linear force field."""
 
-LOOK_ALIKES = 14
-"""Frames that a residual is measured by."""
+EVEN_ROUNDS = 3
+
+FAR = 6.0
+"""Residuals, in units of those of look-alikes, from which on it does not learn a label."""
+
+TRUSTED = 0.03
+"""Of the step in a label from the look-alikes to a frame, as it is predicted: no model knows that step better. Series
+of compressions end in steps of tens of eV/atom."""
+
+END = 1.5
+"""A frame that nothing lies behind is beyond all others if its look-alikes are so many times further than theirs."""
+
+MAY_DIFFER = 3.0
+"""A fit speaks against another if its prediction is so many of its own scales off."""
 
 FEWEST_FRAMES = 60
 """With fewer frames that have labels of one kind no frame has others that look alike: each is an extrapolation."""
@@ -78,6 +96,11 @@ class Judgement:
         (F,) signed residual of the energy per atom, eV.
     worst_atom
         (F,) atom with the largest residual of the force; -1: not judged.
+    free
+        (F,) bool: forces that symmetry does not keep at zero.
+    end
+        (F,) bool: nothing lies beyond it, and its look-alikes are far, or it is the most dense or thin of all; a
+        prediction is an extrapolation.
     """
 
     energy: Residuals
@@ -87,6 +110,8 @@ class Judgement:
     shear: Residuals
     lean: np.ndarray
     worst_atom: np.ndarray
+    free: np.ndarray
+    end: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +128,10 @@ class _Sizes:
     variance: dict[str, np.ndarray]
     lean: np.ndarray
     worst_atom: np.ndarray
+    free: np.ndarray
+    volume: np.ndarray
     predicted: dict[str, np.ndarray]
+    value: dict[str, np.ndarray]  # (F, d) what is predicted, to be compared between frames; forces by their size
 
 
 _KINDS = ("energy", "forces", "stress", "largest", "shear")
@@ -133,7 +161,10 @@ class _Part:
             kind: _scales(features, sizes, kind, self.features, self.sizes, self.crowding, own=own) for kind in _KINDS
         }
         parts = {k: Residuals(sizes.predicted[_PREDICTED.get(k, k)], sizes.size[k], scale[k]) for k in _KINDS}
-        return Judgement(**parts, lean=sizes.lean, worst_atom=sizes.worst_atom)
+        distance, index = nearest(features, self.features, LOOK_ALIKES, own=own)
+        far, last = beyond(features, self.features, index, distance, self.crowding[index])
+        end = (last & (far > END)) | outermost(sizes.volume, self.sizes.volume, index)
+        return Judgement(**parts, lean=sizes.lean, worst_atom=sizes.worst_atom, free=sizes.free, end=end)
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,31 +194,54 @@ class LocalModel:
 def _better(judgements: list[Judgement], frame_of_row: np.ndarray) -> Judgement:
     """Take each kind of label of each frame from the fit that does best on its look-alikes.
 
-    What a frame's own label is off by has no say in it.
+    What a frame's own label is off by has no say in it. Where another fit that should do about as well says something
+    else, neither is believed further than that.
     """
-
-    def choose(kind: str) -> np.ndarray:
-        return np.asarray(np.argmin([getattr(j, kind).scale for j in judgements], axis=0))
 
     def take(arrays: list[np.ndarray], which: np.ndarray) -> np.ndarray:
         return np.asarray(np.stack(arrays)[which, np.arange(len(which))])
 
     parts = {}
-    by = {kind: choose(kind) for kind in ("energy", "forces", "stress")}
+    doubt: dict[str, np.ndarray] = {}
+    by = {
+        kind: np.argmin([getattr(j, kind).scale for j in judgements], axis=0) for kind in ("energy", "forces", "stress")
+    }
     for kind in _KINDS:
         label = _PREDICTED.get(kind, kind)
         which = by[label]
         own = [getattr(j, kind) for j in judgements]
-        parts[kind] = Residuals(
-            take([r.predicted for r in own], which[frame_of_row] if label == "forces" else which),
-            take([r.size for r in own], which),
-            take([r.scale for r in own], which),
-        )
+        predicted = take([r.predicted for r in own], which[frame_of_row] if label == "forces" else which)
+        scale = take([r.scale for r in own], which)
+        if kind == label:
+            doubt[kind] = _doubt(predicted, scale, own, kind, frame_of_row)
+        parts[kind] = Residuals(predicted, take([r.size for r in own], which), np.hypot(scale, doubt[label]))
     return Judgement(
         **parts,
         lean=take([j.lean for j in judgements], by["energy"]),
         worst_atom=take([j.worst_atom for j in judgements], by["forces"]),
+        free=judgements[0].free,
+        end=judgements[0].end,
     )
+
+
+def _doubt(
+    predicted: np.ndarray, scale: np.ndarray, fits: list[Residuals], kind: str, frame_of_row: np.ndarray
+) -> np.ndarray:
+    """Return by how much fits that are about as good differ, beyond what they may, (F,)."""
+    n = np.bincount(frame_of_row) / 3
+    doubt = np.zeros(len(scale))
+    for fit in fits:
+        off = fit.predicted - predicted
+        if kind == "energy":
+            apart = np.abs(off) / n
+        elif kind == "forces":
+            apart = np.sqrt(np.bincount(frame_of_row, off**2) / (3 * n))
+        else:
+            apart = np.sqrt(np.mean(off**2, axis=1))
+        with np.errstate(invalid="ignore"):
+            beyond = apart - MAY_DIFFER * fit.scale
+        doubt = np.maximum(doubt, np.nan_to_num(beyond, nan=0.0, posinf=0.0))
+    return doubt
 
 
 def local_model(rows: Rows, known: Known, seed: int = 0) -> LocalModel | None:
@@ -201,36 +255,99 @@ def local_model(rows: Rows, known: Known, seed: int = 0) -> LocalModel | None:
         Of the folds.
     """
     level = _level(rows, known)
-    parts = [_part(rows, known, level, seed, emphasis) for emphasis in EMPHASES]
-    whole = tuple(part for part in parts if part is not None)
-    return LocalModel(level, whole, known.frame_of_row) if whole else None
-
-
-def _part(rows: Rows, known: Known, level: np.ndarray, seed: int, emphasis: float) -> _Part | None:
     F = len(rows.frames)
     rng = np.random.default_rng([seed, 2])
     some = _some_rows(rows, known, rng)
-    blocks = _blocks(rows, known, level, np.arange(F), some, None, emphasis)
+    blocks = _blocks(rows, known, level, np.arange(F), some, None)
     if max((len(np.unique(block.frame)) for block in blocks), default=0) < FEWEST_FRAMES:
         return None
-    fold = rng.permutation(F) % FOLDS
-    features = _features(rows)
-    crowding = _crowding(features)
-    scale: dict[str, np.ndarray] | None = None
-    for rounds in (5, 8):
+    learner = _Learner(rows, known, level, some, rng.permutation(F) % FOLDS)
+    robust = _robust_part(learner)
+    if robust is None:
+        return None
+    even = _even_part(learner, robust)
+    return LocalModel(level, (robust,) if even is None else (robust, even), known.frame_of_row)
+
+
+@dataclass(frozen=True, eq=False)
+class _Learner:
+    """What force fields learn from."""
+
+    rows: Rows
+    known: Known
+    level: np.ndarray
+    some: np.ndarray  # force rows
+    fold: np.ndarray  # (F,)
+
+    def cross_validated(self, fit: Callable[[np.ndarray], _Fitted | None]) -> _Sizes | None:
+        """Predict each frame by a fit to the other folds; None: one could not be made."""
         parts = []
         for k in range(FOLDS):
-            fitted = _fit(rows, known, level, np.flatnonzero(fold != k), some, scale, emphasis, rounds)
+            fitted = fit(np.flatnonzero(self.fold != k))
             if fitted is None:
                 return None
             parts.append(fitted)
-        sizes = _merged(parts, fold, rows, known, level)
-        scale = {
-            kind: _scales(features, sizes, kind, features, sizes, crowding, own=True)
-            for kind in ("energy", "forces", "stress")
-        }
-    final = _fit(rows, known, level, np.arange(F), some, scale, emphasis, 8)
+        return _merged(parts, self.fold, self.rows, self.known, self.level)
+
+
+def _robust_part(learner: _Learner) -> _Part | None:
+    """Fit with weights that fall where labels are off, and by what they are off by among look-alikes."""
+    rows, known, level, some = learner.rows, learner.known, learner.level, learner.some
+    features = _features(rows)
+    crowding = crowding_of(features)
+    scale: dict[str, np.ndarray] | None = None
+    sizes: _Sizes | None = None
+    for rounds in (5, 8):
+        fit = partial(_fit, rows, known, level, some=some, scale=scale, rounds=rounds)
+        sizes = learner.cross_validated(fit)
+        if sizes is None:
+            return None
+        scale = _scales_of_labels(features, sizes, crowding)
+    final = _fit(rows, known, level, np.arange(len(rows.frames)), some, scale, 8)
+    return None if final is None or sizes is None else _Part(final, features, sizes, crowding)
+
+
+def _even_part(learner: _Learner, first: _Part) -> _Part | None:
+    """Fit by plain least squares to the labels that are not far off, again as these become fewer.
+
+    Weights by what look-alikes are off by keep a fit from learning what it has begun badly; here all count alike.
+    """
+    rows, known, level, some = learner.rows, learner.known, learner.level, learner.some
+    sizes, features, crowding = first.sizes, first.features, first.crowding
+    for _ in range(EVEN_ROUNDS):
+        clean = _without_far(known, sizes, _scales_of_labels(features, sizes, crowding))
+        fit = partial(_even_fit, rows, clean, level, some=some)
+        again = learner.cross_validated(fit)
+        if again is None:
+            return None
+        sizes = again
+    final = fit(np.arange(len(rows.frames)))
     return None if final is None else _Part(final, features, sizes, crowding)
+
+
+def _scales_of_labels(features: np.ndarray, sizes: _Sizes, crowding: np.ndarray) -> dict[str, np.ndarray]:
+    return {
+        kind: _scales(features, sizes, kind, features, sizes, crowding, own=True)
+        for kind in ("energy", "forces", "stress")
+    }
+
+
+def _without_far(known: Known, sizes: _Sizes, scale: dict[str, np.ndarray]) -> Known:
+    with np.errstate(invalid="ignore"):
+        far = {kind: sizes.size[kind] > FAR * scale[kind] for kind in scale}
+    return replace(
+        known,
+        energy=np.where(far["energy"], np.nan, known.energy),
+        forces=np.where(far["forces"][known.frame_of_row], np.nan, known.forces),
+        stress=np.where(far["stress"][:, None], np.nan, known.stress),
+    )
+
+
+def _even_fit(rows: Rows, known: Known, level: np.ndarray, frames: np.ndarray, some: np.ndarray) -> _Fitted | None:
+    some = some[np.isfinite(known.forces[some])]
+    usual = {kind: np.full(len(rows.frames), value) for kind, value in EVEN_ERRORS.items()}
+    blocks = _blocks(rows, known, level, frames, some, usual)
+    return _Fitted(*plain_fit(blocks)) if blocks else None
 
 
 def _level(rows: Rows, known: Known) -> np.ndarray:
@@ -261,7 +378,6 @@ def _blocks(
     frames: np.ndarray,
     some: np.ndarray,
     scale: dict[str, np.ndarray] | None,
-    emphasis: float,
 ) -> list[Block]:
     """Rows and labels of some frames; kinds that are there in a few frames only are left out."""
     S = rows.composition.shape[1]
@@ -273,7 +389,7 @@ def _blocks(
     if len(use) >= _FEWEST:
         y = known.energy[use] / known.n_atoms[use] - rows.composition[use] @ level
         X = np.hstack([rows.energy[use], rows.composition[use]])
-        blocks.append(Block(X, y, use, None if scale is None else scale["energy"][use], emphasis))
+        blocks.append(Block(X, y, use, None if scale is None else scale["energy"][use]))
     frame = known.frame_of_row[some]
     mine = chosen[frame]
     if len(np.unique(frame[mine])) >= _FEWEST:
@@ -303,10 +419,9 @@ def _fit(
     frames: np.ndarray,
     some: np.ndarray,
     scale: dict[str, np.ndarray] | None,
-    emphasis: float,
     rounds: int,
 ) -> _Fitted | None:
-    blocks = _blocks(rows, known, level, frames, some, scale, emphasis)
+    blocks = _blocks(rows, known, level, frames, some, scale)
     if not blocks:
         return None
     coefficients, covariance, _ = robust_fit(blocks, rounds)
@@ -348,7 +463,17 @@ def _sizes_of(fitted: _Fitted, rows: Rows, known: Known, level: np.ndarray) -> _
     variance["forces"] = variance["largest"] = np.einsum("fm,fm->f", Z @ C[:M, :M], Z)
     for values in size.values():
         values[~rows.sound] = np.nan
-    return _Sizes(size, variance, lean, worst, {"energy": energy * n, "forces": forces, "stress": stress})
+    strength = np.sqrt(np.add.reduceat((forces**2).reshape(-1, 3).sum(axis=1), start) / (3 * n))[:, None]
+    value = {
+        "energy": energy[:, None],
+        "forces": strength,
+        "largest": strength,
+        "stress": stress,
+        "shear": stress[:, 3:],
+    }
+    free = np.logical_or.reduceat(moved(rows), 3 * start)
+    predicted = {"energy": energy * n, "forces": forces, "stress": stress}
+    return _Sizes(size, variance, lean, worst, free, rows.volume, predicted, value)
 
 
 def _merged(parts: list[_Fitted], fold: np.ndarray, rows: Rows, known: Known, level: np.ndarray) -> _Sizes:
@@ -364,11 +489,14 @@ def _merged(parts: list[_Fitted], fold: np.ndarray, rows: Rows, known: Known, le
         {k: by_frame([e.variance[k] for e in every]) for k in _KINDS},
         by_frame([e.lean for e in every]),
         by_frame([e.worst_atom for e in every]),
+        every[0].free,
+        every[0].volume,
         {
             "energy": by_frame([e.predicted["energy"] for e in every]),
             "forces": np.stack([e.predicted["forces"] for e in every])[of_row, np.arange(len(of_row))],
             "stress": by_frame([e.predicted["stress"] for e in every]),
         },
+        {k: by_frame([e.value[k] for e in every]) for k in _KINDS},
     )
 
 
@@ -376,25 +504,6 @@ def _features(rows: Rows) -> np.ndarray:
     """Return what frames look alike by, (F, d): their mean environments along the leading axes."""
     out: np.ndarray = np.ascontiguousarray(rows.energy[:, :_FEATURES], dtype=np.float32)
     return out
-
-
-def _nearest(features: np.ndarray, among: np.ndarray, k: int, *, own: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return distances and indices of the k nearest, (F, k) each, without the frame itself."""
-    from scipy.spatial import cKDTree
-
-    k = min(k, len(among) - int(own))
-    distance, index = cKDTree(among).query(features, k=k + int(own))
-    if own:
-        at = np.arange(len(features))[:, None]
-        self_last = np.argsort(index == at, axis=1, kind="stable")[:, :k]  # a copy may come before the frame itself
-        distance, index = np.take_along_axis(distance, self_last, 1), np.take_along_axis(index, self_last, 1)
-    return distance.reshape(len(features), -1), index.reshape(len(features), -1)
-
-
-def _crowding(features: np.ndarray) -> np.ndarray:
-    """(F,) median distance to the look-alikes."""
-    distance, _ = _nearest(features, features, LOOK_ALIKES, own=True)
-    return np.asarray(np.median(distance, axis=1))
 
 
 def _scales(
@@ -417,14 +526,17 @@ def _scales(
         place = np.full(len(among), -1)
         place[there] = np.arange(len(there))
         asked = there
-        distance, index = _nearest(features[there], among[there], k, own=True)
+        distance, index = nearest(features[there], among[there], k, own=True)
     else:
         asked = np.arange(len(features))
-        distance, index = _nearest(features, among[there], k, own=False)
+        distance, index = nearest(features, among[there], k, own=False)
     alike = there[index]  # (A, k)
-    noise = learned.size[kind] / np.sqrt(1 + learned.variance[kind])
+    noise = learned.size[kind] ** 2 / np.maximum(np.hypot(learned.size[kind], np.sqrt(learned.variance[kind])), 1e-300)
     found = np.quantile(noise[alike], _SHARE, axis=1)
     found = np.maximum(found, _LEAST * float(np.median(noise[there])))
-    far = np.median(distance, axis=1) / np.maximum(np.median(crowding[alike], axis=1), 1e-12)
-    scale[asked] = found * np.sqrt(1 + sizes.variance[kind][asked]) * np.maximum(far, 1.0) ** 2
+    far, _ = beyond(features[asked], among[there], index, distance, crowding[alike])
+    found *= far**2
+    step = sizes.value[kind][asked] - np.median(learned.value[kind][alike], axis=1)
+    squares = found**2 + sizes.variance[kind][asked] + TRUSTED**2 * np.mean(step**2, axis=1)
+    scale[asked] = np.sqrt(squares)
     return scale

@@ -28,9 +28,12 @@ EXPLAINED = 2.5
 GAIN = 0.33
 """... no more than this share of what there was."""
 
-OUTLYING = {"energy": 12.0, "forces": 7.0, "stress": 10.0, "largest": 8.0}
-"""Residuals from which on a label is told without an explanation. The largest of sound frames: energies 9, forces 3,
-stresses 9, single atoms 4 (nine sets, 5 000 frames); with a few frames left out, forces 5.4."""
+OUTLYING = {"energy": 12.0, "forces": 7.0, "stress": 10.0, "largest": 8.0, "few": 4.5}
+"""Residuals from which on a label is told without an explanation. The largest of sound frames: energies 9, forces 3.5,
+stresses 6.5, single atoms 4 and where they are few 3.7 (nine sets, 5 000 frames, whole and with 6 % left out)."""
+
+FEW_ATOMS = 10.0
+"""Times the median residual of a frame's atoms: what the largest is where a few atoms alone are off."""
 
 MOST_RIVALS = 2
 """Where more faults than that explain a label that is no outlier, none does: any small number would have done."""
@@ -52,6 +55,10 @@ sign is asked for where residuals are as usual, since look-alikes of the same fa
 CERTAIN = 10.0
 """From this residual on a correction is offered, if no other fault explains the label as well."""
 
+NORMAL, AT_END = 2.0, 4.0
+"""At the end of a series, where a prediction is an extrapolation, a label is told only if the other labels have
+residuals below the first (where two are off, the prediction is), and its own is the second times what is suspicious."""
+
 LEAST = 1e-3
 """eV/atom or eV/Angstrom: what is less than that off is nobody's business, however well it should be known."""
 
@@ -61,6 +68,13 @@ signs of many small forces show as well as that of a large one."""
 
 ZERO = 1.5
 """Predicted labels, in units of look-alikes' residuals, from which on a label of exactly zero cannot be right."""
+
+ACCIDENT = 0.3
+"""The same for forces that symmetry does not keep at zero on four atoms and more: all at once they vanish in a relaxed
+structure alone, and there not to the last digit."""
+
+DIGITS = 10.0
+"""Zeros are looked at where so many times the smallest force of the set is predicted: less may be rounded to zero."""
 
 
 @dataclass(frozen=True)
@@ -104,11 +118,20 @@ class Suspect:
 
 def suspects(known: Known, judgement: Judgement) -> list[Suspect]:
     """Find the labels of F frames that stand out, and the faults that may explain them."""
-    out = []
+    out: list[Suspect] = []
+    nonzero = np.abs(known.forces[known.forces != 0])
+    least = DIGITS * float(np.nanmin(nonzero, initial=np.inf)) if np.isfinite(nonzero).any() else LEAST
     for i in range(len(known.energy)):
-        three = (_energy(known, judgement, i), _forces(known, judgement, i), _stress(known, judgement, i))
-        out += [suspect for suspect in three if suspect is not None]
+        three = (_energy(known, judgement, i), _forces(known, judgement, i, least), _stress(known, judgement, i))
+        out += [s for s in three if s is not None and not (judgement.end[i] and _extrapolated(judgement, s))]
     return out
+
+
+def _extrapolated(judgement: Judgement, suspect: Suspect) -> bool:
+    """Tell a suspect at an end that the prediction may be to blame for; so it is if no other label speaks for it."""
+    others = [getattr(judgement, other) for other in ("energy", "stress") if other != suspect.kind]
+    off = not all(other.size[suspect.frame] < NORMAL * other.scale[suspect.frame] for other in others)  # True for nan
+    return off or (suspect.ratio < AT_END * SUSPICIOUS[suspect.kind] and not suspect.rule.endswith("-zero"))
 
 
 def elected(found: list[Suspect]) -> list[Suspect]:
@@ -145,7 +168,7 @@ def _energy(known: Known, judgement: Judgement, i: int) -> Suspect | None:
     )
 
 
-def _forces(known: Known, judgement: Judgement, i: int) -> Suspect | None:
+def _forces(known: Known, judgement: Judgement, i: int, least: float) -> Suspect | None:
     residual = judgement.forces
     size, scale = float(residual.size[i]), float(residual.scale[i])
     if not np.isfinite(size) or not np.isfinite(scale) or size < FAINT:
@@ -154,7 +177,8 @@ def _forces(known: Known, judgement: Judgement, i: int) -> Suspect | None:
     label, predicted = known.forces[part], residual.predicted[part]
     ratio = size / scale
     if not label.any():
-        missing = ratio > ZERO and size > LEAST  # few digits make zeros of the smallest
+        certain = judgement.free[i] and len(label) >= 12 and size > LEAST
+        missing = ratio > (ACCIDENT if certain else ZERO) and size > least
         return Suspect(i, "forces", "force-zero", None, ratio, ratio, size, scale) if missing else None
     net = float(np.linalg.norm(label.reshape(-1, 3).sum(axis=0)))
     turned = len(label) > 6 and ratio > 1 and _cosine(label, predicted) < TURNED
@@ -170,11 +194,12 @@ def _forces(known: Known, judgement: Judgement, i: int) -> Suspect | None:
             return found
     most, usual = float(judgement.largest.size[i]), float(judgement.largest.scale[i])
     atom = int(judgement.worst_atom[i])
-    rest = np.delete((label - predicted).reshape(-1, 3), atom, axis=0)
-    alone = most > 4 * float(np.sqrt((rest**2).sum(axis=1).max(initial=0.0)))
+    each = np.linalg.norm((label - predicted).reshape(-1, 3), axis=1)
+    alone = most > 4 * float(np.delete(each, atom).max(initial=0.0))
+    few = most > FEW_ATOMS * float(np.median(each))
     if size > LEAST and ((ratio > OUTLYING["forces"] and not alone) or _unrelated(label, predicted, ratio, scale)):
         return Suspect(i, "forces", "force-outlier", None, ratio, ratio, size, scale)
-    if size > LEAST and (ratio > OUTLYING["forces"] or most / usual > OUTLYING["largest"]):
+    if size > LEAST and (ratio > OUTLYING["forces"] or most / usual > OUTLYING["few" if few else "largest"]):
         return Suspect(i, "forces", "force-outlier", None, most / usual, most / usual, most, usual, atom)
     return None
 
@@ -183,7 +208,10 @@ def _unrelated(label: np.ndarray, predicted: np.ndarray, ratio: float, scale: fl
     """Tell forces that have nothing to do with those predicted, though these are large enough to be known."""
     length = float(np.sqrt(np.mean(predicted**2)))
     enough = len(label) > 6 and ratio > 1.5 * SUSPICIOUS["forces"] and length > 2 * scale
-    return enough and _cosine(label, predicted) < UNRELATED
+    both = min(length, float(np.sqrt(np.mean(label**2))))  # in a relaxed structure only the prediction is large
+    surely = len(label) >= 24 and ratio > 2 and both > 1.5 * scale
+    cosine = _cosine(label, predicted)
+    return (enough and cosine < UNRELATED) or (surely and cosine < UNRELATED / 2)
 
 
 def _cosine(a: np.ndarray, b: np.ndarray) -> float:

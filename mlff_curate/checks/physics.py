@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from mlff_curate.checks.agreement import Verdict
-    from mlff_curate.checks.basis import Basis
+    from mlff_curate.checks.basis import Basis, Rows
     from mlff_curate.checks.finding import Finding
     from mlff_curate.checks.frame import CheckedFrame
     from mlff_curate.checks.known import Known
@@ -44,6 +44,9 @@ MOST_OF = 0.8
 """Share of the labels of a group, or of all, from which on it is said of all of them."""
 
 FEWEST_OF_GROUP = 5
+
+_ROUNDS = 3
+"""Fits at most, each without what the one before has found."""
 
 
 def check_physics(
@@ -186,9 +189,9 @@ class _Study:
             found += said.level(self.frames, members, offset)
             right = _shifted(right, self.level == offset.level, -offset.offset)
             learned = _shifted(learned, self.level[rows.frames] == offset.level, -offset.offset)
-        model = local_model(rows, learned, seed)
+        model, odd = _learn(rows, learned, seed)
         if model is not None:
-            found += self._single(model, right, learned, verdict)
+            found += self._single(model, right, odd, verdict)
         return found
 
     def _cannot_be_zero(self, kind: str, sample: np.ndarray, free: np.ndarray) -> bool:
@@ -199,7 +202,7 @@ class _Study:
         volume = self.known.volume[sample] / self.known.n_atoms[sample]
         return len(np.unique(np.round(np.log(volume[np.isfinite(volume)]), 2))) >= 3
 
-    def _single(self, model: LocalModel, right: Known, learned: Known, verdict: Verdict) -> list[Finding]:
+    def _single(self, model: LocalModel, right: Known, learned: list[Suspect], verdict: Verdict) -> list[Finding]:
         """Judge single frames: those learned from by fits that have not seen them, the others by the final one."""
         basis = self.basis
         assert basis is not None
@@ -211,8 +214,9 @@ class _Study:
             lean[frames] = leans
             odd.extend(replace(suspect, frame=int(frames[suspect.frame])) for suspect in found)
 
-        take(suspects(learned, model.own), rows.frames, model.own.lean)
         whole = right.some(rows.frames)
+        # of the labels as they are: the model has learned from mended ones
+        take(learned, rows.frames, (whole.energy - model.own.energy.predicted) / whole.n_atoms)
         told = {(suspect.frame, suspect.rule) for suspect in odd}
         zero = [s for s in suspects(whole, model.judge(rows, whole)) if s.rule.endswith("-zero")]
         zero = [replace(suspect, frame=int(rows.frames[suspect.frame])) for suspect in zero]
@@ -271,6 +275,44 @@ class _Study:
             single = said.one(frame, named, float(lean[suspect.frame]), share, len(offset), bool(verdict.faults))
             found.append(replace(single, message=single.message + company.get(id(suspect), "")))
         return found
+
+
+def _learn(rows: Rows, learned: Known, seed: int) -> tuple[LocalModel | None, list[Suspect]]:
+    """Fit, and again with what was found put right, so that wrong labels do not hide each other.
+
+    A label that a known fault explains is learned from with the fault undone, any other that stands out not at all.
+
+    Returns
+    -------
+    model, suspects
+        The last fit, and all that was found among the frames learned from.
+    """
+    model = local_model(rows, learned, seed)
+    found: dict[tuple[int, str], Suspect] = {}
+    for _ in range(_ROUNDS):
+        if model is None:
+            break
+        more = [s for s in elected(suspects(learned, model.own)) if (s.frame, s.kind) not in found]
+        found |= {(suspect.frame, suspect.kind): suspect for suspect in more}
+        if not more:
+            break
+        learned = _put_right(learned, more)
+        model = local_model(rows, learned, seed) or model
+    return model, list(found.values())
+
+
+def _put_right(known: Known, odd: list[Suspect]) -> Known:
+    """Return the labels with the faults of suspects undone, and without those that nothing explains."""
+    out = {kind: getattr(known, kind).copy() for kind in KINDS}
+    for suspect in odd:
+        i = suspect.frame
+        here = slice(3 * known.offset[i], 3 * known.offset[i + 1]) if suspect.kind == "forces" else slice(i, i + 1)
+        labels = out[suspect.kind]
+        if suspect.fault is None:
+            labels[here] = np.nan
+        else:
+            labels[here] = suspect.fault.undone(labels[here], known.n_atoms[i : i + 1], known.volume[i : i + 1])
+    return replace(known, **out)
 
 
 def _shifted(known: Known, frames: np.ndarray, by: float) -> Known:

@@ -14,6 +14,9 @@ import numpy as np
 RIDGE = 1e-7
 """Of the mean diagonal of the normal matrix; columns are principal axes of decreasing share."""
 
+PLAIN = 1e-6
+"""Of each element of the diagonal, where all labels count alike."""
+
 NORMAL = 1.4826
 """Standard deviation of a normal distribution in units of its median absolute deviation."""
 
@@ -37,15 +40,12 @@ class Block:
         (R,) frame of each row.
     scale
         (R,) what a residual of this row is expected to be, relative to the others of this kind; None: all alike.
-    emphasis
-        Its rows are weighted so many times as much as the scatter of their residuals asks for.
     """
 
     rows: np.ndarray
     labels: np.ndarray
     frame: np.ndarray
     scale: np.ndarray | None = None
-    emphasis: float = 1.0
 
 
 def spread(values: np.ndarray) -> float:
@@ -82,7 +82,7 @@ def robust_fit(blocks: list[Block], rounds: int = _ROUNDS) -> tuple[np.ndarray, 
     for turn in range(rounds):
         normal, right = np.zeros((M, M)), np.zeros(M)
         for block, w, s, sg in zip(blocks, weight, base, sigma, strict=True):
-            q = np.sqrt(w) * s / sg * block.emphasis
+            q = np.sqrt(w) * s / sg
             part = block.rows * q[:, None].astype(block.rows.dtype)
             normal += part.T @ part
             right += part.T @ (block.labels * q).astype(part.dtype)
@@ -95,6 +95,32 @@ def robust_fit(blocks: list[Block], rounds: int = _ROUNDS) -> tuple[np.ndarray, 
             off = np.maximum(_by_frame(residual, block.frame), 0.5 * residual) / (_FREE * sigma[k])
             weight[k] = 1 / np.maximum(off, 1) ** (1 if turn < _HUBER_ROUNDS else 2)
     return coefficients, inverse, sigma
+
+
+def plain_fit(blocks: list[Block]) -> tuple[np.ndarray, np.ndarray]:
+    """Fit coefficients by least squares, each label weighted by its scale.
+
+    Returns
+    -------
+    coefficients, covariance
+        (M,) and (M, M).
+    """
+    M = blocks[0].rows.shape[1]
+    normal, right, squares, count = np.zeros((M, M)), np.zeros(M), 0.0, 0
+    weighted = []
+    for block in blocks:
+        q = np.ones(len(block.labels)) if block.scale is None else 1 / block.scale
+        part, labels = (block.rows * q[:, None]).astype(np.float64), block.labels * q
+        weighted.append((part, labels))
+        normal += part.T @ part
+        right += part.T @ labels
+    normal[np.diag_indices(M)] += PLAIN * np.diag(normal) + 1e-300
+    inverse = _inverse(normal)
+    coefficients = inverse @ right
+    for part, labels in weighted:
+        squares += float(((labels - part @ coefficients) ** 2).sum())
+        count += len(labels)
+    return coefficients, inverse * squares / max(count, 1)
 
 
 def _inverse(normal: np.ndarray) -> np.ndarray:
