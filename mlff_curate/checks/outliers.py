@@ -131,7 +131,9 @@ def _extrapolated(judgement: Judgement, suspect: Suspect) -> bool:
     """Tell a suspect at an end that the prediction may be to blame for; so it is if no other label speaks for it."""
     others = [getattr(judgement, other) for other in ("energy", "stress") if other != suspect.kind]
     off = not all(other.size[suspect.frame] < NORMAL * other.scale[suspect.frame] for other in others)  # True for nan
-    return off or (suspect.ratio < AT_END * SUSPICIOUS[suspect.kind] and not suspect.rule.endswith("-zero"))
+    if suspect.rule.endswith("-zero") or (suspect.kind == "forces" and suspect.fault is not None):
+        return off  # many components bear a fault of forces out
+    return off or suspect.ratio < AT_END * SUSPICIOUS[suspect.kind]
 
 
 def elected(found: list[Suspect]) -> list[Suspect]:
