@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mlff_curate.checks.local_model import LocalModel
     from mlff_curate.checks.outliers import Suspect
     from mlff_curate.checks.parts import PartFault
+    from mlff_curate.checks.reference import Offset
 
 FEWEST_FRAMES = 12
 """Fewer labelled frames are not fitted to."""
@@ -187,8 +188,8 @@ class _Study:
         for offset in offsets:
             members = [self.frames[i] for i in np.flatnonzero(self.level == offset.level).tolist()]
             found += said.level(self.frames, members, offset)
-            right = _shifted(right, self.level == offset.level, -offset.offset)
-            learned = _shifted(learned, self.level[rows.frames] == offset.level, -offset.offset)
+            right = _levelled(right, self.level == offset.level, offset)
+            learned = _levelled(learned, self.level[rows.frames] == offset.level, offset)
         model, odd = _learn(rows, learned, seed)
         if model is not None:
             found += self._single(model, right, odd, verdict)
@@ -315,9 +316,13 @@ def _put_right(known: Known, odd: list[Suspect]) -> Known:
     return replace(known, **out)
 
 
-def _shifted(known: Known, frames: np.ndarray, by: float) -> Known:
-    """Add `by` eV/atom to the energies of some frames, (F,) bool."""
-    return replace(known, energy=known.energy + np.where(frames, by * known.n_atoms, 0.0))
+def _levelled(known: Known, frames: np.ndarray, offset: Offset) -> Known:
+    """Put the energies of some frames, (F,) bool, on the level of the others."""
+    if offset.fault is not None:
+        energy = offset.fault.undone(known.energy, known.n_atoms, known.volume)
+    else:
+        energy = known.energy - offset.offset * known.n_atoms
+    return replace(known, energy=np.where(frames, energy, known.energy))
 
 
 def _levels(frames: Sequence[CheckedFrame], group: np.ndarray) -> np.ndarray:

@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlff_curate.checks.robust import NORMAL, Block, robust_fit
+from mlff_curate.checks.units import ENERGY_FAULTS
 
 if TYPE_CHECKING:
     from mlff_curate.checks.agreement import Question
+    from mlff_curate.checks.known import Known
     from mlff_curate.checks.outliers import Suspect
+    from mlff_curate.checks.units import Fault
 
 LEAST_OFFSET = 0.3
 """eV/atom: between phases and surfaces a quick force field is off by up to 0.2 (tantalum, zirconium, silicon)."""
@@ -25,13 +28,19 @@ TIMES_SCATTER = 8.0
 """Of the error of a level, widened so that it covers the offsets of three in four others."""
 
 FEWEST_GROUPS = 4
-"""With fewer levels there is no scatter to compare with."""
+"""With fewer levels there is no scatter to compare with, and only ..."""
+
+ABSURD_OFFSET = 5.0
+"""... more eV/atom than a force field is off by between bound phases are told, from three levels on."""
 
 FEWEST_SHARING = 3
 """Frames that share an offset, for it to be called one."""
 
 FEWEST_FRAMES = 60
 """With fewer energies levels are not compared."""
+
+OF_LEVEL = 0.02
+"""Of an energy per atom: how near a known fault has to bring it to what is expected."""
 
 SAME_OFFSET = 0.1
 """Offsets within this share of each other are the same."""
@@ -55,12 +64,15 @@ class Offset:
         Of the others.
     frames
         How many frames it is taken from.
+    fault
+        A known fault, without which they would be where the others expect them; None: there is none.
     """
 
     level: int
     offset: float
     scatter: float
     frames: int
+    fault: Fault | None
 
 
 def level_offsets(question: Question) -> list[Offset]:
@@ -71,7 +83,7 @@ def level_offsets(question: Question) -> list[Offset]:
         return []
     M = rows.energy.shape[1]
     levels, number, count = np.unique(question.level[energy.frame], return_inverse=True, return_counts=True)
-    if len(levels) < FEWEST_GROUPS or len(energy.labels) < FEWEST_FRAMES:
+    if len(levels) < FEWEST_GROUPS - 1 or len(energy.labels) < FEWEST_FRAMES:
         return []
     width = M + len(levels)
     blocks = [energy]
@@ -89,18 +101,33 @@ def level_offsets(question: Question) -> list[Offset]:
     middle = np.array([np.median((per_atom - energy.labels)[number == k]) for k in range(len(levels))])
     composition = np.array([rows.composition[energy.frame[number == k]].mean(axis=0) for k in range(len(levels))])
     off, free = _off_composition(middle + coefficients[M:], composition)
-    if free < FEWEST_GROUPS - 1:
+    if free < FEWEST_GROUPS - 2:
         return []
+    least = LEAST_OFFSET if free >= FEWEST_GROUPS - 1 else ABSURD_OFFSET
     found = []
     for k in range(len(levels)):
         others = np.delete(off, k)
         # the fit's own errors are too small by what the force field leaves out, which the other levels tell
         beyond = max(1.0, float(np.quantile(np.abs(others) / np.delete(error, k), 0.75)))
-        limit = max(LEAST_OFFSET, TIMES_SCATTER * beyond * float(error[k]))
+        limit = max(least, TIMES_SCATTER * beyond * float(error[k]))
         if abs(off[k]) > limit and count[k] >= FEWEST_SHARING:
             scatter = NORMAL * float(np.median(np.abs(others)))
-            found.append(Offset(int(levels[k]), float(off[k]), scatter, int(count[k])))
+            members = energy.frame[number == k]
+            fault = _explaining(known, members, per_atom[number == k] - off[k], max(float(limit), scatter))
+            found.append(Offset(int(levels[k]), float(off[k]), scatter, int(count[k]), fault))
     return found
+
+
+def _explaining(known: Known, members: np.ndarray, expected: np.ndarray, width: float) -> Fault | None:
+    """Return the fault without which the energies of a level are as expected, (R,) eV/atom; None: none or several."""
+    n = known.n_atoms[members]
+    off = [
+        float(np.median(np.abs(f.undone(known.energy[members], n, known.volume[members]) / n - expected)))
+        for f in ENERGY_FAULTS
+    ]
+    best, second = np.partition(off, 1)[:2]
+    near = best < max(width, OF_LEVEL * float(np.median(np.abs(expected)))) and second > 3 * best
+    return ENERGY_FAULTS[int(np.argmin(off))] if near else None
 
 
 def _off_composition(constant: np.ndarray, composition: np.ndarray) -> tuple[np.ndarray, int]:

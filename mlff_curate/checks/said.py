@@ -167,17 +167,22 @@ def level(frames: Sequence[CheckedFrame], members: Sequence[CheckedFrame], offse
         f"forces, stresses and the energies of {counted(others, 'other group')} expect; these scatter by "
         f"{offset.scatter:.2g} eV/atom"
     )
+    fault = offset.fault
+    if fault is not None:
+        message += f"; that is where energies {fault.name} would lie"
     return [
         Finding(
             file=frame.file,
             frame=frame.index,
             key=_key(frame, "energy"),
-            rule="energy-reference",
-            severity="warning",
+            rule="energy-reference" if fault is None else fault.rule,
+            severity="warning" if fault is None else "error",
             value=float(f"{offset.offset:.4g}"),
             message=message,
-            fix="see whether these were computed with other settings; recompute them, or shift them to the common "
-            "level",
+            fix="see whether these were computed with other settings; recompute them, or shift them to the common level"
+            if fault is None
+            else _remedy(fault),
+            correction=None if fault is None else _mend(fault),
         )
         for frame in members
         if frame.labels.energy is not None

@@ -193,6 +193,18 @@ def test_a_group_on_another_level_is_told_frame_by_frame(copper):
     assert {"displaced 1" in f.message for f in findings} == {True}
 
 
+@pytest.mark.parametrize("groups", [4, 3])
+def test_a_group_where_energies_of_a_known_unit_would_lie_is_told_and_mended(copper, groups):
+    frames = [dataclasses.replace(f, group=str(i % groups)) for i, f in enumerate(copper)]
+    some = [i for i, f in enumerate(frames) if f.group == "1"][:8]
+    frames = [f for i, f in enumerate(frames) if f.group != "1" or i in some]
+    some = [i for i, f in enumerate(frames) if f.group == "1"]
+    findings = check_physics(changed(frames, some, energy=lambda e, _: e / Hartree))
+    assert {f.rule for f in findings} == {"energy-unit"}
+    assert len(findings) == len(some)
+    assert all(f.correction is not None and f.correction.factor == pytest.approx(Hartree) for f in findings)
+
+
 def test_where_the_data_cannot_decide_nothing_is_said(copper):
     assert check_physics([]) == []
     assert check_physics(copper[:15]) == []
