@@ -71,9 +71,11 @@ def test_inputs_are_never_touched_and_the_page_is_the_only_output(check, traject
     ]
 
 
-def test_checking_again_is_not_stopped_by_the_page(check, trajectory):
-    assert [check(trajectory).code for _ in range(2)] == [0, 0]
-    assert "no page was written: md.check.html: exists already" in check(trajectory).out
+def test_checking_again_writes_the_page_anew(check, trajectory, here):
+    assert check(trajectory).code == 0
+    again = check(trajectory, "--skip", "label-missing")
+    assert (again.code, again.out.splitlines()[-1]) == (0, "all of it on a page: md.check.html")
+    assert "<td>skip</td><td class=\"name\">label-missing</td>" in (here / "md.check.html").read_text()
 
 
 def test_quiet_says_it_by_the_status_alone(check, cut):

@@ -256,12 +256,49 @@ def test_markup_in_names_and_messages_stays_text(put, told):
     assert evil not in page
 
 
+def test_a_page_of_the_default_name_is_written_anew_for_the_same_inputs(put, here, told):
+    name = put("<md> & x.extxyz", [labelled(0)])
+    first = check_files([name]).report.read_text()
+    told(finding())
+    done = check_files([f"./{name}"])
+    assert str(done.report) == "<md> & x.check.html"
+    assert "points uphill" not in first
+    assert "points uphill" in done.report.read_text()
+    with pytest.raises(OutputError, match="exists already: say --overwrite"):
+        check_files([name], report=done.report)
+
+
+def test_a_page_of_the_default_name_that_is_of_other_inputs_stays(put, here):
+    put("md.extxyz", [labelled(0)])
+    put("md.xyz", [labelled(1)])
+    page = check_files(["md.extxyz"]).report.read_bytes()
+    done = check_files(["md.xyz"])
+    assert done.report is None
+    assert done.lines()[-1] == (
+        "no page was written: md.check.html: is the page of another check (Checked: md.extxyz): name another with -o, "
+        "or say --overwrite"
+    )
+    assert (here / "md.check.html").read_bytes() == page
+    assert check_files(["md.xyz"], overwrite=True).report is not None
+
+
+def test_what_is_no_page_of_check_is_never_replaced(put, here):
+    put("md.extxyz", [labelled(0)])
+    (here / "md.check.html").write_text('<meta name="generator" content="mlff-curate 0.1.0">\n<title>Kept: x</title>')
+    assert check_files(["md.extxyz"]).report is None
+    (here / "md.check.html").unlink()
+    (here / "md.check.html").mkdir()
+    assert check_files(["md.extxyz"]).lines()[-1] == "no page was written: md.check.html: is a folder"
+
+
 def test_a_page_of_the_default_name_is_not_in_the_way(put, here):
     put("md.extxyz", [labelled(0)])
     (here / "md.check.html").write_text("mine")
     done = check_files(["md.extxyz"])
     assert (done.status, done.report) == (0, None)
-    assert "no page was written: md.check.html: exists already: say --overwrite to replace it" in done.lines()
+    assert done.lines()[-1] == (
+        "no page was written: md.check.html: exists already, and is no page of check: say --overwrite to replace it"
+    )
     assert (here / "md.check.html").read_text() == "mine"
     with pytest.raises(OutputError, match="exists already"):
         check_files(["md.extxyz"], report="md.check.html")
