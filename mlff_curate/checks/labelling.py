@@ -121,7 +121,8 @@ class LabelCensus:
         alone = is_isolated_atom(frame.atoms)
         for kind in (*KINDS, *EXTRAS):
             key = getattr(labels, f"{kind}_key")
-            excused = kind in faulty or (kind == "forces" and alone) or (kind == "stress" and not frame.atoms.pbc.all())
+            stressless = alone or not frame.atoms.pbc.all()
+            excused = kind in faulty or (kind == "forces" and alone) or (kind == "stress" and stressless)
             file.keys[kind].append(key if key is not None else None if excused else "")
             if kind in KINDS and key is None and not excused:
                 file.others[kind].update(of_that_shape(frame.atoms, kind, labels.present))

@@ -338,7 +338,8 @@ def require_check_options(inputs: Sequence[str | Path], o: CheckOptions) -> None
     Raises
     ------
     UsageError
-        No file at all, a training set without a test set, a file in both, or a rule that does not exist.
+        No file at all, a training set without a test set, a file in both, or a rule that does not exist or is in both
+        ``skip`` and ``only``.
     """
     if not (inputs or o.train or o.test):
         raise UsageError("name a file to check", key="INPUT")
@@ -350,6 +351,9 @@ def require_check_options(inputs: Sequence[str | Path], o: CheckOptions) -> None
         raise UsageError(f"{min(both).name} is given as --train too", key="--test")
     require_rules(o.skip, "--skip")
     require_rules(o.only, "--only")
+    named = sorted(set(o.skip) & set(o.only))
+    if named:
+        raise UsageError(f"{named[0]} is given as --only too", key="--skip")
 
 
 def _read(inputs: Sequence[str | Path], o: CheckOptions, tell: Progress) -> Material:

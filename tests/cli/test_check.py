@@ -51,6 +51,11 @@ def test_json_is_one_object_with_every_finding(check, cut):
         ([], 2, "mlff-curate: error: INPUT: name a file to check"),
         (["--train", "md.extxyz"], 2, "--train: needs --test as well"),
         (["md.extxyz", "--skip", "nonsense"], 2, "--skip: 'nonsense' is no rule; available: "),
+        (
+            ["md.extxyz", "--skip", "force-unit", "--skip", "force-sign", "--only", "force-sign"],
+            2,
+            "mlff-curate: error: --skip: force-sign is given as --only too\n",
+        ),
         (["md.extxyz", "--energy-key", "E"], 1, "E: --energy-key names a key that none of the 12 frames has"),
         (["md.extxyz", "-o", "no/where.html"], 1, "no/where.html: its folder does not exist"),
     ],
