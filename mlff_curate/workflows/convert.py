@@ -384,7 +384,9 @@ def convert_files(
     assert to.write is not None
     with whole_outputs(out) as (part,):
         writer = to.write(part, write)
-        for read in read_frames(inputs, options.type_map, units=options.units, log=options.log):
+        for read in read_frames(
+            inputs, options.type_map, units=options.units, log=options.log, types_written=to.types_chosen
+        ):
             frame = normal_frame(read, options.label_keys, group_key)
             tally.add(frame, names, add_frame(writer, frame), options.label_keys)
             if progress is not None:

@@ -80,7 +80,7 @@ def test_checking_again_writes_the_page_anew(check, trajectory, here):
     assert check(trajectory).code == 0
     again = check(trajectory, "--skip", "label-missing")
     assert (again.code, again.out.splitlines()[-1]) == (0, "all of it on a page: md.check.html")
-    assert "<td>skip</td><td class=\"name\">label-missing</td>" in (here / "md.check.html").read_text()
+    assert '<td>skip</td><td class="name">label-missing</td>' in (here / "md.check.html").read_text()
 
 
 def test_quiet_says_it_by_the_status_alone(check, cut):

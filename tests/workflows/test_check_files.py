@@ -256,7 +256,7 @@ def test_markup_in_names_and_messages_stays_text(put, told):
     assert evil not in page
 
 
-def test_a_page_of_the_default_name_is_written_anew_for_the_same_inputs(put, here, told):
+def test_a_page_of_the_default_name_is_written_anew_for_the_same_inputs(put, told):
     name = put("<md> & x.extxyz", [labelled(0)])
     first = check_files([name]).report.read_text()
     told(finding())

@@ -64,8 +64,12 @@ def _recognises(path: Path, head: bytes) -> bool:  # noqa: ARG001 - by content a
     return _ATOMS.search(head) is not None and _BOX.search(head) is not None
 
 
+def _files(path: Path) -> list[Path]:
+    return sorted(path.glob("*.data"))
+
+
 def _recognises_folder(path: Path, head: bytes) -> bool:  # noqa: ARG001 - a folder has none
-    first = next(iter(sorted(path.glob("*.data"))), None)
+    first = next(iter(_files(path)), None)
     if first is None:
         return False
     try:
@@ -80,14 +84,22 @@ def _read(path: Path, options: ReadOptions) -> Iterator[Content]:
 
 
 def _read_folder(path: Path, options: ReadOptions) -> Iterator[Content]:
-    for index, file in enumerate(sorted(path.glob("*.data"))):
+    for index, file in enumerate(_files(path)):
         yield _content(file, options, str(path), index)
 
 
 _USES = frozenset({"type_map", "units"})
-LAMMPS_DATA = Format("lammps-data", "LAMMPS data file", ".data", _recognises, _read, DataFile, _USES)
+LAMMPS_DATA = Format("lammps-data", "LAMMPS data file", ".data", _recognises, _read, DataFile, _USES, types_chosen=True)
 LAMMPS_DATA_FOLDER = Format(
-    "lammps-data-folder", "folder of LAMMPS data files", "", _recognises_folder, _read_folder, DataFolder, _USES
+    "lammps-data-folder",
+    "folder of LAMMPS data files",
+    "",
+    _recognises_folder,
+    _read_folder,
+    DataFolder,
+    _USES,
+    files=_files,
+    types_chosen=True,
 )
 
 
