@@ -246,7 +246,7 @@ def _about_unused(kind: Format | str, options: ReadOptions) -> tuple[Remark, ...
             "note",
             None,
             f"--{name.replace('_', '-')} means nothing to this format",
-            "nothing, if it is meant for another input",
+            "leave it out, unless it is meant for another input",
         )
         for name, value in given.items()
         if value and name not in used

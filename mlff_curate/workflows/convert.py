@@ -326,7 +326,7 @@ class ConvertDone:
         lines += _capped(
             [
                 f"{remark.severity}: {remark.message} ({remark.rule}, {counted(count, 'frame')}, first {file}: "
-                f"frame {index}): {remark.fix}"
+                f"frame {index}){f': {remark.fix}' if remark.fix else ''}"
                 for count, remark, file, index in tally.remarks.values()
             ]
         )

@@ -124,6 +124,25 @@ def test_bad_frames_and_files_are_findings_and_the_rest_is_checked(put, here):
     assert done.status == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "fix"),
+    [
+        ("missing.extxyz", "correct the name, or leave it out"),
+        ("folder", "name the files that are meant, or leave it out"),
+        ("md.data", "see to --type-map, or leave the file out"),
+        ("empty.extxyz", "mend the file, or leave it out"),
+    ],
+)
+def test_what_to_do_about_an_unread_file_is_of_use(here, name, fix):
+    (here / "folder").mkdir()
+    (here / "empty.extxyz").write_text("")
+    (here / "md.data").write_text(
+        "\n\n1 atoms\n1 atom types\n0 9 xlo xhi\n0 9 ylo yhi\n0 9 zlo zhi\n\nAtoms # atomic\n\n1 1 0 0 0\n"
+    )
+    (found,) = check([name]).findings
+    assert (found.rule, found.fix) == ("file-unreadable", f"{fix}: what was not read was not checked either")
+
+
 def test_what_follows_a_cut_is_said_to_be_unread(put, here):
     put("md.extxyz", [labelled(i) for i in range(3)])
     text = (here / "md.extxyz").read_bytes()
@@ -246,6 +265,18 @@ def test_the_page_holds_some_of_every_rule_and_says_what_it_lacks(put, told):
     assert page.count('<tr><td><span class="severity error">') == 1 + 1999
     assert "3001 more are not on the page" in page
     assert page.count("force-balance") >= 3
+
+
+def test_the_page_names_the_frames_of_examples_and_keeps_numbers_whole(put, told):
+    near = replace(finding(5), rule="duplicate-near", message="holds the structure of 1", value="md.extxyz:1", fix="")
+    told(*(replace(finding(i), value=1234.5678 * i) for i in (2, 3)), near, rules=("force-sign",))
+    page = check_files([put("md.extxyz", [labelled(i) for i in range(6)])]).report.read_text()
+    assert "<br>frame 2: forces: points uphill by 2<br><em>To do: turn it</em></td></tr>" in page
+    assert '<td class="n">2469.14</td>' in page
+    assert '<td class="file">md.extxyz:1</td>' in page
+    assert "td.n { white-space: nowrap; }" in page
+    assert "<br>forces: holds the structure of 1</td></tr>" in page
+    assert page.count("<em>To do: ") == 3
 
 
 def test_markup_in_names_and_messages_stays_text(put, told):

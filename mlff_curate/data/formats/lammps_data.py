@@ -56,7 +56,7 @@ _PBC_ASSUMED = Remark(
     "note",
     "pbc",
     "a data file does not tell its boundaries: taken as periodic in three directions",
-    "nothing, if the run says boundary p p p",
+    "set pbc, unless the run says boundary p p p",
 )
 
 
@@ -188,7 +188,7 @@ class _Frame:
         others = [name for name in self.parts.sections if name not in _SECTIONS and not name.endswith("Coeffs")]
         if others:
             message = f"not taken: {', '.join(others)}"
-            self.remarks.append(Remark("section-ignored", "note", None, message, "nothing, if only atoms are wanted"))
+            self.remarks.append(Remark("section-ignored", "note", None, message, ""))
         return Content(atoms, {}, (*self.remarks, _PBC_ASSUMED))
 
     def units(self) -> str:
