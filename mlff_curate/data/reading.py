@@ -109,6 +109,7 @@ def _read_file(path: Path, options: ReadOptions, faults: Callable[[DataError], N
             require_sound(frame.atoms, frame.source, frame.index)
         except DataError as error:
             if faults is None:
+                error.one_frame = True
                 raise
             faults(error)
             continue
@@ -133,6 +134,7 @@ def _whole_frames(path: Path, options: ReadOptions, faults: Callable[[DataError]
                 atoms = parse_frame(part.text, name, part.index, part.line)
             except DataError as error:
                 if faults is None:
+                    error.one_frame = True
                     raise
                 faults(error)
                 continue
