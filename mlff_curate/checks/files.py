@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from mlff_curate.data.frames import Frame
     from mlff_curate.errors import DataError
 
+_OF_FILES = ("files-unread", "option-unused")
+"""Remarks that are no frame's."""
 _OPTION = re.compile(r"(?<!\S)--[a-z]+(-[a-z]+)*")
 """In the message of an error that another option would mend."""
 
@@ -48,9 +50,19 @@ def _exists(file: str) -> bool:
 
 
 def remarked(frame: Frame) -> list[Finding]:
-    """Return what the reader of a frame remarked on it, as findings."""
+    """Return what the reader of a frame remarked on it, as findings; some are of the file, and come with its first."""
     return [
-        Finding(frame.source, frame.index, r.key, r.rule, r.severity, None, r.message, r.fix) for r in frame.remarks
+        Finding(
+            frame.source,
+            None if r.rule in _OF_FILES else frame.index,
+            r.key,
+            r.rule,
+            r.severity,
+            None,
+            r.message,
+            r.fix,
+        )
+        for r in frame.remarks
     ]
 
 

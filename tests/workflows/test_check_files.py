@@ -124,6 +124,24 @@ def test_bad_frames_and_files_are_findings_and_the_rest_is_checked(put, here):
     assert done.status == 1
 
 
+def test_remarks_on_a_whole_file_name_no_frame(put, here):
+    (here / "set").mkdir()
+    put("set/0.xyz", [labelled(0)])
+    (here / "set" / "notes.txt").write_text("")
+    lines = check_files(["set"], CheckOptions(type_map=("Fe",)), no_report=True).lines()
+    assert lines[:6] == [
+        "note: files-unread: set",
+        (
+            "    the folder is taken for folders of extended XYZ files for KLIFF: 1 file of that format is read, "
+            "1 other not (notes.txt)"
+        ),
+        "    to do: name the files, or the folder, that are meant, if these are not",
+        "note: option-unused: set",
+        "    --type-map means nothing to this format",
+        "    to do: leave it out, unless it is meant for another input",
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "fix"),
     [
