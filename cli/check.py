@@ -51,7 +51,8 @@ Examples:
     "--report",
     metavar="PAGE",
     type=click.Path(),
-    help="Page with all findings.  [default: <first input>.check.html, unless it exists]",
+    help="Page with all findings.  [default: <first input>.check.html, written anew if it is of an "
+    "earlier check of the same inputs]",
 )
 @click.option("--no-report", is_flag=True, help="Write no page.")
 @group_by_option

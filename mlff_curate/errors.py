@@ -58,6 +58,8 @@ class DataError(CurateError):
 
     ends_file = False
     """Nothing can be read of the file from there on; set where reading goes on with the next file."""
+    one_frame = False
+    """What follows the frame can be read: ``check --fix`` leaves this one out."""
 
 
 class BudgetError(CurateError):

@@ -181,7 +181,7 @@ def _mixed(frames: Sequence[CheckedFrame], volumes: np.ndarray) -> list[Finding]
                 f"; {counted(len(lost), 'frame')} (first: {', '.join(index)}) fill their cells as the crystals do, but "
                 "have no periodic direction"
             )
-        fix = "set pbc where it was lost" if lost else "nothing, if clusters, slabs and crystals are meant"
+        fix = "set pbc where it was lost" if lost else "set pbc, unless clusters, slabs and crystals are meant"
         frame_index = frames[lost[0]].index if len(lost) == 1 else None
         severity: Severity = "warning" if lost else "note"
         found.append(Finding(file, frame_index, "pbc", "pbc-mixed", severity, len(counts), message, fix))

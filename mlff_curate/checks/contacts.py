@@ -114,7 +114,7 @@ def _too_near(frame: CheckedFrame, contact: Contact, shortest: np.ndarray) -> Fi
         return _finding(frame, "contact-short", "error", contact.distance, short, fix)
     if contact.ratio < _IMPOSSIBLE:
         said = f"{short}; the forces know of it ({contact.push:.3g} eV/Angstrom)"
-        fix = "nothing, if collisions are to be learnt; else drop the frame"
+        fix = "drop the frame, unless collisions are to be learnt"
         return _finding(frame, "contact-short", "note", contact.distance, said, fix)
     doubt = None if pushed else _doubt(contact, shortest)
     if doubt is None:
@@ -140,7 +140,7 @@ def _far(frame: CheckedFrame, atoms: tuple[int, ...]) -> Finding:
         f"{counted(len(atoms), 'atom')} of {len(frame.atoms)} ({shown}) without a neighbour within {_FAR:g} sums of "
         "covalent radii: evaporated, or the unit of length is wrong"
     )
-    fix = "nothing, if free atoms are meant; else drop the frame"
+    fix = "drop the frame, unless free atoms are meant"
     return _finding(frame, "atoms-far", "note", len(atoms), message, fix)
 
 

@@ -127,8 +127,8 @@ def _verdict(copy: Copy, compared: _Comparison) -> tuple[str, Severity, str]:
     if copy.kind == "exact":
         return "duplicate-exact", "warning", "drop one of the two: it counts twice in a fit"
     if copy.kind == "near":
-        return "duplicate-near", "note", "no fault, but it adds next to nothing: one of the two may go"
-    fix = "no fault: a model that knows symmetry learns nothing from it; keep both on one side of a train/test split"
+        return "duplicate-near", "note", "drop one of the two, if room is short: it adds next to nothing"
+    fix = "keep both on one side of a train/test split: a model that knows symmetry learns nothing from the second"
     return "duplicate-twin", "note", fix
 
 

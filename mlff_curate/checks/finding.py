@@ -59,7 +59,7 @@ class Finding:
     message
         What it is and why it is told, with the figures that it rests on and, for tests, the confidence.
     fix
-        What to do about it.
+        What to do about it; empty: nothing.
     correction
         How ``--fix`` mends the label, where that is safe.
     """

@@ -121,7 +121,8 @@ class LabelCensus:
         alone = is_isolated_atom(frame.atoms)
         for kind in (*KINDS, *EXTRAS):
             key = getattr(labels, f"{kind}_key")
-            excused = kind in faulty or (kind == "forces" and alone) or (kind == "stress" and not frame.atoms.pbc.all())
+            stressless = alone or not frame.atoms.pbc.all()
+            excused = kind in faulty or (kind == "forces" and alone) or (kind == "stress" and stressless)
             file.keys[kind].append(key if key is not None else None if excused else "")
             if kind in KINDS and key is None and not excused:
                 file.others[kind].update(of_that_shape(frame.atoms, kind, labels.present))
@@ -193,7 +194,7 @@ def _missing(name: str, file: _File, kind: str) -> list[Finding]:
     probable = likely(kind, others) if everywhere else []
     if everywhere:
         message = f"no frame has {_article(kind)}, and it counts as missing, never as zero{hint}"
-        fix = f"nothing, if there is none; else name it with --{kind}-key"
+        fix = f"name it with --{kind}-key, if it is there under another name"
         if probable:
             fix = f"if it is the {kind}, say so with --{kind}-key {probable[0]}"
     else:
@@ -215,7 +216,9 @@ def _sometimes(name: str, file: _File, kind: str) -> list[Finding]:
     message = f"{kind} ({', '.join(sorted(names))}) come and go: {have} of {total} frames have them"
     if places:
         message += f"; without: {_listed(file, places)}"
-    return [Finding(name, None, key, "label-names", "note", have, message, "nothing, if they are not fitted")]
+    return [
+        Finding(name, None, key, "label-names", "note", have, message, "give them to all frames, if they are fitted")
+    ]
 
 
 def _names(files: dict[str, _File], kind: str) -> list[Finding]:
@@ -260,8 +263,8 @@ def _unknown(name: str, file: _File) -> list[Finding]:
             severity = "note"
             message = "looks like a label and is not used"
             message += "" if kind is None else f": the {kind} is read from another name"
-            fix = "nothing, if it is meant to be left aside (a prediction, another code's output)"
-            fix += "" if kind is None else f"; else --{kind}-key {key}"
+            why = "unless it is meant to be left aside (a prediction, another code's output)"
+            fix = "" if kind is None else f"name it with --{kind}-key {key}, {why}"
         frame = file.index[places[0]] if len(places) == 1 else None
         found.append(Finding(name, frame, key, "label-unknown", severity, len(places), f"{message} (in {where})", fix))
     return found
@@ -282,7 +285,7 @@ def _precision(name: str, file: _File, kind: str) -> list[Finding]:
                 "note",
                 len(places),
                 f"{kind}: {len(places)} of {len(file.index)} frames are {words} ({_listed(file, places)})",
-                "nothing, if the digits lost are below the error you aim at; they may come from another program or run",
+                "see whether they come from another program or run, if the digits lost are above the error you aim at",
             )
         )
     return found

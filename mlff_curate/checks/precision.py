@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from mlff_curate.wording import counted
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -79,9 +81,9 @@ def coarser(labels: Sequence[Printed | None]) -> list[tuple[str, list[int]]]:
         lost = usual - item.decimals
         if lost >= _MARGIN and len(told) * 10.0 ** (-lost * item.different) < _CHANCE:
             short.setdefault(item.decimals, []).append(place)
-    most = f"{usual} decimals" if usual < FULL else f"{FULL} decimals and more"
+    most = counted(usual, "decimal") if usual < FULL else f"{FULL} decimals and more"
     for decimals, places in sorted(short.items()):
-        found.append((f"rounded to {decimals} decimals where others have {most}", places))
+        found.append((f"rounded to {counted(decimals, 'decimal')} where others have {most}", places))
     single = [place for place, item in enumerate(labels) if item is not None and item.single]
     whole = any(item.decimals >= _BEYOND_SINGLE and not item.single for item in told)
     if single and whole:

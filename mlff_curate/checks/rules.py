@@ -37,6 +37,7 @@ REMARKS: dict[str, Rule] = {
     "elements-inferred": Rule(("note",), "the elements are told from masses or comments"),
     "energy-correction": Rule(("note",), "the file has a correction that is not part of the energy"),
     "energy-missing": Rule(("warning",), "the log has no energy of this frame"),
+    "files-unread": Rule(("note",), "a folder holds files that are not read, as it is taken for one format"),
     "file-truncated": Rule(("warning",), "the file does not end as its program ends it"),
     "ids-missing": Rule(("note",), "nothing tells which atom is which from frame to frame"),
     "ids-with-gaps": Rule(("warning",), "some atoms may not have been written"),

@@ -33,7 +33,7 @@ class Remark:
     message
         What it is, in words.
     fix
-        What to do about it.
+        What to do about it; empty: nothing.
     """
 
     rule: str

@@ -72,6 +72,14 @@ def _require_no_input(path: Path, read: set[Path], *, folder: bool) -> None:
         raise OutputError("lies in an input, which is never changed", file=str(path))
 
 
+def files_written_here(folder: Path) -> set[str]:
+    """Return the paths in a folder of what was written to it by :func:`whole_outputs`, none in a folder of others."""
+    listing = folder / LISTING
+    if not listing.is_file():
+        return set()
+    return set(listing.read_text(errors="surrogateescape").split("\n"))  # file names need not be UTF-8
+
+
 def _require_ours(folder: Path) -> None:
     """Refuse to replace anything but a folder that holds only what was written here."""
     place = folder.resolve()
@@ -79,9 +87,7 @@ def _require_ours(folder: Path) -> None:
         return
     if not place.is_dir():
         raise OutputError("is a file, and a folder is to be written: remove it", file=str(folder))
-    listing = place / LISTING
-    # file names need not be UTF-8
-    ours = set(listing.read_text(errors="surrogateescape").split("\n")) if listing.is_file() else set()
+    listing, ours = place / LISTING, files_written_here(place)
     for path in place.rglob("*"):
         name = path.relative_to(place).as_posix()
         if (path.is_symlink() or not path.is_dir()) and name not in ours and path != listing:

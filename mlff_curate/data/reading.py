@@ -15,8 +15,10 @@ from mlff_curate.data.formats.lammps_types import is_element
 from mlff_curate.data.formats.lammps_units import refusal
 from mlff_curate.data.frames import Frame, Remark, content_digest
 from mlff_curate.data.opening import DAMAGED, damaged, open_binary
+from mlff_curate.data.outputs import files_written_here
 from mlff_curate.data.soundness import require_sound
 from mlff_curate.errors import DataError, UsageError
+from mlff_curate.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 _REFUSED = {"bundletrajectory", "mysql", "postgresql", "lammps-dump-binary"}
 """Formats of ASE that are no file (a folder, a server's address), or that do not tell what their numbers are."""
+_NAMED = 5
+"""Files that are named of those not read."""
 _CELL_MISSING = Remark(
     "cell-missing",
     "note",
@@ -42,6 +46,7 @@ def read_frames(
     *,
     units: str | None = None,
     log: str | Path | None = None,
+    types_written: bool = False,
     faults: Callable[[DataError], None] | None = None,
 ) -> Iterator[Frame]:
     """Read the frames of one or more files or folders, one at a time.
@@ -56,6 +61,8 @@ def read_frames(
         LAMMPS unit style of files that do not tell theirs.
     log
         LAMMPS log file to take the energies of dumps from.
+    types_written
+        The type_map is for what is written as well: inputs that have no use for it are not remarked on.
     faults
         Told of each file or frame that cannot be read or is no frame, which is then left out; ``ends_file`` of the
         error tells that the rest of the file is. None: the first one is raised.
@@ -72,7 +79,7 @@ def read_frames(
     UsageError
         A type is no element, or the units are no style that can be converted.
     """
-    options = ReadOptions(tuple(type_map), units, log)
+    options = ReadOptions(tuple(type_map), units, log, types_written)
     _require_meaning(options)
     for path in [paths] if isinstance(paths, (str, Path)) else paths:
         frames = _read_file(Path(path), options, faults)
@@ -102,6 +109,7 @@ def _read_file(path: Path, options: ReadOptions, faults: Callable[[DataError], N
             require_sound(frame.atoms, frame.source, frame.index)
         except DataError as error:
             if faults is None:
+                error.one_frame = True
                 raise
             faults(error)
             continue
@@ -113,7 +121,7 @@ def _read_file(path: Path, options: ReadOptions, faults: Callable[[DataError], N
 def _whole_frames(path: Path, options: ReadOptions, faults: Callable[[DataError], None] | None) -> Iterator[Frame]:
     name = str(path)
     kind = _kind_of(path)
-    unused = _about_unused(kind, options)  # said once, at the first frame
+    unused = (*_about_unused(kind, options), *_about_unread(kind, path))  # said once, at the first frame
     if kind != "extxyz":
         for index, content in enumerate(_contents(path, kind, options)):
             digest = content_digest(content.atoms)
@@ -126,6 +134,7 @@ def _whole_frames(path: Path, options: ReadOptions, faults: Callable[[DataError]
                 atoms = parse_frame(part.text, name, part.index, part.line)
             except DataError as error:
                 if faults is None:
+                    error.one_frame = True
                     raise
                 faults(error)
                 continue
@@ -231,18 +240,51 @@ def _read_with_ase(path: Path, kind: str) -> Iterator[Atoms]:
 def _about_unused(kind: Format | str, options: ReadOptions) -> tuple[Remark, ...]:
     """Tell of what a user said about files of another format than this one."""
     used = kind.uses if isinstance(kind, Format) else ()
-    given = {"type_map": options.type_map, "units": options.units, "log": options.log}
+    type_map = () if options.types_written else options.type_map
+    given = {"type_map": type_map, "units": options.units, "log": options.log}
     return tuple(
         Remark(
             "option-unused",
             "note",
             None,
             f"--{name.replace('_', '-')} means nothing to this format",
-            "nothing, if it is meant for another input",
+            "leave it out, unless it is meant for another input",
         )
         for name, value in given.items()
         if value and name not in used
     )
+
+
+def _about_unread(kind: Format | str, path: Path) -> tuple[Remark, ...]:
+    """Tell what a folder was taken for where it holds files that are not read, but for those written with the set."""
+    if not isinstance(kind, Format) or kind.files is None:
+        return ()
+    taken = {str(file) for file in kind.files(path)}
+    ours = files_written_here(path)
+    others = (Path(root, name) for root, _, names in _walk(path) for name in sorted(names))
+    unread = [
+        place for file in others if str(file) not in taken and (place := file.relative_to(path).as_posix()) not in ours
+    ]
+    if not unread:
+        return ()
+    named = ", ".join(unread[:_NAMED]) + (", ..." if unread[_NAMED:] else "")
+    return (
+        Remark(
+            "files-unread",
+            "note",
+            None,
+            f"the folder is taken for {kind.title}: {counted(len(taken), 'file')} of that format "
+            f"{'is' if len(taken) == 1 else 'are'} read, {counted(len(unread), 'other')} not ({named})",
+            "name the files, or the folder, that are meant, if these are not",
+        ),
+    )
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Walk a folder as os.walk does, in order and past what is hidden."""
+    for root, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield root, folders, [name for name in names if not name.startswith(".")]
 
 
 def read_again(path: str | Path, indices: Iterable[int], options: ReadOptions = PLAIN) -> Iterator[Frame]:

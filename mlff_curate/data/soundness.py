@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlff_curate.errors import DataError
+from mlff_curate.wording import counted
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -42,7 +43,7 @@ def require_sound(atoms: Atoms, file: str, index: int) -> None:
     bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
     if len(bad):
         raise DataError(
-            f"atom {bad[0]} has a position that is not a number ({len(bad)} such atoms)",
+            f"atom {bad[0]} has a position that is not a number ({counted(len(bad), 'such atom')})",
             file=file,
             frame=index,
             key="positions",

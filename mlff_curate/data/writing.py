@@ -52,7 +52,7 @@ def format_of_path(path: Path) -> Format:
     UsageError
         It says none, or more than one.
     """
-    suffix = path.suffix.lower()
+    suffix = _uncompressed(path).suffix.lower()
     several = [f.name for f in _written(suffix)]
     if suffix in _AMBIGUOUS or (len(several) > 1 and EXTXYZ.name not in several):
         why = _AMBIGUOUS.get(suffix) or " or ".join(several)
@@ -68,15 +68,22 @@ def format_of_path(path: Path) -> Format:
 
 
 def require_name(path: Path, to: Format) -> None:
-    """Refuse a file name that says another format than the one to be written: readers would be misled.
+    """Refuse a file name that says another format than the one to be written, or a compression that it is not in.
+
+    Readers would be misled.
 
     Raises
     ------
     OutputError
         The message names the format that the suffix stands for.
     """
-    if path.suffix in _COMPRESSED:
-        raise OutputError("compressed output is not written: leave the suffix out", file=str(path))
+    compression = path.suffix.lower()
+    if compression in _COMPRESSED and not (to.gzips and compression == ".gz"):
+        zipped = ", ".join(f.name for f in FORMATS if f.gzips)
+        raise OutputError(
+            f"{to.name} is not written as {compression}: leave the suffix out (.gz can be had of {zipped})",
+            file=str(path),
+        )
     said = _said_by(path)
     if said is None or said.suffix == to.suffix:
         return
@@ -88,7 +95,13 @@ def require_name(path: Path, to: Format) -> None:
         )
 
 
+def _uncompressed(path: Path) -> Path:
+    """Return a file's name without the suffix of a compression."""
+    return path.with_suffix("") if path.suffix.lower() in _COMPRESSED else path
+
+
 def _said_by(path: Path) -> Format | None:
+    path = _uncompressed(path)
     suffix = path.suffix.lower()
     if not suffix:
         return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,13 +17,21 @@ from mlff_curate.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from mlff_curate.checks.census import LabelCount
     from mlff_curate.checks.finding import Finding
 
+CHECK_TITLE = "Checked: "
+"""How the title of the page begins; names of the inputs follow."""
 ROWS = 2000
 """Findings on the page; each rule has its first ones there."""
 _OF_EACH = 100
+_HEAD = 2**16
+"""Bytes in which the head of a page ends."""
+_OURS = re.compile(
+    rb'<meta name="generator" content="mlff-curate [^">]*">\s*<title>(%s[^<]*)</title>' % CHECK_TITLE.encode()
+)
 _COUNTED = 200
 """Files and groups with a line of their own."""
 
@@ -88,6 +98,16 @@ def render_check(report: CheckReport) -> str:
         more_groups=len(groups) - _COUNTED,
         frames=frames,
     )
+
+
+def check_page_title(path: Path) -> str | None:
+    """Return the title of a page that :func:`render_check` wrote; None: the file is no such page, or cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            found = _OURS.search(stream.read(_HEAD))
+    except OSError:
+        return None
+    return None if found is None else html.unescape(found[1].decode("utf-8", "replace"))
 
 
 def shown_findings(findings: Sequence[Finding]) -> list[Finding]:

@@ -38,6 +38,22 @@ class RuleFindings:
             unlike.setdefault((finding.key, _VARYING.sub("", finding.message)), finding)
         return list(unlike.values())[:_EXAMPLES]
 
+    @property
+    def fixes(self) -> list[str]:
+        """What to do about the examples, each thing once."""
+        return [fix for fix in dict.fromkeys(example.fix for example in self.examples) if fix]
+
+    def quoted(self, example: Finding) -> str:
+        """Return a finding's message, after as much of its place as tells it from the others of its rule."""
+        words = []
+        if len({f.file for f in self.findings}) > 1:
+            words.append(example.file or "all inputs")
+        if len(self.findings) > 1 and example.frame is not None:
+            words.append(f"frame {example.frame}")
+        if example.key is not None:
+            words.append(example.key)
+        return ": ".join([*words, example.message])
+
     def places(self, named: int = _PLACES) -> str:
         """Return where they are, in words: ``18 frames of fe.extxyz (3, 17, 44, 51, 60, ...)``."""
         whole = list(dict.fromkeys(f.file for f in self.findings if f.frame is None))
@@ -93,13 +109,13 @@ def finding_lines(findings: Sequence[Finding], *, every: bool = False) -> list[s
     """
     if every:
         order = sorted(findings, key=lambda f: SEVERITIES.index(f.severity))
-        return [f"{f.severity}: {where(f)}: {f.rule}: {f.message} (to do: {f.fix})" for f in order]
+        return [f"{f.severity}: {where(f)}: {f.rule}: {f.message}" + f" (to do: {f.fix})" * bool(f.fix) for f in order]
     lines = []
     groups = by_rule(findings)
     for group in groups[:_GROUPS]:
         lines.append(f"{group.severity}: {group.rule}: {group.places()}")
-        lines += [f"    {_quoted(example, group)}" for example in group.examples]
-        lines += [f"    to do: {fix}" for fix in dict.fromkeys(example.fix for example in group.examples)]
+        lines += [f"    {group.quoted(example)}" for example in group.examples]
+        lines += [f"    to do: {fix}" for fix in group.fixes]
     if groups[_GROUPS:]:
         rest = sum(len(group.findings) for group in groups[_GROUPS:])
         rules = ", ".join(dict.fromkeys(group.rule for group in groups[_GROUPS:]))
@@ -115,18 +131,6 @@ def where(finding: Finding) -> str:
     if finding.key is not None:
         words.append(finding.key)
     return ": ".join(words)
-
-
-def _quoted(example: Finding, group: RuleFindings) -> str:
-    """Return a finding's message, after as much of its place as tells it from the others of its rule."""
-    words = []
-    if len({f.file for f in group.findings}) > 1:
-        words.append(example.file or "all inputs")
-    if len(group.findings) > 1 and example.frame is not None:
-        words.append(f"frame {example.frame}")
-    if example.key is not None:
-        words.append(example.key)
-    return ": ".join([*words, example.message])
 
 
 def _listed(words: Sequence[str], named: int) -> str:

@@ -338,7 +338,8 @@ def require_check_options(inputs: Sequence[str | Path], o: CheckOptions) -> None
     Raises
     ------
     UsageError
-        No file at all, a training set without a test set, a file in both, or a rule that does not exist.
+        No file at all, a training set without a test set, a file in both, or a rule that does not exist or is in both
+        ``skip`` and ``only``.
     """
     if not (inputs or o.train or o.test):
         raise UsageError("name a file to check", key="INPUT")
@@ -350,11 +351,14 @@ def require_check_options(inputs: Sequence[str | Path], o: CheckOptions) -> None
         raise UsageError(f"{min(both).name} is given as --train too", key="--test")
     require_rules(o.skip, "--skip")
     require_rules(o.only, "--only")
+    named = sorted(set(o.skip) & set(o.only))
+    if named:
+        raise UsageError(f"{named[0]} is given as --only too", key="--skip")
 
 
 def _read(inputs: Sequence[str | Path], o: CheckOptions, tell: Progress) -> Material:
     """Read all files once; of frames only geometry and labels are held."""
-    paths = _once([*inputs, *o.train, *o.test])
+    paths = each_once([*inputs, *o.train, *o.test])
     keys = {f"{kind}_key": o.label_keys.get(kind) for kind in ("energy", "forces", "stress")}
     group_key = None if o.group_by == NO_GROUP else (o.group_by or GROUP_KEY)
     frames: list[CheckedFrame] = []
@@ -391,7 +395,7 @@ def _read(inputs: Sequence[str | Path], o: CheckOptions, tell: Progress) -> Mate
     return Material(tuple(frames), tuple(sha256), tuple(files), tuple(findings), origins, train, test)
 
 
-def _once(paths: Iterable[str | Path]) -> list[Path]:
+def each_once(paths: Iterable[str | Path]) -> list[Path]:
     """Return each file once, under the name that it was given first."""
     seen: dict[Path, Path] = {}
     for path in map(Path, paths):

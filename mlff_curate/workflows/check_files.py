@@ -14,10 +14,10 @@ from mlff_curate.checks.census import census_text
 from mlff_curate.checks.finding import worst
 from mlff_curate.data.outputs import require_free, whole_files
 from mlff_curate.errors import OutputError, UsageError
-from mlff_curate.report.check import CheckReport, render_check
+from mlff_curate.report.check import CHECK_TITLE, CheckReport, check_page_title, render_check
 from mlff_curate.report.findings import counts_text, finding_lines, severity_counts
 from mlff_curate.wording import counted
-from mlff_curate.workflows.check import CheckOptions, CheckResult, check, require_check_options
+from mlff_curate.workflows.check import CheckOptions, CheckResult, check, each_once, require_check_options
 from mlff_curate.workflows.fix import Fixed, FixOutputs, write_fixed
 from mlff_curate.workflows.telling import peak_memory_mb
 
@@ -125,8 +125,9 @@ def check_files(
     options
         See :class:`CheckOptions`.
     report
-        The page; by default named after the first input, in the current folder. A page of the default name that exists
-        already or cannot be written is left alone, and the findings are told without.
+        The page; by default named after the first input, in the current folder. One of the default name that an
+        earlier check of the same inputs wrote is written anew; any other file of that name is left alone, and the
+        findings are told without.
     no_report
         Write no page.
     fix
@@ -158,7 +159,9 @@ def check_files(
     why = ""
     if page and not report:
         try:
-            require_free([*fixed_paths, page], untouchable, overwrite=overwrite)
+            require_free([*fixed_paths, page], untouchable, overwrite=True)
+            if not overwrite:
+                _require_replaceable(page, _title(list(map(str, each_once(read)))))
         except OutputError as error:
             page, why = None, str(error)
     result = check(inputs, o, progress=progress)
@@ -194,6 +197,29 @@ def _page(report: str | Path | None, inputs: Sequence[Path]) -> Path:
     return Path(report)
 
 
+def _require_replaceable(page: Path, title: str) -> None:
+    """Refuse to write over anything but the page of an earlier check with the same title, that is, of the same inputs.
+
+    Raises
+    ------
+    OutputError
+        The message says what is there.
+    """
+    if not page.exists():
+        return
+    there = check_page_title(page)
+    if there is None:
+        raise OutputError("exists already, and is no page of check: say --overwrite to replace it", file=str(page))
+    if there != title.encode("utf-8", "backslashreplace").decode("utf-8"):
+        raise OutputError(
+            f"is the page of another check ({there}): name another with -o, or say --overwrite", file=str(page)
+        )
+
+
+def _title(files: Sequence[str]) -> str:
+    return f"{CHECK_TITLE}{', '.join(files[:5])}" + (f" and {len(files) - 5} more" if files[5:] else "")
+
+
 def _report(result: CheckResult, fixed: Fixed | None, page: Path, o: CheckOptions, command: str) -> CheckReport:
     files = tuple(count.file for count in result.material.files)
     options = {"seed": str(o.seed)}
@@ -205,7 +231,7 @@ def _report(result: CheckResult, fixed: Fixed | None, page: Path, o: CheckOption
             )
     options |= {f"{kind}-key": key for kind, key in o.label_keys.items() if key}
     return CheckReport(
-        title=f"Checked: {', '.join(files[:5])}" + (f" and {len(files) - 5} more" if files[5:] else ""),
+        title=_title(files),
         command=command,
         version=__version__,
         inputs=files,

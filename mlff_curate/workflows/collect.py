@@ -234,7 +234,9 @@ def collect(
     guesses: Counter[tuple[str, str]] = Counter()
 
     for curated, paths in ((False, inputs), (True, against)):
-        for frame in read_frames(paths, reading.type_map, units=reading.units, log=reading.log):
+        for frame in read_frames(
+            paths, reading.type_map, units=reading.units, log=reading.log, types_written=reading.types_written
+        ):
             info = frame.atoms.info
             position = len(records)
             _remember(remarks, frame)

@@ -28,10 +28,10 @@ from mlff_curate.workflows.collect import GROUP_KEY, NO_GROUP
 from mlff_curate.workflows.telling import loss_lines, peak_memory_mb
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from mlff_curate.data.formats.base import Format, NormalFrame
-    from mlff_curate.data.frames import Remark
+    from mlff_curate.data.frames import Frame, Remark
     from mlff_curate.workflows.survey import Progress
 
 KINDS = ("energy", "forces", "stress")
@@ -326,7 +326,7 @@ class ConvertDone:
         lines += _capped(
             [
                 f"{remark.severity}: {remark.message} ({remark.rule}, {counted(count, 'frame')}, first {file}: "
-                f"frame {index}): {remark.fix}"
+                f"frame {index}){f': {remark.fix}' if remark.fix else ''}"
                 for count, remark, file, index in tally.remarks.values()
             ]
         )
@@ -384,7 +384,7 @@ def convert_files(
     assert to.write is not None
     with whole_outputs(out) as (part,):
         writer = to.write(part, write)
-        for read in read_frames(inputs, options.type_map, units=options.units, log=options.log):
+        for read in _frames(inputs, options, to):
             frame = normal_frame(read, options.label_keys, group_key)
             tally.add(frame, names, add_frame(writer, frame), options.label_keys)
             if progress is not None:
@@ -399,3 +399,15 @@ def convert_files(
         if lacks_last_line_end(Path(path))
     )
     return ConvertDone(tuple(map(str, inputs)), out, to, tally, notes, {"convert": time.perf_counter() - start})
+
+
+def _frames(inputs: Sequence[str | Path], options: ConvertOptions, to: Format) -> Iterator[Frame]:
+    """Yield the frames of all inputs; of one that is none it is said how to get rid of it."""
+    try:
+        yield from read_frames(
+            inputs, options.type_map, units=options.units, log=options.log, types_written=to.types_chosen
+        )
+    except DataError as error:
+        if error.one_frame:
+            error.message += ": mlff-curate check INPUT --fix OUT.extxyz writes the other frames"
+        raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -156,6 +156,7 @@ def prune_files(
     options = options or PruneOptions()
     budget = require_options(options)
     form = format_named(to)
+    options = replace(options, types_written=form.types_chosen)
     outputs = Outputs.beside(output, inputs, form.suffix.removeprefix(".") or form.name)
     require_name(outputs.frames, form)
     rules = [word for word in (*options.must_keep, *options.exclude) if Path(word).is_file()]

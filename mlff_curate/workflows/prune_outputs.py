@@ -57,9 +57,8 @@ class Outputs:
         frames = Path(out)
         if not frames.name:
             raise OutputError("is a folder, not a file", file=str(out) or "-o")
-        return cls(
-            frames, frames.with_name(f"{frames.stem}.manifest.csv"), frames.with_name(f"{frames.stem}.report.html")
-        )
+        stem = Path(frames.name.removesuffix(".gz")).stem
+        return cls(frames, frames.with_name(f"{stem}.manifest.csv"), frames.with_name(f"{stem}.report.html"))
 
     @property
     def paths(self) -> tuple[Path, Path, Path]:

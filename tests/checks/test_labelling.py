@@ -79,6 +79,13 @@ class TestMissing:
         atom = frame(2, {"energy": -11.12345678}, pbc=False, n=1)
         assert census([whole(0), molecule, atom]) == []
 
+    def test_a_free_atom_in_a_periodic_box_lacks_neither_forces_nor_stress(self):
+        atom = frame(1, {"energy": -11.12345678}, n=1)
+        atom.atoms.set_cell([15.0, 15.0, 15.0])
+        assert census([whole(0), atom]) == []
+        atom.atoms.set_cell([3.0, 3.0, 3.0])  # a crystal of one atom
+        assert [found.message.split(":")[0] for found in census([whole(0), atom])] == ["forces", "stress"]
+
     def test_file_by_file(self):
         found = census([whole(0), whole(0, stress=None, file="other.xyz")])
         assert [(item.file, item.rule, item.severity) for item in found] == [("other.xyz", "label-missing", "note")]
@@ -207,6 +214,12 @@ class TestPrecision:
         (found,) = census(frames)
         assert told([found]) == [("label-precision", "note", bad[0] if len(bad) == 1 else None, "forces")]
         assert f"{len(bad)} of 60 frames are rounded to 3 decimals where others have 8 decimals" in found.message
+
+    def test_one_decimal_is_no_plural(self):
+        frames = [whole(k) for k in range(60)]
+        frames[7].atoms.info["energy"] = -23.5
+        (found,) = census(frames)
+        assert found.message.startswith("energy: 1 of 60 frames are rounded to 1 decimal where others have ")
 
     def test_numbers_of_32_bits_among_others(self):
         frames = [whole(k) for k in range(30)]

@@ -51,6 +51,11 @@ def test_json_is_one_object_with_every_finding(check, cut):
         ([], 2, "mlff-curate: error: INPUT: name a file to check"),
         (["--train", "md.extxyz"], 2, "--train: needs --test as well"),
         (["md.extxyz", "--skip", "nonsense"], 2, "--skip: 'nonsense' is no rule; available: "),
+        (
+            ["md.extxyz", "--skip", "force-unit", "--skip", "force-sign", "--only", "force-sign"],
+            2,
+            "mlff-curate: error: --skip: force-sign is given as --only too\n",
+        ),
         (["md.extxyz", "--energy-key", "E"], 1, "E: --energy-key names a key that none of the 12 frames has"),
         (["md.extxyz", "-o", "no/where.html"], 1, "no/where.html: its folder does not exist"),
     ],
@@ -71,9 +76,11 @@ def test_inputs_are_never_touched_and_the_page_is_the_only_output(check, traject
     ]
 
 
-def test_checking_again_is_not_stopped_by_the_page(check, trajectory):
-    assert [check(trajectory).code for _ in range(2)] == [0, 0]
-    assert "no page was written: md.check.html: exists already" in check(trajectory).out
+def test_checking_again_writes_the_page_anew(check, trajectory, here):
+    assert check(trajectory).code == 0
+    again = check(trajectory, "--skip", "label-missing")
+    assert (again.code, again.out.splitlines()[-1]) == (0, "all of it on a page: md.check.html")
+    assert '<td>skip</td><td class="name">label-missing</td>' in (here / "md.check.html").read_text()
 
 
 def test_quiet_says_it_by_the_status_alone(check, cut):

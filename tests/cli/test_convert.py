@@ -1,5 +1,6 @@
 """`mlff-curate convert`: frames arrive in the other format, and the user is told what became of every label."""
 
+import gzip
 import signal
 
 import ase.io
@@ -348,6 +349,19 @@ def test_what_a_dump_does_not_tell_is_said_by_the_user(convert, put):
     assert convert("md.lammpstrj", "no.extxyz").code == 1
 
 
+@pytest.mark.parametrize(("name", "to"), [("a.extxyz.gz", ()), ("a.xyz.gz", ()), ("a.gz", ("--to", "mace"))])
+def test_extxyz_is_gzipped_where_its_name_says_so(convert, trajectory, here, name, to):
+    assert convert(trajectory, "plain.extxyz", *to).code == 0
+    assert convert(trajectory, name, *to).out.startswith(f"{name}: 12 frames in 2 groups, ")
+    zipped = (here / name).read_bytes()
+    assert zipped[3:8] == bytes(5)  # neither a name nor a time
+    assert gzip.decompress(zipped) == (here / "plain.extxyz").read_bytes()
+    assert convert(trajectory, f"b{name}", *to).code == 0
+    assert (here / f"b{name}").read_bytes() == zipped
+    assert convert(name, "back.extxyz", *to).code == 0
+    assert (here / "back.extxyz").read_bytes() == (here / "plain.extxyz").read_bytes()
+
+
 # What is refused.
 
 
@@ -383,7 +397,22 @@ def test_wrong_usage(convert, trajectory, here, arguments, message):
     [
         (["out.h5", "--to", "extxyz"], "out.h5: the name says hdf5, what is to be written is extxyz: say --to hdf5"),
         (["out.h5", "--to", "kliff"], "out.h5: the name says hdf5, what is to be written is a folder"),
-        (["out.extxyz.gz", "--to", "extxyz"], "out.extxyz.gz: compressed output is not written: leave the suffix out"),
+        (
+            ["out.h5.gz"],
+            "out.h5.gz: hdf5 is not written as .gz: leave the suffix out (.gz can be had of extxyz, mace, nequip)",
+        ),
+        (
+            ["out.extxyz.bz2", "--to", "mace"],
+            (
+                "out.extxyz.bz2: mace is not written as .bz2: leave the suffix out (.gz can be had of extxyz, mace, "
+                "nequip)"
+            ),
+        ),
+        (
+            ["out.gz", "--to", "kliff"],
+            "out.gz: kliff is not written as .gz: leave the suffix out (.gz can be had of extxyz, mace, nequip)",
+        ),
+        (["out.h5.gz", "--to", "mace"], "out.h5.gz: the name says hdf5, what is to be written is mace: say --to hdf5"),
         (["no/out.h5"], "no/out.h5: its folder does not exist"),
         (["md.extxyz"], "md.extxyz: is an input: an input is never replaced"),
         ([".", "--to", "kliff"], ".: is no name for an output"),
@@ -412,10 +441,18 @@ def test_frame_that_is_none_leaves_nothing_behind(convert, put, iron, here):
         1,
         (
             "mlff-curate: error: in.extxyz: frame 1: positions: atom 1 has a position that is not a number "
-            "(1 such atoms)\n"
+            "(1 such atom): mlff-curate check INPUT --fix OUT.extxyz writes the other frames\n"
         ),
     )
     assert listing(here) == ["in.extxyz"]
+
+
+def test_a_frame_that_is_none_is_left_out_as_the_message_says(convert, command, put, iron, here):
+    put("in.extxyz", [iron(0), Atoms("Fe2", positions=[[0, 0, 0], [0, 0, np.nan]]), iron(1)])
+    assert command("check", "in.extxyz", "--fix", "OUT.extxyz", "--no-report").code == 1
+    assert convert("OUT.extxyz", "out.h5").out.startswith("out.h5: 2 frames, ")
+    (here / "cut.extxyz").write_bytes((here / "OUT.extxyz").read_bytes()[:-60])
+    assert "--fix" not in convert("cut.extxyz", "cut.h5").err  # nothing follows that could be written
 
 
 def test_output_is_not_put_into_an_input(convert, trajectory, here):

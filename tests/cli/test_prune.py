@@ -721,6 +721,14 @@ def test_name_with_a_leading_dash_goes_behind_two(prune, put, iron, here):
     assert (here / "-md.pruned.extxyz").exists()
 
 
+def test_kept_frames_are_gzipped_where_the_name_says_so(prune, trajectory, here):
+    assert prune(trajectory, "--keep", 2).code == 0
+    assert prune(trajectory, "--keep", 2, "-o", "small.extxyz.gz").code == 0
+    assert listing(here)[-3:] == ["small.extxyz.gz", "small.manifest.csv", "small.report.html"]
+    kept = gzip.decompress((here / "small.extxyz.gz").read_bytes())
+    assert kept == (here / "md.pruned.extxyz").read_bytes()
+
+
 def test_absolute_names_and_folders(prune, trajectory, here, rows):
     (here / "sub").mkdir()
     assert prune(here / trajectory, "--keep", 2, "-o", here / "sub" / "small.extxyz").code == 0

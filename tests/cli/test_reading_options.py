@@ -73,3 +73,15 @@ def test_what_the_reader_noticed_is_noted(prune, files):
     notes = prune(files, "--type-map", "Ta,W,Nb", "--keep", "2", "--json").json["notes"]
     assert "md.lammpstrj: no atom of the first frame has type 3 (Nb) of --type-map" in notes
     assert any(note.startswith("md.lammpstrj: the dump does not tell its units: taken as metal") for note in notes)
+
+
+@pytest.mark.parametrize(
+    "words", [("convert", "set"), ("prune", "--keep", "2", "-o", "set")], ids=lambda words: words[0]
+)
+@pytest.mark.parametrize("form", ["lammps-data-folder", "fitsnap", "deepmd", "kliff"])
+def test_a_type_map_is_of_no_use_only_where_neither_input_nor_output_has_types(command, put, iron, words, form):
+    frames = [iron(i, energy=-8.0 - i) for i in range(4)]
+    put("md.extxyz", frames)
+    done = command(words[0], "md.extxyz", *words[1:], "--to", form, "--type-map", "Fe,C")
+    assert done.code == 0
+    assert ("--type-map means nothing to this format" in done.out) == (form == "kliff")

@@ -7,8 +7,10 @@ from mlff_curate.report.check import ROWS, shown_findings
 from mlff_curate.report.findings import by_rule, counts_text, finding_lines, where
 
 
-def finding(file="a.xyz", frame=0, rule="force-sign", severity="error", message="points uphill", key=None):
-    return Finding(file, frame, key, rule, severity, None, message, "turn it")
+def finding(
+    file="a.xyz", frame=0, rule="force-sign", severity="error", message="points uphill", key=None, fix="turn it"
+):
+    return Finding(file, frame, key, rule, severity, None, message, fix)
 
 
 def places(*findings):
@@ -66,3 +68,15 @@ def test_no_rule_is_crowded_off_the_page():
     assert len(shown) == ROWS
     assert shown[-1].rule == "z"
     assert [f.frame for f in shown[:3]] == [0, 1, 2]
+
+
+def test_where_nothing_is_to_do_there_is_no_such_line():
+    done, sorted_ = finding(), finding(rule="atoms-sorted", severity="note", message="sorted by id", fix="")
+    assert finding_lines([done, sorted_]) == [
+        "error: force-sign: frame 0 of a.xyz",
+        "    points uphill",
+        "    to do: turn it",
+        "note: atoms-sorted: frame 0 of a.xyz",
+        "    sorted by id",
+    ]
+    assert finding_lines([sorted_], every=True) == ["note: a.xyz: frame 0: atoms-sorted: sorted by id"]

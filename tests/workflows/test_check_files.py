@@ -124,6 +124,43 @@ def test_bad_frames_and_files_are_findings_and_the_rest_is_checked(put, here):
     assert done.status == 1
 
 
+def test_remarks_on_a_whole_file_name_no_frame(put, here):
+    (here / "set").mkdir()
+    put("set/0.xyz", [labelled(0)])
+    (here / "set" / "notes.txt").write_text("")
+    lines = check_files(["set"], CheckOptions(type_map=("Fe",)), no_report=True).lines()
+    assert lines[:6] == [
+        "note: files-unread: set",
+        (
+            "    the folder is taken for folders of extended XYZ files for KLIFF: 1 file of that format is read, "
+            "1 other not (notes.txt)"
+        ),
+        "    to do: name the files, or the folder, that are meant, if these are not",
+        "note: option-unused: set",
+        "    --type-map means nothing to this format",
+        "    to do: leave it out, unless it is meant for another input",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "fix"),
+    [
+        ("missing.extxyz", "correct the name, or leave it out"),
+        ("folder", "name the files that are meant, or leave it out"),
+        ("md.data", "see to --type-map, or leave the file out"),
+        ("empty.extxyz", "mend the file, or leave it out"),
+    ],
+)
+def test_what_to_do_about_an_unread_file_is_of_use(here, name, fix):
+    (here / "folder").mkdir()
+    (here / "empty.extxyz").write_text("")
+    (here / "md.data").write_text(
+        "\n\n1 atoms\n1 atom types\n0 9 xlo xhi\n0 9 ylo yhi\n0 9 zlo zhi\n\nAtoms # atomic\n\n1 1 0 0 0\n"
+    )
+    (found,) = check([name]).findings
+    assert (found.rule, found.fix) == ("file-unreadable", f"{fix}: what was not read was not checked either")
+
+
 def test_what_follows_a_cut_is_said_to_be_unread(put, here):
     put("md.extxyz", [labelled(i) for i in range(3)])
     text = (here / "md.extxyz").read_bytes()
@@ -248,6 +285,18 @@ def test_the_page_holds_some_of_every_rule_and_says_what_it_lacks(put, told):
     assert page.count("force-balance") >= 3
 
 
+def test_the_page_names_the_frames_of_examples_and_keeps_numbers_whole(put, told):
+    near = replace(finding(5), rule="duplicate-near", message="holds the structure of 1", value="md.extxyz:1", fix="")
+    told(*(replace(finding(i), value=1234.5678 * i) for i in (2, 3)), near, rules=("force-sign",))
+    page = check_files([put("md.extxyz", [labelled(i) for i in range(6)])]).report.read_text()
+    assert "<br>frame 2: forces: points uphill by 2<br><em>To do: turn it</em></td></tr>" in page
+    assert '<td class="n">2469.14</td>' in page
+    assert '<td class="file">md.extxyz:1</td>' in page
+    assert "td.n { white-space: nowrap; }" in page
+    assert "<br>forces: holds the structure of 1</td></tr>" in page
+    assert page.count("<em>To do: ") == 3
+
+
 def test_markup_in_names_and_messages_stays_text(put, told):
     evil = "</script><script>alert(1)</script>"
     told(replace(finding(), message=evil, key=evil))
@@ -256,12 +305,49 @@ def test_markup_in_names_and_messages_stays_text(put, told):
     assert evil not in page
 
 
+def test_a_page_of_the_default_name_is_written_anew_for_the_same_inputs(put, told):
+    name = put("<md> & x.extxyz", [labelled(0)])
+    first = check_files([name]).report.read_text()
+    told(finding())
+    done = check_files([f"./{name}"])
+    assert str(done.report) == "<md> & x.check.html"
+    assert "points uphill" not in first
+    assert "points uphill" in done.report.read_text()
+    with pytest.raises(OutputError, match="exists already: say --overwrite"):
+        check_files([name], report=done.report)
+
+
+def test_a_page_of_the_default_name_that_is_of_other_inputs_stays(put, here):
+    put("md.extxyz", [labelled(0)])
+    put("md.xyz", [labelled(1)])
+    page = check_files(["md.extxyz"]).report.read_bytes()
+    done = check_files(["md.xyz"])
+    assert done.report is None
+    assert done.lines()[-1] == (
+        "no page was written: md.check.html: is the page of another check (Checked: md.extxyz): name another with -o, "
+        "or say --overwrite"
+    )
+    assert (here / "md.check.html").read_bytes() == page
+    assert check_files(["md.xyz"], overwrite=True).report is not None
+
+
+def test_what_is_no_page_of_check_is_never_replaced(put, here):
+    put("md.extxyz", [labelled(0)])
+    (here / "md.check.html").write_text('<meta name="generator" content="mlff-curate 0.1.0">\n<title>Kept: x</title>')
+    assert check_files(["md.extxyz"]).report is None
+    (here / "md.check.html").unlink()
+    (here / "md.check.html").mkdir()
+    assert check_files(["md.extxyz"]).lines()[-1] == "no page was written: md.check.html: is a folder"
+
+
 def test_a_page_of_the_default_name_is_not_in_the_way(put, here):
     put("md.extxyz", [labelled(0)])
     (here / "md.check.html").write_text("mine")
     done = check_files(["md.extxyz"])
     assert (done.status, done.report) == (0, None)
-    assert "no page was written: md.check.html: exists already: say --overwrite to replace it" in done.lines()
+    assert done.lines()[-1] == (
+        "no page was written: md.check.html: exists already, and is no page of check: say --overwrite to replace it"
+    )
     assert (here / "md.check.html").read_text() == "mine"
     with pytest.raises(OutputError, match="exists already"):
         check_files(["md.extxyz"], report="md.check.html")

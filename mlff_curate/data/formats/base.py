@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from ase import Atoms
@@ -27,11 +27,14 @@ class ReadOptions:
         LAMMPS unit style (metal, real, si ...); None: as the file says, else metal with a remark.
     log
         LAMMPS log file to take energies from; None: none.
+    types_written
+        The type_map is for what is written as well: inputs that have no use for it are not remarked on.
     """
 
     type_map: tuple[str, ...] = ()
     units: str | None = None
     log: str | Path | None = None
+    types_written: bool = False
 
     @property
     def files(self) -> tuple[str | Path, ...]:
@@ -148,6 +151,12 @@ class Format:
         What it calls ``energy``, ``forces``, ``stress``, which users are told; none: the names that were found.
     names_open
         Users may choose these names.
+    files
+        The files of a folder that `read` takes, under the folder's path; None: it is no folder, or written only.
+    types_chosen
+        The type_map of the WriteOptions means something to `write`.
+    gzips
+        `write` gzips a file whose name ends in ``.gz``.
     """
 
     name: str
@@ -159,3 +168,6 @@ class Format:
     uses: frozenset[str] = frozenset()
     label_names: Mapping[str, str] = field(default_factory=dict)
     names_open: bool = False
+    files: Callable[[Path], Iterable[Path]] | None = None
+    types_chosen: bool = False
+    gzips: bool = False

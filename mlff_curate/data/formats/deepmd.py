@@ -56,6 +56,12 @@ def _systems(folder: Path, depth: int) -> Iterator[Path]:
                 yield from _systems(Path(entry.path), depth - 1)
 
 
+def _files(path: Path) -> Iterator[Path]:
+    """Yield all that lies in the systems."""
+    for system in _systems(path, _DEPTH):
+        yield from (Path(root, name) for root, _, names in os.walk(system) for name in names)
+
+
 def _read(path: Path, options: ReadOptions) -> Iterator[Content]:
     try:
         systems = [_System.open(folder, options) for folder in _systems(path, _DEPTH)]
@@ -255,4 +261,6 @@ DEEPMD = Format(
     DeepmdWriter,
     frozenset({"type_map"}),
     label_names={"energy": "energy.npy", "forces": "force.npy", "stress": "virial.npy"},
+    files=_files,
+    types_chosen=True,
 )

@@ -410,5 +410,7 @@ FITSNAP = Format(
     open_writer,
     _USES,
     label_names={"energy": "Energy", "forces": "Forces", "stress": "Stress"},
+    files=_json_files,
+    types_chosen=True,
 )
 FITSNAP_FILE = Format("fitsnap-json", "FitSNAP's JSON, or an archive of it", ".json", _is_file, _read_file, uses=_USES)

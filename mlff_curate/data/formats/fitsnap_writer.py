@@ -314,6 +314,7 @@ JSON/       a folder for each group, a file for each frame. Energy eV, forces eV
             name for.
 fitsnap.in  linear SNAP, 2J = 6, on a ZBL core. A start: tune cutoff, core and the weights of the groups.
 
-A frame that is not periodic has vacuum around it. A free atom has zero forces and stress by symmetry, and no weight on
-them.
+A frame that is not periodic has vacuum around it. Where a free atom came without forces or stress, the zeros that
+symmetry asks for stand here, as FitSNAP wants the same labels of all frames; "unlabelled" in "mlff_curate" names them,
+and the group has no weight on forces and stress. No other label is made up.
 """

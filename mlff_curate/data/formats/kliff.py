@@ -14,13 +14,14 @@ Files are numbered in the order of the frames, in a subfolder per configuration 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from itertools import chain, count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlff_curate.data.extxyz import parse_frame, split_frames
+from mlff_curate.data.extxyz import parse_frame, remarks_on, split_frames
 from mlff_curate.data.formats.base import Content, Format
 from mlff_curate.data.formats.extxyz import text_of
 from mlff_curate.data.frames import calculator_results
@@ -131,6 +132,10 @@ def _recognises(path: Path, head: bytes) -> bool:
     return any(name.endswith(".xyz") for _, _, names in folders for name in names)
 
 
+def _files(path: Path) -> Iterator[Path]:
+    return (Path(root, name) for root, _, names in os.walk(path) for name in names if name.endswith(".xyz"))
+
+
 def read_kliff(path: Path, options: ReadOptions) -> Iterator[Content]:  # noqa: ARG001
     """Read the frames of all files ending ``.xyz`` in a folder and below.
 
@@ -142,7 +147,7 @@ def read_kliff(path: Path, options: ReadOptions) -> Iterator[Content]:  # noqa: 
     DataError
         A file cannot be read; names it.
     """
-    files = sorted(Path(root, name) for root, _, names in os.walk(path) for name in names if name.endswith(".xyz"))
+    files = sorted(_files(path))
     numbers = {file.stem for file in files}
     if len(numbers) == len(files) and all(number.isascii() and number.isdigit() for number in numbers):
         files.sort(key=lambda file: int(file.stem))
@@ -150,7 +155,8 @@ def read_kliff(path: Path, options: ReadOptions) -> Iterator[Content]:  # noqa: 
         try:
             with file.open("rb") as stream:
                 for part in split_frames(stream, str(file)):
-                    yield _content(parse_frame(part.text, str(file), part.index, part.line), file, path)
+                    atoms = parse_frame(part.text, str(file), part.index, part.line)
+                    yield replace(_content(atoms, file, path), remarks=remarks_on(part.text))
         except OSError as error:
             raise DataError(f"cannot be read ({error.strerror})", file=str(file)) from None
 
@@ -187,4 +193,5 @@ KLIFF = Format(
     read=read_kliff,
     write=KliffWriter,
     label_names={"energy": "Energy", "forces": "Forces", "stress": "Stress"},
+    files=_files,
 )

@@ -56,7 +56,7 @@ _PBC_ASSUMED = Remark(
     "note",
     "pbc",
     "a data file does not tell its boundaries: taken as periodic in three directions",
-    "nothing, if the run says boundary p p p",
+    "set pbc, unless the run says boundary p p p",
 )
 
 
@@ -64,8 +64,12 @@ def _recognises(path: Path, head: bytes) -> bool:  # noqa: ARG001 - by content a
     return _ATOMS.search(head) is not None and _BOX.search(head) is not None
 
 
+def _files(path: Path) -> list[Path]:
+    return sorted(path.glob("*.data"))
+
+
 def _recognises_folder(path: Path, head: bytes) -> bool:  # noqa: ARG001 - a folder has none
-    first = next(iter(sorted(path.glob("*.data"))), None)
+    first = next(iter(_files(path)), None)
     if first is None:
         return False
     try:
@@ -80,14 +84,22 @@ def _read(path: Path, options: ReadOptions) -> Iterator[Content]:
 
 
 def _read_folder(path: Path, options: ReadOptions) -> Iterator[Content]:
-    for index, file in enumerate(sorted(path.glob("*.data"))):
+    for index, file in enumerate(_files(path)):
         yield _content(file, options, str(path), index)
 
 
 _USES = frozenset({"type_map", "units"})
-LAMMPS_DATA = Format("lammps-data", "LAMMPS data file", ".data", _recognises, _read, DataFile, _USES)
+LAMMPS_DATA = Format("lammps-data", "LAMMPS data file", ".data", _recognises, _read, DataFile, _USES, types_chosen=True)
 LAMMPS_DATA_FOLDER = Format(
-    "lammps-data-folder", "folder of LAMMPS data files", "", _recognises_folder, _read_folder, DataFolder, _USES
+    "lammps-data-folder",
+    "folder of LAMMPS data files",
+    "",
+    _recognises_folder,
+    _read_folder,
+    DataFolder,
+    _USES,
+    files=_files,
+    types_chosen=True,
 )
 
 
@@ -176,7 +188,7 @@ class _Frame:
         others = [name for name in self.parts.sections if name not in _SECTIONS and not name.endswith("Coeffs")]
         if others:
             message = f"not taken: {', '.join(others)}"
-            self.remarks.append(Remark("section-ignored", "note", None, message, "nothing, if only atoms are wanted"))
+            self.remarks.append(Remark("section-ignored", "note", None, message, ""))
         return Content(atoms, {}, (*self.remarks, _PBC_ASSUMED))
 
     def units(self) -> str:

@@ -49,7 +49,7 @@ _NO_IDS = Remark(
     "the dump has no column id: atoms stay in the order of the file, which changes from frame to frame in LAMMPS",
     "dump the ids where atoms have to be followed",
 )
-_SORTED = Remark("atoms-sorted", "note", "id", "the atoms are sorted by id: the file has another order", "nothing")
+_SORTED = Remark("atoms-sorted", "note", "id", "the atoms are sorted by id: the file has another order", "")
 _NO_STRESS = Remark(
     "pressure-not-taken",
     "note",
@@ -233,7 +233,7 @@ class _Reader:
                 return numbers
             if index == 0:
                 message = "every atom is C in the column element, LAMMPS' word for not told: --type-map is used instead"
-                remarks.append(Remark("element-ignored", "note", "species", message, "nothing"))
+                remarks.append(Remark("element-ignored", "note", "species", message, ""))
         if types is None:
             raise self._error(index, "the dump has neither a column element nor a column type")
         if not type_map:

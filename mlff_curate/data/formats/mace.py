@@ -53,4 +53,5 @@ MACE = Format(
     write=_MaceWriter,
     label_names=NAMES,
     names_open=True,
+    gzips=True,
 )

@@ -33,4 +33,5 @@ NEQUIP = Format(
     write=_write,
     label_names=NAMES,
     names_open=True,
+    gzips=True,
 )

@@ -253,7 +253,7 @@ class _Found:
             message = "the file does not say its units: eV and Angstrom"
         else:
             return
-        fix = "nothing, if VASP computed it; mlff-curate check tests it against the other labels"
+        fix = "make sure of it, unless VASP computed it; mlff-curate check tests the labels against each other"
         self.remarks.append(assumed_units(None, f"{message} are assumed", fix, may_say=False))
 
     def _note_correction(self, entry: dict[str, Any]) -> None:

@@ -285,6 +285,10 @@ def test_a_free_atom_has_zero_forces_by_symmetry_no_weight_and_no_forces_when_re
     assert min(np.linalg.norm(entry["Lattice"], axis=1)) >= 20  # FitSNAP repeats it without end
     groups = deck(path)["GROUPS"]
     assert groups["IsolatedAtom"].split()[2:] == ["100.0", "0.0", "0.0"]
+    assert json.loads(file.read_text())["Dataset"]["mlff_curate"]["unlabelled"] == ["forces", "stress"]
+    said = " ".join((path / "README.txt").read_text().split())
+    assert "Where a free atom came without forces or stress, the zeros that symmetry asks for stand here" in said
+    assert "No other label is made up." in said
     back = next(f.atoms for f in after if len(f.atoms) == 1)
     assert set(calculator_results(back)) == {"energy"}
     assert not back.pbc.any()

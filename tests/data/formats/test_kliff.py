@@ -125,3 +125,12 @@ def test_file_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "set" / "0000000.xyz").chmod(0)
     with pytest.raises(DataError, match=r"0000000\.xyz: cannot be read \(Permission denied\)"):
         list(read_frames(tmp_path / "set"))
+
+
+def test_what_extxyz_files_are_told_of_is_told_here_too(tmp_path):
+    put(tmp_path / "set", [iron(energy=-8.0)])
+    file = tmp_path / "set" / "0000000.xyz"
+    file.write_text(file.read_text().replace("Energy=-8", 'stress="1 2 3 0 1 2 0 0 1" Energy=-8', 1))
+    (frame,) = read_frames(tmp_path / "set")
+    assert [(remark.rule, remark.severity) for remark in frame.remarks] == [("stress-asymmetric", "error")]
+    assert frame.remarks[0].message == "the stress is not symmetric, one triangle is zero: one triangle is taken"
