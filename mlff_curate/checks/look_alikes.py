@@ -11,7 +11,7 @@ AMONG = 2.0
 """A frame that lies between others counts as no further off than that: in units of its look-alikes' own distances."""
 
 FEWEST_BEYOND = 3
-"""Frames more compressed, or more stretched, without which a frame outside the range of its look-alikes is an end."""
+"""Frames more compressed, or more stretched, without which a frame is an end, if no look-alike has its volume."""
 
 _OUTSIDE = 0.02  # of a volume
 _MOST_BEHIND = 2_000  # frames looked among for one that lies behind another
@@ -86,7 +86,7 @@ def beyond(
 
 
 def outermost(volume: np.ndarray, among: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Tell frames that are more compressed or more stretched than their look-alikes and all others but a few, (F,).
+    """Tell frames that are more compressed or more stretched than all others but a few, (F,).
 
     Parameters
     ----------
@@ -99,8 +99,6 @@ def outermost(volume: np.ndarray, among: np.ndarray, index: np.ndarray) -> np.nd
     smaller, larger = volume * (1 - _OUTSIDE), volume * (1 + _OUTSIDE)
     below = np.searchsorted(known, smaller) < FEWEST_BEYOND
     above = len(known) - np.searchsorted(known, larger) < FEWEST_BEYOND
-    alike = among[index]
     with np.errstate(invalid="ignore"):
-        under, over = ~(alike < smaller[:, None]).any(axis=1), ~(alike > larger[:, None]).any(axis=1)
-        apart = ~(np.abs(alike - volume[:, None]) < _OUTSIDE * volume[:, None]).any(axis=1)
-    return np.asarray(np.isfinite(volume) & apart & ((below & under) | (above & over)))
+        apart = ~(np.abs(among[index] - volume[:, None]) < _OUTSIDE * volume[:, None]).any(axis=1)
+    return np.asarray(np.isfinite(volume) & apart & (below | above))

@@ -48,9 +48,10 @@ by chance once in ten times, all known faults together."""
 UNRELATED = 0.6
 """Cosine between a frame's forces and those predicted, below which they have nothing to do with each other."""
 
-TURNED = -0.9
-"""Cosine between a frame's forces and those predicted, below which they point the other way beyond chance: then the
-sign is asked for where residuals are as usual, since look-alikes of the same fault make a residual look small."""
+SAME_WAY = 0.9
+"""Cosine between a frame's forces and those predicted, or their opposites, above which they point the same way beyond
+chance: then faults that change them much are asked for where residuals are as usual, since look-alikes of the same
+fault make a residual look small."""
 
 CERTAIN = 10.0
 """From this residual on a correction is offered, if no other fault explains the label as well."""
@@ -75,6 +76,9 @@ structure alone, and there not to the last digit."""
 
 DIGITS = 10.0
 """Zeros are looked at where so many times the smallest force of the set is predicted: less may be rounded to zero."""
+
+
+_LARGE_FORCE_FAULTS = tuple(f for f in FORCE_FAULTS if f.factor < 0 or not 0.2 < f.factor < 5)
 
 
 @dataclass(frozen=True)
@@ -183,15 +187,17 @@ def _forces(known: Known, judgement: Judgement, i: int, least: float) -> Suspect
         missing = ratio > (ACCIDENT if certain else ZERO) and size > least
         return Suspect(i, "forces", "force-zero", None, ratio, ratio, size, scale) if missing else None
     net = float(np.linalg.norm(label.reshape(-1, 3).sum(axis=0)))
-    turned = len(label) > 6 and ratio > 1 and _cosine(label, predicted) < TURNED
-    if (turned or ratio > SUSPICIOUS["forces"]) and net < UNBALANCED * float(np.linalg.norm(label)):
+    cosine = _cosine(label, predicted)
+    same = len(label) >= 12 and ratio > 1 and abs(cosine) > SAME_WAY
+    if (same or ratio > SUSPICIOUS["forces"]) and net < UNBALANCED * float(np.linalg.norm(label)):
+        faults = FORCE_FAULTS if ratio > SUSPICIOUS["forces"] else _LARGE_FORCE_FAULTS
         left = [
             float(np.sqrt(np.mean((label * f.factor - predicted) ** 2))) / scale
-            if abs(f.factor) == 1 or _cosine(label * f.factor, predicted) > UNRELATED
+            if abs(f.factor) == 1 or np.sign(f.factor) * cosine > UNRELATED
             else np.inf
-            for f in FORCE_FAULTS
+            for f in faults
         ]
-        found = _explained(i, "forces", FORCE_FAULTS, left, ratio, size, scale)
+        found = _explained(i, "forces", faults, left, ratio, size, scale)
         if found is not None:
             return found
     most, usual = float(judgement.largest.size[i]), float(judgement.largest.scale[i])
