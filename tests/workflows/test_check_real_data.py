@@ -73,6 +73,39 @@ def test_a_few_forces_that_are_gradients_are_told_frame_by_frame(tantalum, write
     assert told == set(shown)
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_sound_labels_are_left_in_peace_whichever_frames_are_missing(tantalum, write, seed):
+    """Its series of volumes then end elsewhere, where no fit knows what comes next."""
+    kept = np.random.default_rng(seed).random(len(tantalum)) > 0.06
+    write(
+        [atoms for atoms, keep in zip(tantalum, kept, strict=True) if keep], lambda _, a: (a.energy, a.forces, a.stress)
+    )
+    assert {f.rule for f in check(["md.extxyz"], NO_COPIES).findings} <= {"label-precision"}
+
+
+def test_energies_that_hide_each_other_in_one_group_are_told(tantalum, write):
+    shown = [i for i, atoms in enumerate(tantalum) if atoms.info["config_type"] == "GSF_112"][::5]
+    off = {i: (0.15 + 0.04 * k) * (-1) ** k for k, i in enumerate(shown)}
+    write(tantalum, lambda i, a: (a.energy + off.get(i, 0.0) * len(a.forces), a.forces, a.stress))
+    found = [f for f in check(["md.extxyz"], NO_COPIES).findings if f.severity != "note"]
+    assert {f.frame: f.rule for f in found} == dict.fromkeys(shown, "energy-outlier")
+    assert all(abs(f.value) > 12 for f in found)
+
+
+def test_forces_of_other_atoms_and_zeros_are_told(tantalum, write):
+    planar = [i for i, atoms in enumerate(tantalum) if atoms.info["config_type"] == "GSF_110"]
+    rolled, zeroed = planar[3:13:9], planar[6::9]
+
+    def change(i, a):
+        forces = np.roll(a.forces, 1, axis=0) if i in rolled else 0 * a.forces if i in zeroed else a.forces
+        return a.energy, forces, a.stress
+
+    write(tantalum, change)
+    found = [f for f in check(["md.extxyz"], NO_COPIES).findings if f.severity != "note"]
+    assert {f.frame for f in found if f.rule == "force-zero"} == set(zeroed)
+    assert {f.frame for f in found} == {*zeroed, *rolled}
+
+
 def test_the_set_as_published_has_repeats_and_nothing_else(real_data):
     findings = check([real_data / "ta_jcp2014.extxyz"]).findings
     assert {f.rule for f in findings if f.severity != "note"} == {"duplicate-exact"}
