@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlff_curate.checks.agreement import moved
-from mlff_curate.checks.look_alikes import LOOK_ALIKES, beyond, nearest, outermost
-from mlff_curate.checks.look_alikes import crowding as crowding_of
+from mlff_curate.checks.look_alikes import Neighbours, outermost
 from mlff_curate.checks.robust import Block, plain_fit, robust_fit
 from mlff_curate.linear.ridge import ENERGY_WEIGHT, STRESS_WEIGHT
 
@@ -145,26 +144,18 @@ class _Part:
     """A robust force field with what it was off by on frames that it had not seen."""
 
     final: _Fitted
-    features: np.ndarray  # (F, d)
     sizes: _Sizes  # cross-validated, of the frames learned from
-    crowding: np.ndarray  # (F,) distance to look-alikes
 
-    @cached_property
-    def own(self) -> Judgement:
-        return self._judged(self.sizes, self.features, own=True)
-
-    def judge(self, rows: Rows, known: Known, level: np.ndarray) -> Judgement:
-        return self._judged(_sizes_of(self.final, rows, known, level), _features(rows), own=False)
-
-    def _judged(self, sizes: _Sizes, features: np.ndarray, *, own: bool) -> Judgement:
-        scale = {
-            kind: _scales(features, sizes, kind, self.features, self.sizes, self.crowding, own=own) for kind in _KINDS
-        }
+    def judged(self, sizes: _Sizes, neighbours: Neighbours, end: np.ndarray) -> Judgement:
+        """Measure residuals by those of look-alikes."""
+        scale = {kind: _scales(neighbours, sizes, kind, self.sizes) for kind in _KINDS}
         parts = {k: Residuals(sizes.predicted[_PREDICTED.get(k, k)], sizes.size[k], scale[k]) for k in _KINDS}
-        distance, index = nearest(features, self.features, LOOK_ALIKES, own=own)
-        far, last = beyond(features, self.features, index, distance, self.crowding[index])
-        end = (last & (far > END)) | outermost(sizes.volume, self.sizes.volume, index)
         return Judgement(**parts, lean=sizes.lean, worst_atom=sizes.worst_atom, free=sizes.free, end=end)
+
+
+def _ends(neighbours: Neighbours, volume: np.ndarray, learned: np.ndarray) -> np.ndarray:
+    company = neighbours.among(np.arange(len(learned)))
+    return np.asarray((company.end & (company.far > END)) | outermost(volume, learned, company.index))
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,16 +170,23 @@ class LocalModel:
 
     level: np.ndarray
     _parts: tuple[_Part, ...]
+    _neighbours: Neighbours
     _frame_of_row: np.ndarray
 
     @cached_property
     def own(self) -> Judgement:
         """Of the frames learned from, each by a fit that has not seen it."""
-        return _better([part.own for part in self._parts], self._frame_of_row)
+        volume = self._parts[0].sizes.volume
+        end = _ends(self._neighbours, volume, volume)
+        return _better([part.judged(part.sizes, self._neighbours, end) for part in self._parts], self._frame_of_row)
 
     def judge(self, rows: Rows, known: Known) -> Judgement:
         """Judge frames that were not learned from."""
-        return _better([part.judge(rows, known, self.level) for part in self._parts], known.frame_of_row)
+        neighbours = self._neighbours.others(_features(rows))
+        end = _ends(neighbours, rows.volume, self._parts[0].sizes.volume)
+        sizes = [_sizes_of(part.final, rows, known, self.level) for part in self._parts]
+        judged = [part.judged(s, neighbours, end) for part, s in zip(self._parts, sizes, strict=True)]
+        return _better(judged, known.frame_of_row)
 
 
 def _better(judgements: list[Judgement], frame_of_row: np.ndarray) -> Judgement:
@@ -261,12 +259,14 @@ def local_model(rows: Rows, known: Known, seed: int = 0) -> LocalModel | None:
     blocks = _blocks(rows, known, level, np.arange(F), some, None)
     if max((len(np.unique(block.frame)) for block in blocks), default=0) < FEWEST_FRAMES:
         return None
-    learner = _Learner(rows, known, level, some, rng.permutation(F) % FOLDS)
+    neighbours = Neighbours.of(_features(rows))
+    learner = _Learner(rows, known, level, some, rng.permutation(F) % FOLDS, neighbours)
     robust = _robust_part(learner)
     if robust is None:
         return None
     even = _even_part(learner, robust)
-    return LocalModel(level, (robust,) if even is None else (robust, even), known.frame_of_row)
+    parts = (robust,) if even is None else (robust, even)
+    return LocalModel(level, parts, neighbours, known.frame_of_row)
 
 
 @dataclass(frozen=True, eq=False)
@@ -278,6 +278,7 @@ class _Learner:
     level: np.ndarray
     some: np.ndarray  # force rows
     fold: np.ndarray  # (F,)
+    neighbours: Neighbours
 
     def cross_validated(self, fit: Callable[[np.ndarray], _Fitted | None]) -> _Sizes | None:
         """Predict each frame by a fit to the other folds; None: one could not be made."""
@@ -293,8 +294,6 @@ class _Learner:
 def _robust_part(learner: _Learner) -> _Part | None:
     """Fit with weights that fall where labels are off, and by what they are off by among look-alikes."""
     rows, known, level, some = learner.rows, learner.known, learner.level, learner.some
-    features = _features(rows)
-    crowding = crowding_of(features)
     scale: dict[str, np.ndarray] | None = None
     sizes: _Sizes | None = None
     for rounds in (5, 8):
@@ -302,9 +301,9 @@ def _robust_part(learner: _Learner) -> _Part | None:
         sizes = learner.cross_validated(fit)
         if sizes is None:
             return None
-        scale = _scales_of_labels(features, sizes, crowding)
+        scale = _scales_of_labels(learner.neighbours, sizes)
     final = _fit(rows, known, level, np.arange(len(rows.frames)), some, scale, 8)
-    return None if final is None or sizes is None else _Part(final, features, sizes, crowding)
+    return None if final is None or sizes is None else _Part(final, sizes)
 
 
 def _even_part(learner: _Learner, first: _Part) -> _Part | None:
@@ -313,23 +312,20 @@ def _even_part(learner: _Learner, first: _Part) -> _Part | None:
     Weights by what look-alikes are off by keep a fit from learning what it has begun badly; here all count alike.
     """
     rows, known, level, some = learner.rows, learner.known, learner.level, learner.some
-    sizes, features, crowding = first.sizes, first.features, first.crowding
+    sizes = first.sizes
     for _ in range(EVEN_ROUNDS):
-        clean = _without_far(known, sizes, _scales_of_labels(features, sizes, crowding))
+        clean = _without_far(known, sizes, _scales_of_labels(learner.neighbours, sizes))
         fit = partial(_even_fit, rows, clean, level, some=some)
         again = learner.cross_validated(fit)
         if again is None:
             return None
         sizes = again
     final = fit(np.arange(len(rows.frames)))
-    return None if final is None else _Part(final, features, sizes, crowding)
+    return None if final is None else _Part(final, sizes)
 
 
-def _scales_of_labels(features: np.ndarray, sizes: _Sizes, crowding: np.ndarray) -> dict[str, np.ndarray]:
-    return {
-        kind: _scales(features, sizes, kind, features, sizes, crowding, own=True)
-        for kind in ("energy", "forces", "stress")
-    }
+def _scales_of_labels(neighbours: Neighbours, sizes: _Sizes) -> dict[str, np.ndarray]:
+    return {kind: _scales(neighbours, sizes, kind, sizes) for kind in ("energy", "forces", "stress")}
 
 
 def _without_far(known: Known, sizes: _Sizes, scale: dict[str, np.ndarray]) -> Known:
@@ -506,36 +502,18 @@ def _features(rows: Rows) -> np.ndarray:
     return out
 
 
-def _scales(
-    features: np.ndarray,
-    sizes: _Sizes,
-    kind: str,
-    among: np.ndarray,
-    learned: _Sizes,
-    crowding: np.ndarray,
-    *,
-    own: bool,
-) -> np.ndarray:
+def _scales(neighbours: Neighbours, sizes: _Sizes, kind: str, learned: _Sizes) -> np.ndarray:
     """Return what residuals are among each frame's look-alikes, (F,); inf where too few are known."""
     there = np.flatnonzero(np.isfinite(learned.size[kind]))
-    scale = np.full(len(features), np.inf)
+    scale = np.full(len(neighbours.features), np.inf)
     if len(there) < _FEWEST:
         return scale
-    k = min(LOOK_ALIKES, len(there) // 3)
-    if own:
-        place = np.full(len(among), -1)
-        place[there] = np.arange(len(there))
-        asked = there
-        distance, index = nearest(features[there], among[there], k, own=True)
-    else:
-        asked = np.arange(len(features))
-        distance, index = nearest(features, among[there], k, own=False)
-    alike = there[index]  # (A, k)
+    asked = there if neighbours.own else np.arange(len(scale))
+    company = neighbours.among(there)
+    alike = company.index  # (A, k)
     noise = learned.size[kind] ** 2 / np.maximum(np.hypot(learned.size[kind], np.sqrt(learned.variance[kind])), 1e-300)
     found = np.quantile(noise[alike], _SHARE, axis=1)
-    found = np.maximum(found, _LEAST * float(np.median(noise[there])))
-    far, _ = beyond(features[asked], among[there], index, distance, crowding[alike])
-    found *= far**2
+    found = np.maximum(found, _LEAST * float(np.median(noise[there]))) * company.far**2
     step = sizes.value[kind][asked] - np.median(learned.value[kind][alike], axis=1)
     squares = found**2 + sizes.variance[kind][asked] + TRUSTED**2 * np.mean(step**2, axis=1)
     scale[asked] = np.sqrt(squares)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import numpy as np
 
 LOOK_ALIKES = 14
@@ -16,6 +18,8 @@ FEWEST_BEYOND = 3
 _OUTSIDE = 0.02  # of a volume
 _MOST_BEHIND = 2_000  # frames looked among for one that lies behind another
 _BEHIND, _WITHIN = 0.7, 3.0  # cosine, and distance over that of the closest
+_ITSELF = 0.05  # of the distance to the closest: less is no distance
+_COPIES = 0.1  # of the median distance to look-alikes: no frame has a smaller one
 _CLOSEST = 3  # look-alikes that say where the others are
 _AT_ONCE = 1_000
 
@@ -42,9 +46,10 @@ def nearest(features: np.ndarray, among: np.ndarray, k: int, *, own: bool) -> tu
 
 
 def crowding(features: np.ndarray) -> np.ndarray:
-    """(F,) median distance to the look-alikes."""
+    """(F,) median distance to the look-alikes; copies of each other count as near, not as one."""
     distance, _ = nearest(features, features, LOOK_ALIKES, own=True)
-    return np.asarray(np.median(distance, axis=1))
+    middle = np.asarray(np.median(distance, axis=1))
+    return np.asarray(np.maximum(middle, _COPIES * float(np.median(middle))))
 
 
 def beyond(
@@ -79,8 +84,9 @@ def beyond(
         along = towards @ some.T - (towards * here).sum(axis=1, keepdims=True)
         squares = (some**2).sum(axis=1) + (here**2).sum(axis=1)[:, None] - 2 * here @ some.T
         apart = np.sqrt(np.maximum(squares, 0))
-        close = distance[start : start + _AT_ONCE, :_CLOSEST].max(axis=1)
-        behind = (along < -_BEHIND * apart) & (apart < _WITHIN * close[:, None])
+        close = distance[start : start + _AT_ONCE, :_CLOSEST].max(axis=1)[:, None]
+        # a frame does not lie behind itself, nor do its copies
+        behind = (along < -np.maximum(_BEHIND * apart, _ITSELF * close)) & (apart < _WITHIN * close)
         end[start : start + _AT_ONCE] = ~behind.any(axis=1)
     return np.where(end, far, np.minimum(far, AMONG)), end
 
@@ -102,3 +108,65 @@ def outermost(volume: np.ndarray, among: np.ndarray, index: np.ndarray) -> np.nd
     with np.errstate(invalid="ignore"):
         apart = ~(np.abs(among[index] - volume[:, None]) < _OUTSIDE * volume[:, None]).any(axis=1)
     return np.asarray(np.isfinite(volume) & apart & (below | above))
+
+
+@dataclass(frozen=True, eq=False)
+class Company:
+    """Look-alikes of A frames.
+
+    Attributes
+    ----------
+    index
+        (A, k) among the frames learned from.
+    far
+        (A,) how far these are, in units of their own distances.
+    end
+        (A,) bool: nothing lies behind the frame.
+    """
+
+    index: np.ndarray
+    far: np.ndarray
+    end: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """Finds look-alikes among those of the frames learned from that have a label, once for each such subset.
+
+    Attributes
+    ----------
+    features
+        (F, d) of the frames that are asked for.
+    learned
+        (G, d) of those learned from.
+    crowded
+        (G,) how far these are from their own look-alikes.
+    own
+        The frames asked for are those learned from.
+    """
+
+    features: np.ndarray
+    learned: np.ndarray
+    crowded: np.ndarray
+    own: bool
+    _known: dict[bytes, Company] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, learned: np.ndarray) -> Neighbours:
+        """Compare frames with each other."""
+        return cls(learned, learned, crowding(learned), own=True)
+
+    def others(self, features: np.ndarray) -> Neighbours:
+        """Compare other frames with the same."""
+        return Neighbours(features, self.learned, self.crowded, own=False)
+
+    def among(self, there: np.ndarray) -> Company:
+        """Return the look-alikes among the frames `there`: of these themselves, or of all others that are asked for."""
+        key = there.tobytes()
+        if key not in self._known:
+            k = max(1, min(LOOK_ALIKES, len(there) // 3))
+            asked = self.features[there] if self.own else self.features
+            distance, index = nearest(asked, self.learned[there], k, own=self.own)
+            far, end = beyond(asked, self.learned[there], index, distance, self.crowded[there[index]])
+            self._known[key] = Company(there[index], far, end)
+        return self._known[key]

@@ -120,11 +120,22 @@ class Suspect:
     rivals: tuple[tuple[Fault, float], ...] = ()
 
 
-def suspects(known: Known, judgement: Judgement) -> list[Suspect]:
-    """Find the labels of F frames that stand out, and the faults that may explain them."""
+def smallest_force(known: Known) -> float:
+    """Return the smallest force component of a set that is not zero, eV/Angstrom; inf: there is none."""
+    sizes = np.abs(known.forces)
+    return float(np.min(sizes, where=sizes > 0, initial=np.inf))  # False for nan
+
+
+def suspects(known: Known, judgement: Judgement, smallest: float) -> list[Suspect]:
+    """Find the labels of F frames that stand out, and the faults that may explain them.
+
+    Parameters
+    ----------
+    smallest
+        Force component of the set that is not zero: smaller ones may be rounded away.
+    """
     out: list[Suspect] = []
-    nonzero = np.abs(known.forces[known.forces != 0])
-    least = DIGITS * float(np.nanmin(nonzero, initial=np.inf)) if np.isfinite(nonzero).any() else LEAST
+    least = DIGITS * smallest if np.isfinite(smallest) else LEAST
     for i in range(len(known.energy)):
         three = (_energy(known, judgement, i), _forces(known, judgement, i, least), _stress(known, judgement, i))
         out += [s for s in three if s is not None and not (judgement.end[i] and _extrapolated(judgement, s))]
@@ -132,9 +143,13 @@ def suspects(known: Known, judgement: Judgement) -> list[Suspect]:
 
 
 def _extrapolated(judgement: Judgement, suspect: Suspect) -> bool:
-    """Tell a suspect at an end that the prediction may be to blame for; so it is if no other label speaks for it."""
+    """Tell a suspect at an end that the prediction may be to blame for."""
+    i = suspect.frame
     others = [getattr(judgement, other) for other in ("energy", "stress") if other != suspect.kind]
-    off = not all(other.size[suspect.frame] < NORMAL * other.scale[suspect.frame] for other in others)  # True for nan
+    others = [other for other in others if np.isfinite(other.size[i])]
+    if not others and suspect.fault is None and not suspect.rule.endswith("-zero"):
+        return True
+    off = any(other.size[i] > NORMAL * other.scale[i] for other in others)
     if suspect.rule.endswith("-zero") or (suspect.kind == "forces" and suspect.fault is not None):
         return off  # many components bear a fault of forces out
     return off or suspect.ratio < AT_END * SUSPICIOUS[suspect.kind]
@@ -147,7 +162,8 @@ def elected(found: list[Suspect]) -> list[Suspect]:
     for suspect in found:
         if len(suspect.rivals) > 1:
             fault, left = max(suspect.rivals, key=lambda rival: votes[rival[0]])  # the first of equals
-            suspect = replace(suspect, fault=fault, rule=fault.rule, left=left)  # noqa: PLW2901
+            sure = suspect.certain and fault is suspect.fault
+            suspect = replace(suspect, fault=fault, rule=fault.rule, left=left, certain=sure)  # noqa: PLW2901
         out.append(suspect)
     return out
 
@@ -183,8 +199,8 @@ def _forces(known: Known, judgement: Judgement, i: int, least: float) -> Suspect
     label, predicted = known.forces[part], residual.predicted[part]
     ratio = size / scale
     if not label.any():
-        certain = judgement.free[i] and len(label) >= 12 and size > LEAST
-        missing = ratio > (ACCIDENT if certain else ZERO) and size > least
+        no_accident = judgement.free[i] and len(label) >= 12 and size > LEAST
+        missing = ratio > (ACCIDENT if no_accident else ZERO) and size > least
         return Suspect(i, "forces", "force-zero", None, ratio, ratio, size, scale) if missing else None
     net = float(np.linalg.norm(label.reshape(-1, 3).sum(axis=0)))
     cosine = _cosine(label, predicted)

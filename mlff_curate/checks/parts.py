@@ -241,8 +241,10 @@ def _pairs(
         expected = rows.energy[frames] @ coefficients
         for level in np.unique(question.level[frames]):
             mine = np.flatnonzero(question.level[frames] == level)
-            values[mine] -= np.median(values[mine])
-            expected[mine] -= np.median(expected[mine])
+            labelled = mine[np.isfinite(values[mine])]
+            if len(labelled):
+                values[mine] -= np.median(values[labelled])
+                expected[mine] -= np.median(expected[labelled])
         return list(zip(values[:, None], expected[:, None], strict=True))
     if kind == "forces":
         places = [rows.atoms_of(int(i)) for i in frames]
@@ -263,7 +265,7 @@ def _telling(
     )
     frames = frames[there]
     if kind == "energy":
-        of_level = np.array([np.count_nonzero(question.level[frames] == level) for level in question.level[frames]])
+        of_level = np.bincount(question.level[frames])[question.level[frames]] if len(frames) else frames
         frames = frames[of_level >= FEWEST] if len(frames) else frames
     pairs = _pairs(question, known, kind, coefficients, frames)
     if kind == "energy":

@@ -17,7 +17,7 @@ from mlff_curate.checks.balance import judge_balance
 from mlff_curate.checks.basis import basis_of
 from mlff_curate.checks.known import known_of
 from mlff_curate.checks.local_model import local_model
-from mlff_curate.checks.outliers import elected, suspects
+from mlff_curate.checks.outliers import elected, smallest_force, suspects
 from mlff_curate.checks.parts import assess, part_faults, speak_against, without_faults
 from mlff_curate.checks.reference import free_atoms, level_offsets, shared_offsets
 from mlff_curate.checks.zeros import find_zeros, there, without
@@ -47,7 +47,7 @@ MOST_OF = 0.8
 FEWEST_OF_GROUP = 5
 
 _ROUNDS = 3
-"""Fits at most, each without what the one before has found."""
+"""Fits at most after the first, each without what the one before has found."""
 
 
 def check_physics(
@@ -79,11 +79,36 @@ def check_physics(
     labelled = np.any([there(known, kind) for kind in KINDS], axis=0)
     bound = np.flatnonzero(labelled & ~np.isin(np.arange(len(frames)), list(isolated)))
     if len(bound):
-        study = _Study.of([frames[i] for i in bound], known.some(bound), seed, progress)
-        findings += study.findings(seed)
+        everyone = [frames[i] for i in bound]
+        place = _distinct(everyone)
+        distinct = [i for i, first in enumerate(place) if i == first]
+        study = _Study.of([everyone[i] for i in distinct], known.some(bound[distinct]), seed, progress, everyone)
+        copies: dict[tuple[str, int], list[CheckedFrame]] = {}
+        for i, first in enumerate(place):
+            if i != first:
+                copies.setdefault((everyone[first].file, everyone[first].index), []).append(everyone[i])
+        for found in study.findings(seed):
+            findings.append(found)
+            if found.file is not None and found.frame is not None:
+                findings += [replace(found, frame=c.index) for c in copies.get((found.file, found.frame), [])]
     return sorted(
         findings, key=lambda f: (f.frame is not None, f.file or "", -1 if f.frame is None else f.frame, f.rule)
     )
+
+
+def _distinct(frames: Sequence[CheckedFrame]) -> list[int]:
+    """Return for each frame the first of its file and group with the same structure and labels.
+
+    Copies say nothing new, but any statistics would count them, and each would bear the others out.
+    """
+    first: dict[tuple[object, ...], int] = {}
+    out = []
+    for i, frame in enumerate(frames):
+        atoms, labels = frame.atoms, frame.labels
+        arrays = (atoms.numbers, atoms.positions, np.asarray(atoms.cell), atoms.pbc, labels.forces, labels.stress)
+        content = tuple(None if a is None else np.ascontiguousarray(a).tobytes() for a in arrays)
+        out.append(first.setdefault((frame.file, frame.group, labels.energy, *content), i))
+    return out
 
 
 def _named(frame: CheckedFrame) -> Atoms:
@@ -123,6 +148,7 @@ class _Study:
     level: np.ndarray  # (F,) numbers
     basis: Basis | None
     progress: Callable[[int, int], None] | None
+    everyone: Sequence[CheckedFrame]  # with the copies, to be counted
 
     @classmethod
     def of(
@@ -131,13 +157,14 @@ class _Study:
         known: Known,
         seed: int,
         progress: Callable[[int, int], None] | None,
-        basis: Basis | None = None,
+        everyone: Sequence[CheckedFrame],
     ) -> _Study:
         group = np.unique([frame.group for frame in frames], return_inverse=True)[1]
-        if basis is None and len(frames) >= FEWEST_FRAMES:
+        basis = None
+        if len(frames) >= FEWEST_FRAMES:
             basis = basis_of([frame.atoms for frame in frames], group, seed, progress)
         part = np.unique([f"{frame.file}\0{frame.group}" for frame in frames], return_inverse=True)[1]
-        return cls(frames, known, group, part, _levels(frames, group), basis, progress)
+        return cls(frames, known, group, part, _levels(frames, group), basis, progress, everyone)
 
     def findings(self, seed: int) -> list[Finding]:
         zeros = find_zeros(self.known)
@@ -150,7 +177,7 @@ class _Study:
         rows = self.basis.rows
         free = np.zeros(len(rows.frames), dtype=bool)
         free[np.unique(known.some(rows.frames).frame_of_row[moved(rows)])] = True
-        found = [said.all_zero(self.frames, kind) for kind in empty if self._cannot_be_zero(kind, rows.frames, free)]
+        found = [said.all_zero(self.everyone, kind) for kind in empty if self._cannot_be_zero(kind, rows.frames, free)]
         mine = known.some(rows.frames)
         learned = without(mine, find_zeros(mine), free)
         question = Question(rows, learned, self.level[rows.frames], self.basis.stiffness)
@@ -176,10 +203,10 @@ class _Study:
         incoherent = tuple(kind for kind in verdict.incoherent if kind not in sound)
         verdict = replace(verdict, certain=certain, incoherent=incoherent)
         found += [
-            said.whole_set(self.frames, fault, sure, verdict)
+            said.whole_set(self.everyone, fault, sure, verdict)
             for fault, sure in zip(verdict.faults, verdict.certain, strict=True)
         ]
-        found += [said.incoherent(self.frames, kind, verdict) for kind in verdict.incoherent]
+        found += [said.incoherent(self.everyone, kind, verdict) for kind in verdict.incoherent]
         right, learned = right.undone(verdict.faults), learned.undone(verdict.faults)
         for kind in verdict.incoherent:
             right = replace(right, **{kind: np.full_like(getattr(right, kind), np.nan)})
@@ -187,10 +214,10 @@ class _Study:
         offsets = level_offsets(replace(question, known=learned))
         for offset in offsets:
             members = [self.frames[i] for i in np.flatnonzero(self.level == offset.level).tolist()]
-            found += said.level(self.frames, members, offset)
+            found += said.level(self.frames, members, offset, bool(verdict.faults))
             right = _levelled(right, self.level == offset.level, offset)
             learned = _levelled(learned, self.level[rows.frames] == offset.level, offset)
-        model, odd = _learn(rows, learned, seed)
+        model, odd = _learn(rows, learned, smallest_force(self.known), seed)
         if model is not None:
             found += self._single(model, right, odd, verdict)
         return found
@@ -209,6 +236,7 @@ class _Study:
         assert basis is not None
         rows = basis.rows
         lean = np.zeros(len(self.frames))
+        smallest = smallest_force(self.known)
         odd: list[Suspect] = []
 
         def take(found: list[Suspect], frames: np.ndarray, leans: np.ndarray) -> None:
@@ -219,7 +247,7 @@ class _Study:
         # of the labels as they are: the model has learned from mended ones
         take(learned, rows.frames, (whole.energy - model.own.energy.predicted) / whole.n_atoms)
         told = {(suspect.frame, suspect.rule) for suspect in odd}
-        zero = [s for s in suspects(whole, model.judge(rows, whole)) if s.rule.endswith("-zero")]
+        zero = [s for s in suspects(whole, model.judge(rows, whole), smallest) if s.rule.endswith("-zero")]
         zero = [replace(suspect, frame=int(rows.frames[suspect.frame])) for suspect in zero]
         odd.extend(suspect for suspect in zero if (suspect.frame, suspect.rule) not in told)
         rest = np.setdiff1d(np.arange(len(self.frames)), rows.frames)
@@ -228,7 +256,7 @@ class _Study:
             chosen = rest[part.frames]
             labels = right.some(chosen)
             judged = model.judge(part, labels)
-            take(suspects(labels, judged), chosen, judged.lean)
+            take(suspects(labels, judged, smallest), chosen, judged.lean)
             done += len(chosen)
             if self.progress is not None:
                 self.progress(done, len(self.frames))
@@ -278,7 +306,7 @@ class _Study:
         return found
 
 
-def _learn(rows: Rows, learned: Known, seed: int) -> tuple[LocalModel | None, list[Suspect]]:
+def _learn(rows: Rows, learned: Known, smallest: float, seed: int) -> tuple[LocalModel | None, list[Suspect]]:
     """Fit, and again with what was found put right, so that wrong labels do not hide each other.
 
     A label that a known fault explains is learned from with the fault undone, any other that stands out not at all.
@@ -293,7 +321,7 @@ def _learn(rows: Rows, learned: Known, seed: int) -> tuple[LocalModel | None, li
     for _ in range(_ROUNDS):
         if model is None:
             break
-        more = [s for s in elected(suspects(learned, model.own)) if (s.frame, s.kind) not in found]
+        more = [s for s in elected(suspects(learned, model.own, smallest)) if (s.frame, s.kind) not in found]
         found |= {(suspect.frame, suspect.kind): suspect for suspect in more}
         if not more:
             break
@@ -317,12 +345,12 @@ def _put_right(known: Known, odd: list[Suspect]) -> Known:
 
 
 def _levelled(known: Known, frames: np.ndarray, offset: Offset) -> Known:
-    """Put the energies of some frames, (F,) bool, on the level of the others."""
+    """Put the energies of some frames, (F,) bool, on the level of the others; what is exactly zero has none."""
+    energy = known.energy
     if offset.fault is not None:
-        energy = offset.fault.undone(known.energy, known.n_atoms, known.volume)
-    else:
-        energy = known.energy - offset.offset * known.n_atoms
-    return replace(known, energy=np.where(frames, energy, known.energy))
+        energy = offset.fault.undone(energy, known.n_atoms, known.volume)
+    energy = energy - offset.rest * known.n_atoms
+    return replace(known, energy=np.where(frames & (known.energy != 0), energy, known.energy))
 
 
 def _levels(frames: Sequence[CheckedFrame], group: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlff_curate.checks.robust import NORMAL, Block, robust_fit
+from mlff_curate.checks.robust import NORMAL, Block, robust_fit, spread
 from mlff_curate.checks.units import ENERGY_FAULTS
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ class Offset:
         How many frames it is taken from.
     fault
         A known fault, without which they would be where the others expect them; None: there is none.
+    rest
+        What they are off without it, eV/atom; the offset where there is none.
     """
 
     level: int
@@ -73,6 +75,7 @@ class Offset:
     scatter: float
     frames: int
     fault: Fault | None
+    rest: float
 
 
 def level_offsets(question: Question) -> list[Offset]:
@@ -112,22 +115,47 @@ def level_offsets(question: Question) -> list[Offset]:
         limit = max(least, TIMES_SCATTER * beyond * float(error[k]))
         if abs(off[k]) > limit and count[k] >= FEWEST_SHARING:
             scatter = NORMAL * float(np.median(np.abs(others)))
-            members = energy.frame[number == k]
-            fault = _explaining(known, members, per_atom[number == k] - off[k], max(float(limit), scatter))
-            found.append(Offset(int(levels[k]), float(off[k]), scatter, int(count[k]), fault))
+            mine = number == k
+            shape = rows.energy[energy.frame[mine]] @ coefficients[:M]
+            expected = per_atom[mine] - off[k]
+            told = _explaining(known, energy.frame[mine], expected, shape, max(float(limit), scatter))
+            fault, rest = told or (None, float(off[k]))
+            found.append(Offset(int(levels[k]), float(off[k]), scatter, int(count[k]), fault, rest))
     return found
 
 
-def _explaining(known: Known, members: np.ndarray, expected: np.ndarray, width: float) -> Fault | None:
-    """Return the fault without which the energies of a level are as expected, (R,) eV/atom; None: none or several."""
+def _explaining(
+    known: Known, members: np.ndarray, expected: np.ndarray, shape: np.ndarray, width: float
+) -> tuple[Fault, float] | None:
+    """Return the fault without which the energies of a level are as expected, and what is left then.
+
+    They also have to follow the shape that the fit gives them, which a mere shift would, too: so not a half as well
+    with the fault. None: no fault does, or several.
+
+    Parameters
+    ----------
+    members
+        (R,) frames.
+    expected, shape
+        (R,) eV/atom: where they should lie, and what the fit says up to a constant.
+    width
+        Distance that is near, eV/atom.
+    """
     n = known.n_atoms[members]
-    off = [
-        float(np.median(np.abs(f.undone(known.energy[members], n, known.volume[members]) / n - expected)))
-        for f in ENERGY_FAULTS
-    ]
+    labels = known.energy[members]
+    undone = [f.undone(labels, n, known.volume[members]) / n for f in ENERGY_FAULTS]
+    off = [float(np.median(np.abs(values - expected))) for values in undone]
     best, second = np.partition(off, 1)[:2]
+    right = int(np.argmin(off))
     near = best < max(width, OF_LEVEL * float(np.median(np.abs(expected)))) and second > 3 * best
-    return ENERGY_FAULTS[int(np.argmin(off))] if near else None
+    better = spread(_about(undone[right] - shape)) < 0.5 * spread(_about(labels / n - shape))
+    if not (near and better):
+        return None
+    return ENERGY_FAULTS[right], float(np.median(undone[right] - expected))
+
+
+def _about(values: np.ndarray) -> np.ndarray:
+    return np.asarray(values - np.median(values))
 
 
 def _off_composition(constant: np.ndarray, composition: np.ndarray) -> tuple[np.ndarray, int]:

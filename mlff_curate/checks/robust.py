@@ -114,7 +114,7 @@ def plain_fit(blocks: list[Block]) -> tuple[np.ndarray, np.ndarray]:
         weighted.append((part, labels))
         normal += part.T @ part
         right += part.T @ labels
-    normal[np.diag_indices(M)] += PLAIN * np.diag(normal) + 1e-300
+    normal[np.diag_indices(M)] += PLAIN * np.diag(normal) + 1e-12 * float(np.diag(normal).max()) + 1e-300
     inverse = _inverse(normal)
     coefficients = inverse @ right
     for part, labels in weighted:

@@ -158,7 +158,9 @@ def all_zero(frames: Sequence[CheckedFrame], kind: KindName) -> Finding:
     )
 
 
-def level(frames: Sequence[CheckedFrame], members: Sequence[CheckedFrame], offset: Offset) -> list[Finding]:
+def level(
+    frames: Sequence[CheckedFrame], members: Sequence[CheckedFrame], offset: Offset, mended: bool
+) -> list[Finding]:
     """Tell a group whose energies have a level of their own, each of its frames."""
     group = members[0].group or members[0].atoms.get_chemical_formula()
     others = len({f.group for f in frames}) - 1
@@ -182,10 +184,10 @@ def level(frames: Sequence[CheckedFrame], members: Sequence[CheckedFrame], offse
             fix="see whether these were computed with other settings; recompute them, or shift them to the common level"
             if fault is None
             else _remedy(fault),
-            correction=None if fault is None else _mend(fault),
+            correction=None if fault is None or mended else _mend(fault),
         )
         for frame in members
-        if frame.labels.energy is not None
+        if frame.labels.energy  # zero stands for none
     ]
 
 

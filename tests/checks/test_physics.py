@@ -205,6 +205,35 @@ def test_a_group_where_energies_of_a_known_unit_would_lie_is_told_and_mended(cop
     assert all(f.correction is not None and f.correction.factor == pytest.approx(Hartree) for f in findings)
 
 
+@pytest.mark.parametrize("offset", [0.8, 2.0, 7.0, 20.0])
+def test_a_mere_shift_is_taken_for_no_unit(copper, offset):
+    frames = [dataclasses.replace(f, group=str(i % 5)) for i, f in enumerate(copper)]
+    some = [i for i, f in enumerate(frames) if f.group == "1"]
+    findings = check_physics(changed(frames, some, energy=lambda e, a: e + offset * len(a)))
+    assert {(f.rule, f.correction) for f in findings} == {("energy-reference", None)}
+    assert [f.frame for f in findings] == some
+
+
+def test_a_missing_energy_hides_no_fault_of_its_group_nor_makes_one_of_all(copper):
+    frames = [dataclasses.replace(f, group="ab"[i % 2]) for i, f in enumerate(copper)]
+    some = [i for i, f in enumerate(frames) if f.group == "b"]
+    frames = changed(frames, some, energy=lambda e, _: e * mol / kcal)
+    for i in (0, 1):
+        frames[i] = dataclasses.replace(frames[i], labels=dataclasses.replace(frames[i].labels, energy=None))
+    findings = check_physics(frames)
+    assert {f.rule for f in findings} == {"energy-unit"}
+    assert [f.frame for f in findings] == [i for i in some if i != 1]
+
+
+def test_copies_bear_nothing_out_and_share_what_is_found(copper):
+    assert check_physics([dataclasses.replace(copper[0], index=i) for i in range(80)]) == []
+    twice = [dataclasses.replace(f, index=n) for n, f in enumerate([*copper, *[copper[0]] * 200])]
+    assert check_physics(twice) == []
+    wrong = changed(copper, [7], forces=lambda f, _: -f)
+    both = [dataclasses.replace(f, index=n) for n, f in enumerate([*wrong, wrong[7]])]
+    assert [(f.rule, f.frame) for f in check_physics(both)] == [("force-sign", 7), ("force-sign", len(wrong))]
+
+
 def test_where_the_data_cannot_decide_nothing_is_said(copper):
     assert check_physics([]) == []
     assert check_physics(copper[:15]) == []

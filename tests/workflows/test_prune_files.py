@@ -31,7 +31,8 @@ def pile(tmp_path, monkeypatch):
         (".", "extxyz", "is a folder"),
         ("kept.traj", "extxyz", "the name says traj, what is to be written is extxyz: say --to traj"),
         ("kept.extxyz", "traj", "the name says extxyz, what is to be written is traj: say --to extxyz"),
-        ("kept.extxyz.gz", "extxyz", "compressed output is not written"),
+        ("kept.traj.gz", "traj", "traj is not written as .gz: leave the suffix out"),
+        ("kept.extxyz.xz", "extxyz", "extxyz is not written as .xz: leave the suffix out"),
     ],
 )
 def test_a_name_that_lies_about_the_format_is_refused(pile, name, to, message):
