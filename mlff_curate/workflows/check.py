@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlff_curate.checks.absurd import without_absurd
+from mlff_curate.checks.agreement import FEWEST_FRAMES as FEWEST_TO_COMPARE
 from mlff_curate.checks.cells import cells
 from mlff_curate.checks.census import LabelCount, label_census
 from mlff_curate.checks.company import energies_apart
@@ -16,6 +17,7 @@ from mlff_curate.checks.duplicates import duplicates, shared_with_training
 from mlff_curate.checks.files import open_ended, remarked, unreadable
 from mlff_curate.checks.frame import CheckedFrame
 from mlff_curate.checks.labelling import LabelCensus
+from mlff_curate.checks.local_model import FEWEST_FRAMES as FEWEST_ALIKE
 from mlff_curate.checks.mending import mended, mendings
 from mlff_curate.checks.physics import FEWEST_FRAMES, check_physics
 from mlff_curate.checks.rules import require_rules
@@ -168,6 +170,19 @@ def _no_labels(material: Material) -> str | None:
     return None
 
 
+def _extent(item: Check, material: Material) -> tuple[str, list[tuple[str, str]]]:
+    """Return what a check looks at in so many frames, and what it takes more of them for."""
+    if item.name != "physics":
+        return item.title, []
+    n = sum(any(_kinds(frame)) for frame in material.frames)
+    alike = "labels against those of frames that look alike"
+    more = [(alike, f"{counted(n, 'frame')} with labels, and it takes {FEWEST_ALIKE}")]
+    if n < FEWEST_TO_COMPARE:
+        short = f"{counted(n, 'frame')} with labels, and it takes {FEWEST_TO_COMPARE}"
+        return "sums of forces", [("labels against each other", short), *more]
+    return ("labels against each other", more) if n < FEWEST_ALIKE else (item.title, [])
+
+
 def _kinds(frame: CheckedFrame) -> tuple[bool, bool, bool]:
     labels = frame.labels
     return labels.energy is not None, labels.forces is not None, labels.stress is not None
@@ -318,7 +333,9 @@ def check(
                 continue
         findings += new
         seen = _mended(seen, new)  # a repeat, or a contact, is judged by labels that are put right
-        checked.append(item.title)
+        title, more = _extent(item, material)
+        checked.append(title)
+        unchecked += more
     unchecked += _kinds_without_labels(material)
     return CheckResult(
         material, tuple(findings), census, tuple(checked), tuple(unchecked), clock.seconds, tuple(failed)

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 COLUMNS = ("file", "frame", "key", "rule", "done", "before", "after", "detail")
 """Of the list of fixes."""
 CORRECTED, LEFT_OUT, NOT_FIXED = "corrected", "left out", "not fixed"
+_OF_LABELS = ("energy-", "force-", "stress-")
+_HELD = "held back until what all frames share is right: check what is written, with --fix again"
 _REPEAT = "duplicate-exact"
 _UNREAD, _LOST = "frame-unreadable", "file-unreadable"
 
@@ -228,6 +230,7 @@ class _Plan:
         for finding in result.material.findings:  # also where the user does not want to hear of it
             if finding.rule == _UNREAD:
                 self._note(finding, LEFT_OUT, "it cannot be read")
+        shared = any(f.frame is None and f.correction is not None for f in result.findings)
         for finding in result.findings:
             if finding.rule == _REPEAT and finding.file is not None and finding.frame is not None:
                 self._take_repeat(finding, (finding.file, finding.frame))
@@ -237,7 +240,8 @@ class _Plan:
                 and finding.severity != "note"
                 and not self._settled(finding)
             ):
-                self._note(finding, NOT_FIXED, "no correction is certain")
+                held = shared and finding.severity == "error" and finding.rule.startswith(_OF_LABELS)
+                self._note(finding, NOT_FIXED, _HELD if held else "no correction is certain")
 
     def _settled(self, finding: Finding) -> bool:
         """Tell whether energies that are apart are said of, one by one, where the energy is corrected."""

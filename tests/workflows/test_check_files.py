@@ -447,7 +447,8 @@ def test_absurd_numbers_beside_the_labels_stop_no_check(put, key, size):
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         result = check([name])
-    assert result.unchecked == ()
+    assert result.failed == ()
+    assert [title for title, _ in result.unchecked] == ["labels against those of frames that look alike"]
     assert ("duplicate-conflict", len(frames) - 1) in {(f.rule, f.frame) for f in result.findings}
 
 
@@ -584,6 +585,33 @@ def test_energies_that_differ_by_no_unit_are_no_finding(put, free):
     atoms = labelled(0)
     atoms.info |= {"energy": -16.0, "free_energy": free}
     assert check([put("md.extxyz", [atoms])]).findings == ()
+
+
+@pytest.mark.usefixtures("all_checks")
+@pytest.mark.parametrize(
+    ("count", "judged", "short"),
+    [
+        (13, "sums of forces", {"labels against each other": 20, "labels against those of frames that look alike": 60}),
+        (20, "labels against each other", {"labels against those of frames that look alike": 60}),
+    ],
+)
+def test_what_so_few_frames_cannot_tell_is_named_as_not_checked(put, count, judged, short):
+    result = check([put("md.extxyz", [labelled(i) for i in range(count)])])
+    assert judged in result.checked
+    named = {title: why for title, why in result.unchecked if "labels" in title}
+    assert named == {title: f"{count} frames with labels, and it takes {n}" for title, n in short.items()}
+
+
+def test_what_waits_for_a_fault_of_all_frames_is_said_to_wait(put, here, told):
+    put("md.extxyz", [labelled(i) for i in range(2)])
+    shared = finding(None, "stress-unit", key="stress", correction=Correction("stress", factor=2.0))
+    told(shared, finding(1, "energy-unit", key="energy"), finding(0, "force-outlier", "warning"))
+    check_files(["md.extxyz"], fix="out.extxyz")
+    details = {row["rule"]: row["detail"] for row in fixes(here / "out.fixes.csv") if row["done"] == "not fixed"}
+    assert details == {
+        "energy-unit": "held back until what all frames share is right: check what is written, with --fix again",
+        "force-outlier": "no correction is certain",
+    }
 
 
 def test_fix_leaves_copies_and_unreadable_frames_out_and_says_so(put, here, told):
