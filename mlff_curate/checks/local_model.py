@@ -192,8 +192,8 @@ class LocalModel:
 def _better(judgements: list[Judgement], frame_of_row: np.ndarray) -> Judgement:
     """Take each kind of label of each frame from the fit that does best on its look-alikes.
 
-    What a frame's own label is off by has no say in it. Where another fit that should do about as well says something
-    else, neither is believed further than that.
+    What a frame's own label is off by has no say in it. Where the other fit says something else by more than it may be
+    off, neither is believed further than that.
     """
 
     def take(arrays: list[np.ndarray], which: np.ndarray) -> np.ndarray:
@@ -225,7 +225,7 @@ def _better(judgements: list[Judgement], frame_of_row: np.ndarray) -> Judgement:
 def _doubt(
     predicted: np.ndarray, scale: np.ndarray, fits: list[Residuals], kind: str, frame_of_row: np.ndarray
 ) -> np.ndarray:
-    """Return by how much fits that are about as good differ, beyond what they may, (F,)."""
+    """Return by how much the fits differ from `predicted` beyond what they may be off by themselves, (F,)."""
     n = np.bincount(frame_of_row) / 3
     doubt = np.zeros(len(scale))
     for fit in fits:

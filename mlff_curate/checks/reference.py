@@ -129,8 +129,8 @@ def _explaining(
 ) -> tuple[Fault, float] | None:
     """Return the fault without which the energies of a level are as expected, and what is left then.
 
-    They also have to follow the shape that the fit gives them, which a mere shift would, too: so not a half as well
-    with the fault. None: no fault does, or several.
+    A mere shift may bring energies near a known unit, too. But a unit changes their differences as well: these have to
+    go with the fit at least twice as well without the fault. None: no fault does, or several.
 
     Parameters
     ----------
