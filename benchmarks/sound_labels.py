@@ -2,8 +2,8 @@
 
     sound_labels.py DATA.extxyz... [--left-out 0.06] [--draws 5]
 
-Series then end elsewhere, and the frames that look alike are others. Of each draw the warnings and errors are printed, and
-by kind of label the largest residual of the first fit, in units of those of look-alikes: what the thresholds of
+Series then end elsewhere, and the frames that look alike are others. Of each draw the warnings and errors are printed,
+and by kind of label the largest residual of the first fit, in units of those of look-alikes: what the thresholds of
 `mlff_curate.checks.outliers` have to leave room for. Draw 0 of each set leaves nothing out.
 """
 
