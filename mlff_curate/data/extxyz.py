@@ -179,20 +179,29 @@ def parse_frame(text: bytes, file: str, index: int, line: int = 1) -> Atoms:
     DataError
         Columns that are not as declared, and what ASE cannot read, with its reason.
     """
-    return read_quickly(text, lambda: _parse_with_ase(text, file, index, line))
+    return parse_and_remark(text, file, index, line)[0]
 
 
-def remarks_on(text: bytes) -> tuple[Remark, ...]:
-    """Tell what a frame's text says and the frame read from it no longer does.
+def parse_and_remark(text: bytes, file: str, index: int, line: int = 1) -> tuple[Atoms, tuple[Remark, ...]]:
+    """Read as :func:`parse_frame`, and tell what the text says and the frame read from it no longer does.
 
     Of nine numbers of a ``stress`` ASE keeps one triangle; a column may have had to be renamed, see
-    :func:`mlff_curate.data.quick_extxyz.without_clash`.
-
-    Parameters
-    ----------
-    text
-        Of a frame that could be read.
+    :func:`mlff_curate.data.quick_extxyz.without_clash`. Both kinds of frame are left to ASE, and only they are
+    remarked on.
     """
+    remarks: tuple[Remark, ...] = ()
+
+    def read_with_ase() -> Atoms:
+        nonlocal remarks
+        atoms = _parse_with_ase(text, file, index, line)
+        remarks = _remarks_on(text)
+        return atoms
+
+    atoms = read_quickly(text, read_with_ase)
+    return atoms, remarks
+
+
+def _remarks_on(text: bytes) -> tuple[Remark, ...]:
     start = text.find(b"\n") + 1
     comment = text[start : text.find(b"\n", start)]
     stress = _STRESS.search(comment) if b"stress" in comment else None

@@ -192,8 +192,11 @@ def _labels_of(
     names = _known_names(*map(tuple, places))
     n = len(atoms)
 
-    def find(kind: str, key: str | None, convert: Callable[[np.ndarray, str], np.ndarray | None]) -> _Found:
-        return _find(places, names.of_kind[kind] if key is None else _named_so(places, key), convert, kind, tell)
+    def find(
+        kind: str, key: str | None, shape: tuple[int, ...], convert: Callable[[np.ndarray, str], np.ndarray | None]
+    ) -> _Found:
+        tiers = names.of_kind[kind] if key is None else _named_so(places, key)
+        return (_plain(places, tiers, shape) or _find(places, tiers, convert, kind, tell)) if tiers else _NOTHING
 
     without_cell: list[str] = []
 
@@ -205,11 +208,11 @@ def _labels_of(
                 tell(UnusableLabel("stress", "cell", key, "a virial makes no stress where the cell has no volume"))
         return stress
 
-    energy = find("energy", energy_key, _as_energy)
-    forces = find("forces", forces_key, lambda v, k: _as_forces(v, k, n))
-    stress = find("stress", stress_key, as_stress)
-    energies = find("energies", None, lambda v, _: v if v.shape == (n,) else None)
-    magmoms = find("magmoms", None, lambda v, _: _per_atom(v, n))
+    energy = find("energy", energy_key, (), _as_energy)
+    forces = find("forces", forces_key, (n, 3), lambda v, k: _as_forces(v, k, n))
+    stress = find("stress", stress_key, (6,), as_stress)
+    energies = find("energies", None, (n,), lambda v, _: v if v.shape == (n,) else None)
+    magmoms = find("magmoms", None, (n,), lambda v, _: _per_atom(v, n))
     used = {energy.key, forces.key, stress.key, energies.key, magmoms.key}
     return Labels(
         energy=None if energy.value is None else float(energy.value),
@@ -223,12 +226,16 @@ def _labels_of(
         magmoms=magmoms.value,
         energies_key=energies.key,
         magmoms_key=magmoms.key,
-        from_virial=stress.key is not None and "virial" in stress.key.lower(),
-        not_finite=tuple(sorted({*energy.not_finite, *forces.not_finite, *stress.not_finite})),
+        from_virial=stress.key is not None and not _is_no_virial(stress.key),
+        not_finite=_together(energy.not_finite, forces.not_finite, stress.not_finite),
         without_cell=tuple(without_cell),
         present=names.present,
-        unknown=tuple(key for key in names.unknown if key not in used),
+        unknown=tuple(key for key in names.unknown if key not in used) if names.unknown else (),
     )
+
+
+def _together(*names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted({name for some in names for name in some})) if any(names) else ()
 
 
 _TIERS: dict[str, tuple[tuple[str, ...], ...]] = {
@@ -496,6 +503,32 @@ def _named(places: Iterable[Mapping[str, object]]) -> list[tuple[str, object]]:
     return [(str(key), value) for place in places for key, value in place.items() if value is not None]
 
 
+def _plain(
+    places: Sequence[Mapping[Any, object]], tiers: tuple[tuple[_Place, ...], ...], shape: tuple[int, ...]
+) -> _Found | None:
+    """Take a label that is alone and plainly right, as most are; None: `_find` has to look."""
+    if len(tiers[0]) != 1:
+        return None
+    place, key = tiers[0][0]
+    raw = places[place][key]
+    if not shape:
+        right = isinstance(raw, float) and math.isfinite(raw)
+    else:
+        right = (
+            type(raw) is np.ndarray
+            and raw.shape == shape
+            and raw.dtype == np.float64
+            and math.isfinite(np.vdot(raw, raw))
+            and _is_no_virial(str(key))
+        )
+    return _Found(raw, str(key)) if right else None  # type: ignore[arg-type]
+
+
+@lru_cache(maxsize=1024)
+def _is_no_virial(key: str) -> bool:
+    return "virial" not in key.lower()
+
+
 def _find(
     places: Sequence[Mapping[Any, object]],
     tiers: tuple[tuple[_Place, ...], ...],
@@ -507,8 +540,6 @@ def _find(
 
     What cannot be used is told, or, with nobody to tell, raised.
     """
-    if not tiers:
-        return _NOTHING
     not_finite: list[str] = []
     for tier in tiers:
         candidates: list[tuple[str, np.ndarray]] = []

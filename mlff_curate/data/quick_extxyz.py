@@ -47,7 +47,8 @@ def read_quickly(text: bytes, read_with_ase: Callable[[], Atoms]) -> Atoms:
     """Read one frame.
 
     Read here is what is ASCII and has, in each line, the columns that are declared: symbols or atomic numbers, three
-    of positions, and any others of finite real numbers, 32-bit whole numbers, truth values and strings.
+    of positions, and any others of finite real numbers, 32-bit whole numbers, truth values and strings; whose columns
+    and keys have no name of a result in common, and whose stress, where it is nine numbers, is symmetric.
 
     Parameters
     ----------
@@ -94,6 +95,8 @@ def _read(text: bytes) -> tuple[Atoms, tuple[str, ...]] | None:
     pbc = np.zeros(3, dtype=bool)
     pbc[:] = info.pop("pbc", "Lattice" in info)
     cell = np.array(info.pop("Lattice").T, dtype=float) if "Lattice" in info else np.zeros((3, 3))
+    if "stress" in info and not _is_symmetric(info["stress"]):
+        return None  # of which ASE will keep a part
     results = _results(arrays, info)
     atoms = _new_atoms(arrays, cell, pbc, info)
     if results:
@@ -385,6 +388,13 @@ def _results(arrays: dict[str, np.ndarray], info: dict[str, Any]) -> dict[str, A
             value = value.T.reshape(9).take(_VOIGT)
         results[key] = value
     return {key: value if key in _AS_THEY_ARE else np.asarray(value, float) for key, value in results.items()}
+
+
+def _is_symmetric(stress: np.ndarray) -> bool:
+    if stress.shape != (3, 3):
+        return True
+    (_, xy, xz), (yx, _, yz), (zx, zy, _) = stress.tolist()
+    return bool(xy == yx and xz == zx and yz == zy)
 
 
 @lru_cache(maxsize=_MANY)

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from mlff_curate.data.extxyz import parse_frame, remarks_on, split_frames
+from mlff_curate.data.extxyz import parse_and_remark, split_frames
 from mlff_curate.data.formats import FORMATS
 from mlff_curate.data.formats.base import PLAIN, Content, Format, ReadOptions
 from mlff_curate.data.formats.lammps_types import is_element
@@ -131,19 +131,18 @@ def _whole_frames(path: Path, options: ReadOptions, faults: Callable[[DataError]
     with open_binary(path) as stream:
         for part in _split(stream, path):
             try:
-                atoms = parse_frame(part.text, name, part.index, part.line)
+                atoms, remarks = parse_and_remark(part.text, name, part.index, part.line)
             except DataError as error:
                 if faults is None:
                     error.one_frame = True
                     raise
                 faults(error)
                 continue
-            yield _own_text(atoms, name, part, unused)
+            yield _own_text(atoms, name, part, (*unused, *remarks))
             unused = ()
 
 
-def _own_text(atoms: Atoms, name: str, part: FrameText, remarks: tuple[Remark, ...] = ()) -> Frame:
-    remarks = (*remarks, *remarks_on(part.text))
+def _own_text(atoms: Atoms, name: str, part: FrameText, remarks: tuple[Remark, ...]) -> Frame:
     if not atoms.pbc.any():
         remarks = (*remarks, *_missing_cell(atoms, part.text))
     return Frame(atoms, name, part.index, hashlib.sha256(part.text).hexdigest(), part.text, remarks=remarks)
@@ -311,7 +310,8 @@ def read_again(path: str | Path, indices: Iterable[int], options: ReadOptions = 
         with open_binary(path) as stream:
             for part in _split(stream, path):
                 if part.index in wanted:
-                    yield _own_text(parse_frame(part.text, str(path), part.index, part.line), str(path), part)
+                    atoms, remarks = parse_and_remark(part.text, str(path), part.index, part.line)
+                    yield _own_text(atoms, str(path), part, remarks)
         return
     for index, content in enumerate(_contents(path, kind, options)):
         if index in wanted:

@@ -63,7 +63,7 @@ def _is_plainly_sound(atoms: Atoms) -> bool:
     numbers = atoms.arrays["numbers"]
     if len(numbers) == 0 or not all(atoms.pbc.tolist()):
         return False
-    if np.minimum.reduce(numbers) < 1 or np.maximum.reduce(numbers) > _LAST_ELEMENT:
+    if not _are_elements(numbers):
         return False
     positions = atoms.arrays["positions"]
     if not np.vdot(positions, positions) <= _FARTHEST**2:  # nor is NaN
@@ -74,6 +74,13 @@ def _is_plainly_sound(atoms: Atoms) -> bool:
     return all(2 * _THINNEST < length <= _FARTHEST for length in lengths) and volume > 2 * max(
         _FLAT * math.prod(lengths), _DENSEST * len(numbers)
     )
+
+
+def _are_elements(numbers: np.ndarray) -> bool:
+    first = int(numbers[0])
+    if numbers.tobytes() == numbers[:1].tobytes() * len(numbers):  # of one element: quicker than two reductions
+        return 0 < first <= _LAST_ELEMENT
+    return bool(np.minimum.reduce(numbers) > 0 and np.maximum.reduce(numbers) <= _LAST_ELEMENT)
 
 
 def _require_volume(atoms: Atoms, file: str, index: int) -> None:

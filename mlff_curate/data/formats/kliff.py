@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlff_curate.data.extxyz import parse_frame, remarks_on, split_frames
+from mlff_curate.data.extxyz import parse_and_remark, split_frames
 from mlff_curate.data.formats.base import Content, Format
 from mlff_curate.data.formats.extxyz import text_of
 from mlff_curate.data.frames import calculator_results
@@ -155,8 +155,8 @@ def read_kliff(path: Path, options: ReadOptions) -> Iterator[Content]:  # noqa: 
         try:
             with file.open("rb") as stream:
                 for part in split_frames(stream, str(file)):
-                    atoms = parse_frame(part.text, str(file), part.index, part.line)
-                    yield replace(_content(atoms, file, path), remarks=remarks_on(part.text))
+                    atoms, remarks = parse_and_remark(part.text, str(file), part.index, part.line)
+                    yield replace(_content(atoms, file, path), remarks=remarks)
         except OSError as error:
             raise DataError(f"cannot be read ({error.strerror})", file=str(file)) from None
 
