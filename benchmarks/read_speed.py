@@ -49,13 +49,13 @@ def with_ase(path: Path) -> None:
 
 
 def in_a_stream(path: Path) -> None:
-    """Read, check and digest."""
+    """Read and check."""
     for _ in read_frames(path):
         pass
 
 
 def to_normal_form(path: Path) -> None:
-    """Read, check, digest and take the labels."""
+    """Read, check and take the labels."""
     for frame in read_frames(path):
         labels_of(frame.atoms)
 

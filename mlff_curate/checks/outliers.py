@@ -32,6 +32,13 @@ OUTLYING = {"energy": 12.0, "forces": 7.0, "stress": 10.0, "largest": 8.0, "few"
 """Residuals from which on a label is told without an explanation. The largest of sound frames: energies 9, forces 3.5,
 stresses 6.5, single atoms 4 and where they are few 3.7 (nine sets, 5 000 frames, whole and with 6 % left out)."""
 
+BORNE_OUT = {"energy": 6.5, "forces": 5.5, "largest": 5.5}
+"""The same where the other labels of a frame bear the prediction out. The largest of sound frames there: energies 5.1,
+forces 4.5."""
+
+AS_USUAL = 1.5
+"""Residuals of the other labels, up to which they bear it out."""
+
 FEW_ATOMS = 10.0
 """Times the median residual of a frame's atoms: what the largest is where a few atoms alone are off."""
 
@@ -56,9 +63,15 @@ fault make a residual look small."""
 CERTAIN = 10.0
 """From this residual on a correction is offered, if no other fault explains the label as well."""
 
-NORMAL, AT_END = 2.0, 4.0
+NORMAL = 2.0
 """At the end of a series, where a prediction is an extrapolation, a label is told only if the other labels have
-residuals below the first (where two are off, the prediction is), and its own is the second times what is suspicious."""
+residuals below that (where two are off, the prediction is) and its own is ..."""
+
+AT_END = {"energy": 16.0, "forces": 12.0, "stress": 12.0}
+"""... above that, or ..."""
+
+AT_END_EXPLAINED = {"energy": 16.0, "stress": 6.0}
+"""... a known fault explains it, above that. The largest of sound frames there: energies 6.7, stresses 7.2."""
 
 LEAST = 1e-3
 """eV/atom or eV/Angstrom: what is less than that off is nobody's business, however well it should be known."""
@@ -152,7 +165,7 @@ def _extrapolated(judgement: Judgement, suspect: Suspect) -> bool:
     off = any(other.size[i] > NORMAL * other.scale[i] for other in others)
     if suspect.rule.endswith("-zero") or (suspect.kind == "forces" and suspect.fault is not None):
         return off  # many components bear a fault of forces out
-    return off or suspect.ratio < AT_END * SUSPICIOUS[suspect.kind]
+    return off or suspect.ratio < (AT_END if suspect.fault is None else AT_END_EXPLAINED)[suspect.kind]
 
 
 def elected(found: list[Suspect]) -> list[Suspect]:
@@ -176,7 +189,8 @@ def _energy(known: Known, judgement: Judgement, i: int) -> Suspect | None:
     ratio, n = size / scale, int(known.n_atoms[i])
     if known.energy[i] == 0.0:
         return Suspect(i, "energy", "energy-zero", None, ratio, ratio, size, scale) if ratio > ZERO else None
-    if ratio < SUSPICIOUS["energy"]:
+    outlying = BORNE_OUT["energy"] if _borne_out(judgement, i, "forces", "stress") else OUTLYING["energy"]
+    if ratio < min(SUSPICIOUS["energy"], outlying):
         return None
     label = known.energy[i : i + 1]
     left = [
@@ -186,8 +200,20 @@ def _energy(known: Known, judgement: Judgement, i: int) -> Suspect | None:
         for f in ENERGY_FAULTS
     ]
     return _explained(i, "energy", ENERGY_FAULTS, left, ratio, size, scale) or (
-        Suspect(i, "energy", "energy-outlier", None, ratio, ratio, size, scale) if ratio > OUTLYING["energy"] else None
+        Suspect(i, "energy", "energy-outlier", None, ratio, ratio, size, scale) if ratio > outlying else None
     )
+
+
+def _borne_out(judgement: Judgement, i: int, first: str, second: str) -> bool:
+    """Tell whether a frame's other labels, the second where it has one, are as predicted; forces of zero tell nothing.
+
+    A prediction that is off is seldom off in one of them alone: they are derivatives of each other.
+    """
+    if judgement.end[i] or (first == "forces" and not judgement.free[i]):
+        return False
+    one, other = getattr(judgement, first), getattr(judgement, second)
+    right = bool(one.size[i] <= AS_USUAL * one.scale[i])  # False for nan
+    return right and not other.size[i] > AS_USUAL * other.scale[i]
 
 
 def _forces(known: Known, judgement: Judgement, i: int, least: float) -> Suspect | None:
@@ -221,9 +247,10 @@ def _forces(known: Known, judgement: Judgement, i: int, least: float) -> Suspect
     each = np.linalg.norm((label - predicted).reshape(-1, 3), axis=1)
     alone = most > 4 * float(np.delete(each, atom).max(initial=0.0))
     few = most > FEW_ATOMS * float(np.median(each))
-    if size > LEAST and ((ratio > OUTLYING["forces"] and not alone) or _unrelated(label, predicted, ratio, scale)):
+    outlying = {**OUTLYING, **(BORNE_OUT if _borne_out(judgement, i, "energy", "stress") else {})}
+    if size > LEAST and ((ratio > outlying["forces"] and not alone) or _unrelated(label, predicted, ratio, scale)):
         return Suspect(i, "forces", "force-outlier", None, ratio, ratio, size, scale)
-    if size > LEAST and (ratio > OUTLYING["forces"] or most / usual > OUTLYING["few" if few else "largest"]):
+    if size > LEAST and (ratio > outlying["forces"] or most / usual > outlying["few" if few else "largest"]):
         return Suspect(i, "forces", "force-outlier", None, most / usual, most / usual, most, usual, atom)
     return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -55,8 +56,8 @@ class Frame:
         Path of the file, as the user wrote it.
     index
         0-based place in that file.
-    sha256
-        Of the frame's own text for extxyz; of its canonical content (:func:`content_digest`) for other formats.
+    digest
+        Sha256 of its canonical content (:func:`content_digest`); None where the frame has its own text.
     text
         The frame's own bytes for extxyz, None for other formats.
     origins
@@ -68,10 +69,18 @@ class Frame:
     atoms: Atoms
     source: str
     index: int
-    sha256: str
+    digest: str | None
     text: bytes | None
     origins: Mapping[str, str] = field(default_factory=dict)
     remarks: tuple[Remark, ...] = ()
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the frame's own text for extxyz, computed when asked for; of its content for other formats."""
+        if self.digest is not None:
+            return self.digest
+        assert self.text is not None
+        return hashlib.sha256(self.text).hexdigest()
 
 
 def content_digest(atoms: Atoms) -> str:

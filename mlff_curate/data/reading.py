@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from pathlib import Path
@@ -145,7 +144,7 @@ def _whole_frames(path: Path, options: ReadOptions, faults: Callable[[DataError]
 def _own_text(atoms: Atoms, name: str, part: FrameText, remarks: tuple[Remark, ...]) -> Frame:
     if not atoms.pbc.any():
         remarks = (*remarks, *_missing_cell(atoms, part.text))
-    return Frame(atoms, name, part.index, hashlib.sha256(part.text).hexdigest(), part.text, remarks=remarks)
+    return Frame(atoms, name, part.index, None, part.text, remarks=remarks)
 
 
 def _missing_cell(atoms: Atoms, text: bytes) -> tuple[Remark, ...]:
