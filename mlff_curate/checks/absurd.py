@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from mlff_curate.checks.finding import Finding
+from mlff_curate.wording import rounded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -101,7 +102,7 @@ def _finding(frame: CheckedFrame, kind: _Kind, size: float, limit: float) -> Fin
         kind.rule,
         "error",
         size,
-        f"{kind.what} of {size:.3g} {kind.unit} is beyond anything physical in any unit (limit here {limit:.0e}); all "
-        "other checks take it as missing",
+        f"{kind.what} of {rounded(size)} {kind.unit} is beyond anything physical in any unit (limit here "
+        f"{rounded(limit, 1)}); all other checks take it as missing",
         "calculate the frame again, or drop it: one such number spoils any fit",
     )

@@ -13,7 +13,7 @@ from ase.data import covalent_radii
 
 from mlff_curate.checks.finding import Finding
 from mlff_curate.data.frames import is_isolated_atom
-from mlff_curate.wording import counted
+from mlff_curate.wording import counted, rounded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,10 +92,12 @@ def _shape(frame: CheckedFrame) -> list[Finding]:
     sharpest = _sharpest_angle(cell / lengths[:, None])
     fix = "give the crystal by a reduced cell (ase.geometry.minkowski_reduce)"
     if span < _FLAT:
-        message = f"the cell is flat: its volume is {span:.2g} of that of a brick with the same edges"
+        message = f"the cell is flat: its volume is {rounded(span, 2)} of that of a brick with the same edges"
         found.append(_finding(frame, "cell-flat", "warning", span, message, fix))
     elif sharpest < _SHARPEST:
-        message = f"two cell vectors are {sharpest:.3g} degrees from parallel: sound, but slow or refused in some codes"
+        message = (
+            f"two cell vectors are {rounded(sharpest)} degrees from parallel: sound, but slow or refused in some codes"
+        )
         found.append(_finding(frame, "cell-skewed", "note", sharpest, message, fix))
     return found
 
@@ -112,15 +114,15 @@ def _density(frame: CheckedFrame, volume: float, usual: float | None) -> list[Fi
     fix = "check the unit of the cell and of the positions (Angstrom, not Bohr or nm), or drop the frame"
     if filled > _DENSEST:
         message = (
-            f"{volume:.3g} Angstrom^3 per atom: the covalent spheres would fill the cell {filled:.2g} times "
-            "(tantalum at 3 TPa: 3.9)"
+            f"{rounded(volume)} Angstrom^3 per atom: the covalent spheres would fill the cell "
+            f"{rounded(filled, 2)} times (tantalum at 3 TPa: 3.9)"
         )
         return [_finding(frame, "volume-absurd", "warning", volume, message, fix)]
     if usual is None:
         return []
     message = (
-        f"{volume:.3g} Angstrom^3 per atom, {volume / usual:.2g} times what is usual for this composition here "
-        f"({usual:.3g}), and nothing in between"
+        f"{rounded(volume)} Angstrom^3 per atom, {rounded(volume / usual, 2)} times what is usual for this composition "
+        f"here ({rounded(usual)}), and nothing in between"
     )
     return [_finding(frame, "volume-absurd", "warning", volume, message, fix)]
 

@@ -11,6 +11,7 @@ from mlff_curate.checks.finding import Finding
 from mlff_curate.checks.units import ENERGY_UNITS
 from mlff_curate.data.frames import named_values
 from mlff_curate.data.labels import is_label_name, stress_names, usable_labels
+from mlff_curate.wording import rounded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -133,7 +134,7 @@ def energies_apart(frame: Frame, labels: Labels) -> list[Finding]:
         why = "beyond anything physical" if gap > _ABSURD and abs(energy) < n * _ABSURD else _explained(ratio, n)
         if why is None:
             continue
-        message = f"{other.key} is {ratio:.5g} times {key}: {why}"
+        message = f"{other.key} is {rounded(ratio, 5)} times {key}: {why}"
         fix = f"find out which one is right; --energy-key {other.key} uses the other"
         found.append(Finding(frame.source, frame.index, other.key, "label-energies", "warning", ratio, message, fix))
     return found

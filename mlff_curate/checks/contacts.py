@@ -10,7 +10,7 @@ from ase.data import chemical_symbols, covalent_radii
 
 from mlff_curate.checks.finding import Finding
 from mlff_curate.graphs.neighbours import neighbour_list
-from mlff_curate.wording import counted
+from mlff_curate.wording import counted, rounded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -108,12 +108,12 @@ def _too_near(frame: CheckedFrame, contact: Contact, shortest: np.ndarray) -> Fi
         fix = "leave out one of the two atoms, if it was written twice, or drop the frame"
         return _finding(frame, "atoms-overlap", "error", contact.distance, f"{what}: they overlap", fix)
     fix = "drop the frame, or look at how its positions came about (unit, wrapping, a box that shrank)"
-    short = f"{what}, {contact.ratio:.2g} of the sum of their covalent radii"
+    short = f"{what}, {rounded(contact.ratio, 2)} of the sum of their covalent radii"
     pushed = contact.push is not None and contact.push > max(_PUSH, _PUSH_OVER_USUAL * contact.usual)
     if contact.ratio < _IMPOSSIBLE and not pushed:
         return _finding(frame, "contact-short", "error", contact.distance, short, fix)
     if contact.ratio < _IMPOSSIBLE:
-        said = f"{short}; the forces know of it ({contact.push:.3g} eV/Angstrom)"
+        said = f"{short}; the forces know of it ({rounded(contact.push)} eV/Angstrom)"
         fix = "drop the frame, unless collisions are to be learnt"
         return _finding(frame, "contact-short", "note", contact.distance, said, fix)
     doubt = None if pushed else _doubt(contact, shortest)
@@ -127,11 +127,11 @@ def _doubt(contact: Contact, shortest: np.ndarray) -> str | None:
     if contact.next_ratio < _LONELY * contact.ratio:
         return None  # compressed from all sides, as matter at high pressure is
     if contact.push is not None:
-        return f", but the forces do not drive them apart ({contact.push:.2g} eV/Angstrom)"
+        return f", but the forces do not drive them apart ({rounded(contact.push, 2)} eV/Angstrom)"
     others = shortest[shortest <= contact.ratio / _BELOW_OTHERS]
     if contact.ratio >= _UNSEEN or len(others) > 1 or len(shortest) < _FEWEST:
         return None
-    return f"; the next shortest of the other {len(shortest) - 1} frames is {shortest[1]:.2g} of it"
+    return f"; the next shortest of the other {len(shortest) - 1} frames is {rounded(shortest[1], 2)} of it"
 
 
 def _far(frame: CheckedFrame, atoms: tuple[int, ...]) -> Finding:
@@ -148,7 +148,7 @@ def _pair(frame: CheckedFrame, contact: Contact) -> str:
     i, j = contact.pair
     symbols = [chemical_symbols[frame.atoms.numbers[atom]] for atom in (i, j)]
     image = " (its own periodic image)" if i == j else ""
-    return f"atoms {i} ({symbols[0]}) and {j} ({symbols[1]}){image} are {contact.distance:.3g} Angstrom apart"
+    return f"atoms {i} ({symbols[0]}) and {j} ({symbols[1]}){image} are {rounded(contact.distance)} Angstrom apart"
 
 
 def _finding(frame: CheckedFrame, rule: str, severity: Severity, value: float, message: str, fix: str) -> Finding:

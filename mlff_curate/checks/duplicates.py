@@ -11,6 +11,7 @@ import numpy as np
 from mlff_curate.checks.copies import EXACT, copies_across, copies_within
 from mlff_curate.checks.finding import Finding
 from mlff_curate.checks.invariants import TENSOR
+from mlff_curate.wording import rounded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -158,7 +159,7 @@ def _comparison(frame: CheckedFrame, other: CheckedFrame, copy: Copy) -> _Compar
     if a.stress is not None and b.stress is not None:
         gap = float(np.abs(_principal(a.stress) - _principal(b.stress)).max())
         differences.append(("stresses", a.stress_key, gap, STRESS_AGREES + _STIFFEST_SOLID * moved, GPA, "GPa"))
-    shown = ", ".join(f"{kind} by {gap * unit:.2g} {name}" for kind, _, gap, _, unit, name in differences)
+    shown = ", ".join(f"{kind} by {rounded(gap * unit, 2)} {name}" for kind, _, gap, _, unit, name in differences)
     conflict = next((key for _, key, gap, allowed, _, _ in differences if gap > allowed), None)
     if not differences:
         return _Comparison(None, "they have no labels in common")
@@ -176,7 +177,8 @@ def _magnetism(frame: CheckedFrame, other: CheckedFrame) -> str:
         gap = _sorted_apart(*sizes)
     if gap <= _MOMENTS_AGREE:
         return ""
-    return f"; so do their magnetic moments (by {gap:.2g} Bohr magnetons): a model without spin cannot tell them apart"
+    by = f"by {rounded(gap, 2)} Bohr magnetons"
+    return f"; so do their magnetic moments ({by}): a model without spin cannot tell them apart"
 
 
 def _pull(frame: CheckedFrame) -> float:

@@ -14,7 +14,7 @@ from mlff_curate.data.frames import is_isolated_atom
 from mlff_curate.data.hints import likely, of_that_shape
 from mlff_curate.data.labels import labels_of, stress_names, usable_labels
 from mlff_curate.errors import DataError
-from mlff_curate.wording import counted
+from mlff_curate.wording import counted, rounded
 
 if TYPE_CHECKING:
     from mlff_curate.checks.finding import Severity
@@ -167,7 +167,7 @@ def _virial_findings(frame: Frame, labels: Labels) -> list[Finding]:
                 "warning",
                 apart,
                 f"{key} and {labels.stress_key} should say the same (virial = -stress x volume) and differ by up to "
-                f"{apart:.3g} eV/Angstrom^3{_ratio(other, labels.stress)}; {labels.stress_key} is used",
+                f"{rounded(apart)} eV/Angstrom^3{_ratio(other, labels.stress)}; {labels.stress_key} is used",
                 f"find out which one has the wrong unit or sign; --stress-key {key} uses the other",
             )
         )
@@ -180,7 +180,7 @@ def _ratio(virial: np.ndarray, stress: np.ndarray) -> str:
     factor = float(virial @ stress) / norm if norm > 0 else 0.0
     if factor == 0 or np.abs(virial - factor * stress).max() > 0.01 * np.abs(virial).max():
         return ""
-    return f": the virial gives {factor:.4g} times the stress"
+    return f": the virial gives {rounded(factor, 4)} times the stress"
 
 
 def _missing(name: str, file: _File, kind: str) -> list[Finding]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from mlff_curate.checks.balance import TOO_MUCH
 from mlff_curate.checks.finding import Correction, Finding
-from mlff_curate.wording import counted
+from mlff_curate.wording import counted, rounded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +45,8 @@ def _line(comparison: Comparison) -> str:
     line = comparison.line
     return (
         f"{_WORD[comparison.target]} against those of a model fitted to the {_WORD[comparison.source]} alone: slope "
-        f"{line.slope:.4g} \u00b1 {line.error:.2g}, r {line.r:.4f}, {counted(comparison.frames, 'frame')}"
+        f"{rounded(line.slope, 4)} \u00b1 {rounded(line.error, 2)}, r {line.r:.4f}, "
+        f"{counted(comparison.frames, 'frame')}"
     )
 
 
@@ -72,7 +73,7 @@ def whole_set(frames: Sequence[CheckedFrame], fault: Fault, sure: bool, verdict:
     stiff = verdict.stiffness.get(fault.kind)
     if stiff is not None:
         lines += f"{'; ' if lines else ''}stiffness from the {_WORD[fault.kind]} alone "
-        lines += f"{stiff:.3g} eV/\u00c5\u00b2 (usual: 0.5 to 50)"
+        lines += f"{rounded(stiff)} eV/\u00c5\u00b2 (usual: 0.5 to 50)"
     doubt = (
         "No other known fault explains it as well." if sure else "Another explanation comes near: look before mending."
     )
@@ -105,9 +106,9 @@ def part(members: Sequence[CheckedFrame], wrong: PartFault, mended: bool) -> lis
     doubt = "" if wrong.certain else "; another explanation comes near: look before mending"
     message = (
         f"the {_WORD[fault.kind]} of {who} ({counted(len(members), 'frame')}) look {_article(fault)}: they are off "
-        f"those of a model fitted to the other labels by {wrong.before:.3g} times their size, by {wrong.after:.2g} "
-        f"times with that undone ({counted(wrong.frames, 'frame')} tell), while other groups or files are right as "
-        f"they are{doubt}"
+        f"those of a model fitted to the other labels by {rounded(wrong.before)} times their size, by "
+        f"{rounded(wrong.after, 2)} times with that undone ({counted(wrong.frames, 'frame')} tell), while "
+        f"other groups or files are right as they are{doubt}"
     )
     return [
         Finding(
@@ -165,9 +166,9 @@ def level(
     group = members[0].group or members[0].atoms.get_chemical_formula()
     others = len({f.group for f in frames}) - 1
     message = (
-        f"the energies of group {group!r} ({counted(len(members), 'frame')}) lie {offset.offset:+.3g} eV/atom off what "
-        f"forces, stresses and the energies of {counted(others, 'other group')} expect; these scatter by "
-        f"{offset.scatter:.2g} eV/atom"
+        f"the energies of group {group!r} ({counted(len(members), 'frame')}) lie "
+        f"{rounded(offset.offset, signed=True)} eV/atom off what forces, stresses and the energies of "
+        f"{counted(others, 'other group')} expect; these scatter by {rounded(offset.scatter, 2)} eV/atom"
     )
     fault = offset.fault
     if fault is not None:
@@ -202,8 +203,8 @@ def unbalanced_frame(frame: CheckedFrame, net: float, usual: float) -> Finding:
         rule="force-balance",
         severity="warning",
         value=float(f"{net:.4g}"),
-        message=f"the forces sum to {net:.3g} eV/\u00c5 ({1e3 * net / n:.3g} meV/\u00c5 per atom); usual here for "
-        f"{counted(n, 'atom')}: {typical:.2g} eV/\u00c5",
+        message=f"the forces sum to {rounded(net)} eV/\u00c5 ({rounded(1e3 * net / n)} meV/\u00c5 per atom); usual "
+        f"here for {counted(n, 'atom')}: {rounded(typical, 2)} eV/\u00c5",
         fix="see whether forces of some atoms are missing, wrong or constrained, or whether an outer field acts; "
         "else drop the frame",
     )
@@ -222,8 +223,8 @@ def unbalanced_set(frames: Sequence[CheckedFrame], balance: Balance) -> Finding:
         rule="force-balance",
         severity=severity,
         value=float(f"{middle:.4g}"),
-        message=f"the forces of most frames do not sum to zero: {1e3 * middle:.3g} meV/\u00c5 per atom in the median "
-        f"of {counted(int(there.sum()), 'frame')}; above {1e3 * TOO_MUCH:g} it matters for a fit",
+        message=f"the forces of most frames do not sum to zero: {rounded(1e3 * middle)} meV/\u00c5 per atom in "
+        f"the median of {counted(int(there.sum()), 'frame')}; above {1e3 * TOO_MUCH:g} it matters for a fit",
         fix="converge the forces better (grids, density fitting), or see whether an outer field or constraints act",
     )
 
@@ -234,14 +235,15 @@ def free_atom(frames: Sequence[CheckedFrame], atom: FreeAtom) -> Finding:
     symbol = frame.atoms.get_chemical_symbols()[0]
     if atom.twin is not None:
         other = frames[atom.twin[0]]
-        message = f"free {symbol} has an energy {atom.twin[1]:+.4g} eV from that in {other.file} frame {other.index}"
+        off = rounded(atom.twin[1], 4, signed=True)
+        message = f"free {symbol} has an energy {off} eV from that in {other.file} frame {other.index}"
         value = atom.twin[1]
     else:
         assert atom.cohesion is not None
         value = atom.cohesion
         message = (
             f"with this energy of free {symbol} the best bound frame with it would have a cohesive energy of "
-            f"{value:.3g} eV/atom; known ones are between 0 and 9 (up to 13 for atoms computed without spin)"
+            f"{rounded(value)} eV/atom; known ones are between 0 and 9 (up to 13 for atoms computed without spin)"
         )
     return Finding(
         file=frame.file,
@@ -261,8 +263,8 @@ def one(
     """Tell one label of one frame."""
     kind, fault = suspect.kind, suspect.fault
     figures = (
-        f"{suspect.size:.3g} {_UNIT[kind]} off the prediction, {suspect.ratio:.3g} times what frames that look alike "
-        "are off by"
+        f"{rounded(suspect.size)} {_UNIT[kind]} off the prediction, {rounded(suspect.ratio)} times what frames that "
+        "look alike are off by"
     )
     after = " (after what all frames share is undone)" if mended else ""
     severity: Severity = "warning"
@@ -271,7 +273,7 @@ def one(
     if fault is not None:
         severity = "error" if suspect.certain else "warning"
         correction = _mend(fault) if suspect.certain and not mended else None
-        message = f"looks {_article(fault)}: {figures}; {suspect.left:.2g} times with that undone{after}"
+        message = f"looks {_article(fault)}: {figures}; {rounded(suspect.left, 2)} times with that undone{after}"
         if not suspect.certain:
             others = [f.name for f, _ in suspect.rivals if f is not fault]
             message += f"; it could also be {' or '.join(others[:2])}" if others else ""
@@ -283,13 +285,13 @@ def one(
         unit = "eV/atom" if shared[1] else "eV per cell"
         value = float(f"{shared[0]:.4g}")
         message = (
-            f"{figures}{after}; it shares an offset of {shared[0]:+.4g} {unit} with others: "
+            f"{figures}{after}; it shares an offset of {rounded(shared[0], 4, signed=True)} {unit} with others: "
             f"{counted(sharing, 'frame')} on levels of their own"
         )
         fix = "see whether these frames were computed with other settings; recompute or shift them"
     else:
         where = f" on atom {suspect.atom}" if suspect.atom >= 0 else ""
-        sign = f"{lean:+.3g} eV/atom; " if kind == "energy" else ""
+        sign = f"{rounded(lean, signed=True)} eV/atom; " if kind == "energy" else ""
         message = f"{sign}{figures}{where}{after}; no known fault explains it"
         fix = "look whether the calculation converged; recompute or drop the frame"
     return Finding(frame.file, frame.index, _key(frame, kind), suspect.rule, severity, value, message, fix, correction)
@@ -306,7 +308,7 @@ def many(frames: Sequence[CheckedFrame], family: list[Suspect], whole: int) -> F
     then = ""
     if first.fault is not None:
         what, fix = f"look {_article(first.fault)}", _remedy(first.fault)
-        then = f", {left:.2g} times with that undone"
+        then = f", {rounded(left, 2)} times with that undone"
     return Finding(
         file=_file(mine),
         frame=None,
@@ -315,6 +317,6 @@ def many(frames: Sequence[CheckedFrame], family: list[Suspect], whole: int) -> F
         severity="error" if first.rule != "energy-reference" else "warning",
         value=float(f"{ratio:.4g}"),
         message=f"the {_WORD[first.kind]} of {len(family)} of {whole} labelled frames {what}: in the median "
-        f"{ratio:.3g} times as far off the prediction as frames that look alike are{then}",
+        f"{rounded(ratio)} times as far off the prediction as frames that look alike are{then}",
         fix=fix,
     )

@@ -255,7 +255,7 @@ def test_free_atoms_that_do_not_go_with_the_bound_ones_are_named(copper):
     assert check_physics([*copper, free(3.0)]) == []
     (finding,) = check_physics([*copper, free(-1_300.0)])
     assert (finding.rule, finding.frame) == ("isolated-atom-energy", 90)
-    assert "cohesive energy of -1.3e+03 eV/atom" in finding.message
+    assert "cohesive energy of -1300 eV/atom" in finding.message
 
 
 @pytest.mark.data

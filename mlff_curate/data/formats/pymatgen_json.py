@@ -201,7 +201,9 @@ class _Found:
         if forces is not None:
             self._add("forces", forces[1], f"{forces[0]}, in eV/Angstrom")
         if stress is not None:
-            self._add("stress", _from_vasp(stress[1]), f"{stress[0]}: kB, positive under compression, in VASP's order")
+            self._add(
+                "stress", _from_vasp(stress[1]), f"{stress[0]}: kbar, positive under compression, in VASP's order"
+            )
         self._note_units()
         self._note_correction(entry)
         self._take_group(entry)
@@ -248,7 +250,9 @@ class _Found:
 
     def _note_units(self) -> None:
         if "stress" in self.results:
-            message = "the file does not say its units: eV, Angstrom and, for the stress, kB positive under compression"
+            message = (
+                "the file does not say its units: eV, Angstrom and, for the stress, kbar positive under compression"
+            )
         elif self.results:
             message = "the file does not say its units: eV and Angstrom"
         else:

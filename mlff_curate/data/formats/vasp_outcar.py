@@ -35,7 +35,7 @@ _ORIGINS = {
     "free_energy": "free energy TOTEN",
     "energy_without_entropy": "energy without entropy",
     "forces": "TOTAL-FORCE",
-    "stress": "in kB, sign turned",
+    "stress": "in kbar, sign turned",
     "magmoms": "magnetization (x), last column",
     "magmom": "magnetization, behind number of electron",
 }

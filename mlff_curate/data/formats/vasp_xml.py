@@ -147,7 +147,7 @@ class _Run:
         stress = self.rows(item, "varray[@name='stress']", 3)
         energies, origins = self.total(self.energies_of(item), abs(float(np.linalg.det(cell))))
         changes = [step["free_energy"] for step in self.energies if "free_energy" in step]
-        origins["stress"] = "varray stress, kB, sign turned"
+        origins["stress"] = "varray stress, kbar, sign turned"
         return IonicStep(
             self.symbols,
             cell,

@@ -49,7 +49,7 @@ def test_labels_units_order_and_sign(tmp_path):
     np.testing.assert_allclose(labels.stress, -KBAR * np.array([1, 2, 3, 5, 6, 4]), rtol=1e-15)
     np.testing.assert_array_equal(frame.atoms.cell.array, STRUCTURE["lattice"]["matrix"])
     assert frame.atoms.info == {"config_type": "Strain", "_id": "abc", "tags": ["Strain"], "group": "Nb"}
-    assert frame.origins["stress"] == "outputs.stress: kB, positive under compression, in VASP's order"
+    assert frame.origins["stress"] == "outputs.stress: kbar, positive under compression, in VASP's order"
     (remark,) = frame.remarks
     assert (remark.rule, remark.severity) == ("units-assumed", "note")
 
