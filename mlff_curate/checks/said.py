@@ -67,18 +67,23 @@ def _remedy(fault: Fault) -> str:
 def whole_set(frames: Sequence[CheckedFrame], fault: Fault, sure: bool, verdict: Verdict) -> Finding:
     """Tell a fault that all labels of a kind share."""
     concerned = [c for c in verdict.before if c.believed and fault.kind in (c.source, c.target)]
-    lines = "; ".join(_line(c) for c in sorted(concerned, key=lambda c: -abs(c.line.r))[:3])
-    after = [c.line.slope for c in verdict.after if c.believed and fault.kind in (c.source, c.target)]
-    then = f"; after that the slopes are {', '.join(f'{s:.2f}' for s in after)}" if after else ""
+    tightest = max(concerned, key=lambda c: (c.target == fault.kind, abs(c.line.r)), default=None)
     stiff = verdict.stiffness.get(fault.kind)
-    if stiff is not None:
-        lines += f"{'; ' if lines else ''}stiffness from the {_WORD[fault.kind]} alone "
-        lines += f"{rounded(stiff)} eV/\u00c5\u00b2 (usual: 0.5 to 50)"
+    why = ""
+    if fault.order is not None:
+        why = ": only in that order does a fit to some of them meet the others"
+    elif tightest is not None:
+        why = f": {_times(tightest, fault.kind)}{_then(tightest, verdict)}"
+    elif stiff is not None:
+        why = (
+            f": to displace the atoms would take {rounded(stiff)} eV/\u00c5\u00b2 by a model fitted to them "
+            "(usual: 0.5 to 50)"
+        )
     doubt = (
         "No other known fault explains it as well." if sure else "Another explanation comes near: look before mending."
     )
     there = [f for f in frames if getattr(f.labels, fault.kind) is not None]
-    slope = concerned[0].line.slope if concerned else stiff
+    slope = stiff if tightest is None else tightest.line.slope
     return Finding(
         file=_file(frames),
         frame=None,
@@ -86,15 +91,32 @@ def whole_set(frames: Sequence[CheckedFrame], fault: Fault, sure: bool, verdict:
         rule=fault.rule,
         severity="error",
         value=None if slope is None else float(f"{slope:.6g}"),
-        message=f"the {_WORD[fault.kind]} of all {counted(len(there), 'frame')} look {_article(fault)}: "
-        f"{lines}{then}. {doubt}",
-        fix=_remedy(fault),
+        message=f"the {_WORD[fault.kind]} of all {counted(len(there), 'frame')} look {_likeness(fault)}{why}. {doubt}",
+        fix=_remedy(fault) if sure else f"look at the calculations; if it is so, {_remedy(fault)}",
         correction=_mend(fault) if sure else None,
     )
 
 
-def _article(fault: Fault) -> str:
-    return f"like {fault.name}" if fault.name.startswith("a ") else fault.name
+def _times(comparison: Comparison, kind: KindName) -> str:
+    """Say how labels compare with what a fit to others predicts; `kind` is one of the two, called *they*."""
+    line = comparison.line
+    said, fitted = f"the {_WORD[comparison.target]}", f"the {_WORD[comparison.source]}"
+    said, fitted = ("they", fitted) if comparison.target == kind else (said, "them")
+    return (
+        f"{said} are {rounded(line.slope, 4)} \u00b1 {rounded(line.error, 2)} times what a model fitted to {fitted} "
+        f"alone predicts ({counted(comparison.frames, 'frame')})"
+    )
+
+
+def _then(comparison: Comparison, verdict: Verdict) -> str:
+    """Say what the same comparison gives with the faults undone."""
+    same = (comparison.source, comparison.target)
+    after = next((c for c in verdict.after if c.believed and (c.source, c.target) == same), None)
+    return "" if after is None else f", and {after.line.slope:.2f} times with that undone"
+
+
+def _likeness(fault: Fault) -> str:
+    return f"like {fault.name}" if fault.name.startswith("a ") else f"as if {fault.name}"
 
 
 def part(members: Sequence[CheckedFrame], wrong: PartFault, mended: bool) -> list[Finding]:
@@ -105,7 +127,7 @@ def part(members: Sequence[CheckedFrame], wrong: PartFault, mended: bool) -> lis
     who = f"group {members[0].group!r}" if members[0].group else members[0].file
     doubt = "" if wrong.certain else "; another explanation comes near: look before mending"
     message = (
-        f"the {_WORD[fault.kind]} of {who} ({counted(len(members), 'frame')}) look {_article(fault)}: they are off "
+        f"the {_WORD[fault.kind]} of {who} ({counted(len(members), 'frame')}) look {_likeness(fault)}: they are off "
         f"those of a model fitted to the other labels by {rounded(wrong.before)} times their size, by "
         f"{rounded(wrong.after, 2)} times with that undone ({counted(wrong.frames, 'frame')} tell), while "
         f"other groups or files are right as they are{doubt}"
@@ -267,19 +289,20 @@ def one(
         "look alike are off by"
     )
     after = " (after what all frames share is undone)" if mended else ""
+    look, be = ("look", "are") if kind == "forces" else ("looks", "is")
     severity: Severity = "warning"
     correction = None
     value = float(f"{suspect.ratio:.4g}")
     if fault is not None:
         severity = "error" if suspect.certain else "warning"
         correction = _mend(fault) if suspect.certain and not mended else None
-        message = f"looks {_article(fault)}: {figures}; {rounded(suspect.left, 2)} times with that undone{after}"
+        message = f"{look} {_likeness(fault)}: {figures}; {rounded(suspect.left, 2)} times with that undone{after}"
         if not suspect.certain:
             others = [f.name for f, _ in suspect.rivals if f is not fault]
             message += f"; it could also be {' or '.join(others[:2])}" if others else ""
         fix = _remedy(fault) if suspect.certain else f"look at the calculation; if it is so, {_remedy(fault)}"
     elif suspect.rule.endswith("-zero"):
-        message = f"is exactly zero, which this geometry cannot have: {figures}{after}"
+        message = f"{be} exactly zero, which this geometry cannot have: {figures}{after}"
         fix = "take the label out, or put the computed one in: a fit would learn the zero"
     elif shared is not None:
         unit = "eV/atom" if shared[1] else "eV per cell"
@@ -307,7 +330,7 @@ def many(frames: Sequence[CheckedFrame], family: list[Suspect], whole: int) -> F
     fix = "see how these labels were made: recompute them, or leave them out"
     then = ""
     if first.fault is not None:
-        what, fix = f"look {_article(first.fault)}", _remedy(first.fault)
+        what, fix = f"look {_likeness(first.fault)}", _remedy(first.fault)
         then = f", {rounded(left, 2)} times with that undone"
     return Finding(
         file=_file(mine),
