@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 _UNIT = {"energy": "eV/atom", "forces": "eV/\u00c5", "stress": "eV/atom (stress times volume)"}
 _WORD = {"energy": "energies", "forces": "forces", "stress": "stresses"}
+_ORDER = (
+    "see whether the forces stand in the order of the atoms (a LAMMPS dump without sort and a POSCAR sorted by element "
+    "have another)"
+)
 _RULE = {"energy": "energy", "forces": "force", "stress": "stress"}
 
 
@@ -39,15 +43,6 @@ def _file(frames: Sequence[CheckedFrame]) -> str | None:
 def _keys(frames: Sequence[CheckedFrame], kind: KindName) -> str:
     keys = sorted({key for frame in frames if (key := getattr(frame.labels, f"{kind}_key"))})
     return ", ".join(keys) or kind
-
-
-def _line(comparison: Comparison) -> str:
-    line = comparison.line
-    return (
-        f"{_WORD[comparison.target]} against those of a model fitted to the {_WORD[comparison.source]} alone: slope "
-        f"{rounded(line.slope, 4)} \u00b1 {rounded(line.error, 2)}, r {line.r:.4f}, "
-        f"{counted(comparison.frames, 'frame')}"
-    )
 
 
 def _mend(fault: Fault) -> Correction:
@@ -150,7 +145,12 @@ def part(members: Sequence[CheckedFrame], wrong: PartFault, mended: bool) -> lis
 
 def incoherent(frames: Sequence[CheckedFrame], kind: KindName, verdict: Verdict) -> Finding:
     """Tell labels of a kind that have nothing to do with the geometries."""
-    lines = "; ".join(_line(c) for c in verdict.before if c.target == kind)
+    others = [c for c in verdict.before if c.target == kind]
+    against = "; ".join(
+        f"r {c.line.r:.2f} with what a model fitted to the {_WORD[c.source]} alone predicts "
+        f"({counted(c.frames, 'frame')})"
+        for c in others
+    )
     return Finding(
         file=_file(frames),
         frame=None,
@@ -159,9 +159,10 @@ def incoherent(frames: Sequence[CheckedFrame], kind: KindName, verdict: Verdict)
         severity="error",
         value=None,
         message=f"the {_WORD[kind]} do not follow from the positions: a fit to them says nothing of frames that it "
-        "has not seen"
-        f"{', while those to the other labels agree' if lines else ''} ({lines})",
-        fix="see whether the rows are in the order of the atoms, and whether labels and frames belong together",
+        f"has not seen{'; ' if against else ''}{against}",
+        fix="see whether labels and frames belong together"
+        if kind == "stress"
+        else f"{_ORDER}, and whether labels and frames belong together",
     )
 
 
@@ -317,6 +318,8 @@ def one(
         sign = f"{rounded(lean, signed=True)} eV/atom; " if kind == "energy" else ""
         message = f"{sign}{figures}{where}{after}; no known fault explains it"
         fix = "look whether the calculation converged; recompute or drop the frame"
+        if kind == "forces" and suspect.atom < 0:
+            fix = f"{_ORDER}, and whether the calculation converged; recompute or drop the frame"
     return Finding(frame.file, frame.index, _key(frame, kind), suspect.rule, severity, value, message, fix, correction)
 
 

@@ -8,7 +8,7 @@ from mlff_curate.checks.agreement import Comparison, Verdict
 from mlff_curate.checks.frame import CheckedFrame
 from mlff_curate.checks.outliers import Suspect
 from mlff_curate.checks.robust import Line
-from mlff_curate.checks.said import one, whole_set
+from mlff_curate.checks.said import incoherent, one, whole_set
 from mlff_curate.checks.units import ENERGY_FAULTS, FORCE_FAULTS, ORDER_FAULTS
 from mlff_curate.data.labels import Labels
 
@@ -88,3 +88,24 @@ def test_the_verb_has_the_number_of_its_label():
     assert told(suspect("forces", "force-unit", HARTREE)).message.startswith("look as if in Hartree/Bohr: ")
     assert told(suspect("energy", "energy-zero")).message.startswith("is exactly zero, which")
     assert told(suspect("forces", "force-zero")).message.startswith("are exactly zero, which")
+
+
+class TestForcesOfTheWholeFrame:
+    """They may be right, and in another order than the atoms."""
+
+    ORDER = "see whether the forces stand in the order of the atoms (a LAMMPS dump without sort"
+
+    def test_that_have_nothing_to_do_with_it_are_looked_at_for_their_order(self):
+        assert told(suspect("forces", "force-outlier")).fix.startswith(self.ORDER)
+
+    def test_that_have_nothing_to_do_with_any_frame_as_well(self):
+        found = incoherent([FRAME], "forces", verdict(KCAL, (comparison("energy", "forces", 0.002, r=0.0034),)))
+        assert found.message.endswith(
+            "not seen; r 0.00 with what a model fitted to the energies alone predicts (90 frames)"
+        )
+        assert found.fix.startswith(self.ORDER)
+        assert found.fix.endswith("whether labels and frames belong together")
+
+    @pytest.mark.parametrize("odd", [suspect("forces", "force-outlier", atom=1), suspect("energy", "energy-outlier")])
+    def test_nothing_else_is(self, odd):
+        assert told(odd).fix == "look whether the calculation converged; recompute or drop the frame"
