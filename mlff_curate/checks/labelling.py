@@ -33,6 +33,7 @@ _KIND_OF_WORD = {"energ": "energy", "forc": "forces", "stress": "stress", "viria
 _SAME_STRESS = (1e-4, 0.01)
 """eV/Angstrom^3 and relative: copies in two units and roundings still agree."""
 
+_PLURAL = {"energy": "energies", "forces": "forces", "stress": "stresses"}
 _FAULTS = {
     "nan": ("label-nan", "calculate the frame again or drop it: training would end in NaN"),
     "shape": ("label-shape", "mend what wrote the file, or drop the frame"),
@@ -103,8 +104,7 @@ class LabelCensus:
         """Return what is wrong: frame by frame as they came, then file by file."""
         found = list(self._findings)
         for name, file in self._files.items():
-            for kind in KINDS:
-                found += _missing(name, file, kind)
+            found += _missing(name, file)
             for kind in EXTRAS:
                 found += _sometimes(name, file, kind)
             found += _unknown(name, file)
@@ -139,7 +139,7 @@ def _fault_finding(frame: Frame, fault: UnusableLabel) -> Finding:
     rule, fix = _FAULTS[fault.fault]
     severity: Severity = "error" if fault.kind in KINDS and fault.fault != "cell" else "warning"
     fix = fix.format(kind=fault.kind) if fault.kind in KINDS else "keep one of them in the file"
-    return Finding(frame.source, frame.index, fault.key, rule, severity, None, f"{fault.kind}: {fault.message}", fix)
+    return Finding(frame.source, frame.index, fault.key, rule, severity, None, fault.message, fix)
 
 
 def _virial_findings(frame: Frame, labels: Labels) -> list[Finding]:
@@ -183,26 +183,35 @@ def _ratio(virial: np.ndarray, stress: np.ndarray) -> str:
     return f": the virial gives {rounded(factor, 4)} times the stress"
 
 
-def _missing(name: str, file: _File, kind: str) -> list[Finding]:
-    places = [place for place, key in enumerate(file.keys[kind]) if key == ""]
-    if not places:
-        return []
-    total = len(file.index)
-    everywhere = not any(file.keys[kind])
-    others = [key for key, _ in file.others[kind].most_common(_NAMED_KEYS)]
-    hint = f"; what is there of its shape: {', '.join(sorted(others))}" if others else ""
-    probable = likely(kind, others) if everywhere else []
-    if everywhere:
-        message = f"no frame has {_article(kind)}, and it counts as missing, never as zero{hint}"
-        fix = f"name it with --{kind}-key, if it is there under another name"
-        if probable:
-            fix = f"if it is the {kind}, say so with --{kind}-key {probable[0]}"
-    else:
-        message = f"{len(places)} of {total} frames have no {kind} ({_listed(file, places)}){hint}"
-        fix = f"leave these frames out of fits that need it, calculate it, or name it with --{kind}-key"
-    frame = file.index[places[0]] if len(places) == 1 else None
-    severity: Severity = "note" if everywhere and not probable else "warning"
-    return [Finding(name, frame, None, "label-missing", severity, len(places), f"{kind}: {message}", fix)]
+def _missing(name: str, file: _File) -> list[Finding]:
+    """Tell of each kind of label that frames lack; what to do is the same for all that are missing in the same way."""
+    gone = {kind: places for kind in KINDS if (places := [p for p, key in enumerate(file.keys[kind]) if key == ""])}
+    others = {kind: [key for key, _ in file.others[kind].most_common(_NAMED_KEYS)] for kind in gone}
+    nowhere = [kind for kind in gone if not any(file.keys[kind])]
+    probable = {kind: names[0] for kind in nowhere if (names := likely(kind, others[kind]))}
+    found = []
+    for kind, places in gone.items():
+        hint = f"; what is there of its shape: {', '.join(sorted(others[kind]))}" if others[kind] else ""
+        if kind in nowhere:
+            message = f"no frame has {_article(kind)}, and it counts as missing, never as zero{hint}"
+            options, it, there = _named_with([other for other in nowhere if other not in probable])
+            fix = f"name {it} with {options}, if {there} there under another name"
+            if kind in probable:
+                fix = f"if it is the {kind}, say so with --{kind}-key {probable[kind]}"
+        else:
+            message = f"{len(places)} of {len(file.index)} frames have no {kind} ({_listed(file, places)}){hint}"
+            options, it, _ = _named_with([other for other in gone if other not in nowhere])
+            fix = f"leave these frames out of fits that need {it}, calculate {it}, or name {it} with {options}"
+        frame = file.index[places[0]] if len(places) == 1 else None
+        severity: Severity = "note" if kind in nowhere and kind not in probable else "warning"
+        found.append(Finding(name, frame, None, "label-missing", severity, len(places), f"{kind}: {message}", fix))
+    return found
+
+
+def _named_with(kinds: list[str]) -> tuple[str, str, str]:
+    """Return the options that name some kinds of label, and what to call one or several of them."""
+    options = ", ".join(f"--{kind}-key" for kind in kinds)
+    return (options, "it", "it is") if len(kinds) == 1 else (options, "them", "they are")
 
 
 def _sometimes(name: str, file: _File, kind: str) -> list[Finding]:
@@ -242,7 +251,7 @@ def _names(files: dict[str, _File], kind: str) -> list[Finding]:
             "label-names",
             "warning",
             len(counts),
-            f"{kind}: under several names ({said}; {', '.join(first)}): a fitting code reads one name, and the frames "
+            f"the label has several names ({said}; {', '.join(first)}): a fitting code reads one name, and the frames "
             "with another train on nothing or on a default",
             "write them under one name (convert does), after making sure that they mean the same quantity",
         )
@@ -284,8 +293,11 @@ def _precision(name: str, file: _File, kind: str) -> list[Finding]:
                 "label-precision",
                 "note",
                 len(places),
-                f"{kind}: {len(places)} of {len(file.index)} frames are {words} ({_listed(file, places)})",
-                "see whether they come from another program or run, if the digits lost are above the error you aim at",
+                f"the {_PLURAL[kind]} of {len(places)} of {len(file.index)} frames are {words} "
+                f"({_listed(file, places)})",
+                "see whether they come from another program or run, if the digits lost are above the error you aim at; "
+                "where the others were converted from another unit, it is these that got more digits, and nothing is "
+                "lost",
             )
         )
     return found

@@ -74,6 +74,18 @@ class TestMissing:
         shown = ", ".join(map(str, gone[:5])) + (" ..." if len(gone) > 5 else "")
         assert f"{len(gone)} of 10 frames have no forces (frame{'s' * (len(gone) > 1)} {shown})" in found.message
 
+    def test_what_to_do_about_several_is_said_once(self):
+        found = census(frame(k, {}) for k in range(4))
+        assert [item.message.split(":")[0] for item in found] == ["energy", "forces", "stress"]
+        options = "--energy-key, --forces-key, --stress-key"
+        assert {item.fix for item in found} == {f"name them with {options}, if they are there under another name"}
+
+    def test_what_some_frames_lack_and_what_all_lack_are_told_apart(self):
+        frames = [whole(k, forces=None if k == 2 else "forces", stress=None) for k in range(4)]
+        forces, stress = census(frames)
+        assert forces.fix == "leave these frames out of fits that need it, calculate it, or name it with --forces-key"
+        assert stress.fix == "name it with --stress-key, if it is there under another name"
+
     def test_a_molecule_lacks_no_stress_and_a_free_atom_no_forces(self):
         molecule = frame(1, {"energy": -23.12345678}, {"forces": RNG.normal(size=(2, 3))}, pbc=False)
         atom = frame(2, {"energy": -11.12345678}, pbc=False, n=1)
@@ -106,13 +118,13 @@ class TestUnusable:
     @pytest.mark.parametrize(
         ("where", "value", "rule", "message"),
         [
-            ("energy", np.nan, "label-nan", "energy: holds NaN or infinity"),
-            ("forces", [[0.1, 0.2, 0.3], [0.1, np.inf, 0.3]], "label-nan", "forces: holds NaN or infinity at atom 1"),
-            ("stress", [np.nan] * 6, "label-nan", "stress: holds NaN or infinity"),
-            ("energy", [1.0, 2.0], "label-shape", "energy: an energy is one number per frame, got shape (2,)"),
-            ("forces", [[0.1, 0.2], [0.3, 0.4]], "label-shape", "forces: forces have shape (atoms, 3) = (2, 3)"),
-            ("stress", [1.0] * 5, "label-shape", "stress: a stress has shape (6,) or (3, 3), got (5,)"),
-            ("energy", "minus ten", "label-shape", "energy: is not numeric: 'minus ten'"),
+            ("energy", np.nan, "label-nan", "holds NaN or infinity"),
+            ("forces", [[0.1, 0.2, 0.3], [0.1, np.inf, 0.3]], "label-nan", "holds NaN or infinity at atom 1"),
+            ("stress", [np.nan] * 6, "label-nan", "holds NaN or infinity"),
+            ("energy", [1.0, 2.0], "label-shape", "an energy is one number per frame, got shape (2,)"),
+            ("forces", [[0.1, 0.2], [0.3, 0.4]], "label-shape", "forces have shape (atoms, 3) = (2, 3)"),
+            ("stress", [1.0] * 5, "label-shape", "a stress has shape (6,) or (3, 3), got (5,)"),
+            ("energy", "minus ten", "label-shape", "is not numeric: 'minus ten'"),
         ],
     )
     @pytest.mark.parametrize("bad", [[4], [1, 9, 17], list(range(20))])
@@ -168,6 +180,7 @@ class TestNames:
         frames = [whole(k, energy="REF_energy" if k in (2, 5) else "energy") for k in range(10)]
         (found,) = census(frames)
         assert told([found]) == [("label-names", "warning", None, "energy")]
+        assert found.message.startswith("the label has several names (")
         assert "REF_energy in 2 frames, energy in 8 frames; REF_energy first in frame 2" in found.message
 
     def test_across_files_too(self):
@@ -213,13 +226,16 @@ class TestPrecision:
             frames[k].atoms.arrays["forces"] = frames[k].atoms.arrays["forces"].round(3)
         (found,) = census(frames)
         assert told([found]) == [("label-precision", "note", bad[0] if len(bad) == 1 else None, "forces")]
-        assert f"{len(bad)} of 60 frames are rounded to 3 decimals where others have 8 decimals" in found.message
+        assert (
+            f"the forces of {len(bad)} of 60 frames are rounded to 3 decimals where others have 8 decimals"
+            in found.message
+        )
 
     def test_one_decimal_is_no_plural(self):
         frames = [whole(k) for k in range(60)]
         frames[7].atoms.info["energy"] = -23.5
         (found,) = census(frames)
-        assert found.message.startswith("energy: 1 of 60 frames are rounded to 1 decimal where others have ")
+        assert found.message.startswith("the energies of 1 of 60 frames are rounded to 1 decimal where others have ")
 
     def test_numbers_of_32_bits_among_others(self):
         frames = [whole(k) for k in range(30)]
@@ -227,7 +243,14 @@ class TestPrecision:
             item.atoms.info["energy"] = float(np.float32(item.atoms.info["energy"]))
         (found,) = census(frames)
         assert told([found]) == [("label-precision", "note", None, "energy")]
-        assert "7 of 30 frames are 32-bit numbers where others have more digits" in found.message
+        assert "the energies of 7 of 30 frames are 32-bit numbers where others have more digits" in found.message
+
+    def test_nothing_is_lost_where_the_others_were_converted(self):
+        frames = [whole(k) for k in range(20)]
+        for item in frames[:12]:
+            item.atoms.info["energy"] = round(item.atoms.info["energy"], 4)
+        (found,) = census(frames)
+        assert "where the others were converted from another unit" in found.fix
 
     def test_an_energy_that_ends_in_zeros_by_chance_is_none(self):
         frames = [whole(k) for k in range(200)]
