@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -166,10 +167,7 @@ def _kind_of(path: Path) -> Format | str:
     if path.is_dir():
         found = next((f for f in FORMATS if f.read and not f.suffix and f.recognises(path, b"")), None)
         if found is None:
-            known = ", ".join(f.title for f in FORMATS if f.read and not f.suffix)
-            raise DataError(
-                f"is a folder, not a file, and none of {known}" if known else "is a folder, not a file", file=str(path)
-            )
+            raise _no_set(path)
         return found
     with open_binary(path) as stream:
         try:
@@ -196,6 +194,26 @@ def _kind_of(path: Path) -> Format | str:
     if kind in _REFUSED:
         raise DataError(f"ASE's format {kind} is not read", file=str(path))
     return kind
+
+
+def _no_set(folder: Path) -> DataError:
+    """Return the error of a folder that no format takes; where files in it can be read, how to name them is said."""
+    known = ", ".join(f.title for f in FORMATS if f.read and not f.suffix)
+    _, _, names = next(_walk(folder), ("", [], []))
+    files = (folder / name for name in names if (folder / name).is_file())  # a pipe would wait for its writer
+    hint = f"; its files are read one by one if they are named: {folder / '*'}" if any(map(_readable, files)) else ""
+    return DataError(
+        f"is a folder, not a file, and not laid out as any that is read whole ({known}){hint}", file=str(folder)
+    )
+
+
+def _readable(path: Path) -> bool:
+    """Tell whether a file is of a format that is read."""
+    try:
+        _kind_of(path)
+    except DataError:
+        return False
+    return True
 
 
 def _contents(path: Path, kind: Format | str, options: ReadOptions) -> Iterator[Content]:
@@ -228,11 +246,30 @@ def _read_with_ase(path: Path, kind: str) -> Iterator[Atoms]:
         except StopIteration:
             break
         except Exception as error:  # noqa: BLE001 - ASE raises many kinds for bad files; each is the data's fault
-            raise DataError(
+            known = _fault_of_json(path, error) if kind == "json" else None
+            raise known or DataError(
                 f"ASE cannot read it as {kind} ({type(error).__name__}: {error})", file=str(path), frame=index
             ) from None
         yield atoms
         index += 1
+
+
+def _fault_of_json(path: Path, error: Exception) -> DataError | None:
+    """Return the error of what is no JSON, or neither one of our formats nor ASE's; None: ASE's, with another fault."""
+    from ase.io.formats import UnknownFileTypeError
+
+    if isinstance(error, json.JSONDecodeError):
+        return DataError(f"is no JSON, or truncated: {error.msg} (line {error.lineno})", file=str(path))
+    if not isinstance(error, UnknownFileTypeError):
+        return None
+    with open_binary(path) as stream:
+        if b"".join(stream.read(4096).split()) == b"[]":
+            return DataError("the file holds an empty list: there is no frame in it", file=str(path))
+    return DataError(
+        'JSON is read as a list of pymatgen structures ([{"structure": {...}, "energy": ...}, ...]), as FitSNAP has it '
+        '({"Dataset": {"Data": [...]}}) or as ASE writes it, and this is none of them',
+        file=str(path),
+    )
 
 
 def _about_unused(kind: Format | str, options: ReadOptions) -> tuple[Remark, ...]:

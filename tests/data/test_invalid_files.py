@@ -133,7 +133,7 @@ def test_no_cut_inside_a_frame_goes_unnoticed(bad_file):
     [
         ("nosuch.extxyz", "no such file"),
         ("nosuch/md.extxyz", "no such file"),
-        (".", "is a folder, not a file, and none of .*"),
+        (".", "is a folder, not a file, and not laid out as .*"),
     ],
 )
 def test_what_is_no_file_is_said(tmp_path, monkeypatch, name, message):

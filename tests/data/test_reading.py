@@ -4,6 +4,7 @@ import bz2
 import gzip
 import hashlib
 import io
+import os
 import pickle
 import sys
 
@@ -309,6 +310,40 @@ def test_json_in_a_comment_line_is_data(tmp_path, alarm):
     info = next(read_frames(path)).atoms.info
     assert info == {"key": {"__ase_objtype__": "atoms", "py/object": "os.system", "x": [1, 2]}}
     assert not alarm()
+
+
+def test_a_folder_of_files_says_how_to_name_them(tmp_path):
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    write(folder / "notes.txt", b"about these")
+    os.mkfifo(folder / "pipe.extxyz")
+    refused = r"mixed: is a folder, not a file, and not laid out as any that is read whole \(.*\)"
+    with pytest.raises(DataError, match=f"{refused}$"):
+        list(read_frames(folder))
+    write(folder / "one.extxyz", FRAME)
+    with pytest.raises(DataError, match=rf"{refused}; its files are read one by one if they are named: .*mixed/\*$"):
+        list(read_frames(folder))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            b'{"a": 1}',
+            r"JSON is read as a list of pymatgen structures .*, as FitSNAP has it .*, and this is none of them",
+        ),
+        (
+            b"[1, 2]",
+            r"JSON is read as a list of pymatgen structures .*, as FitSNAP has it .*, and this is none of them",
+        ),
+        (b" [\n ]\n", r"the file holds an empty list: there is no frame in it"),
+        (b'{"a":', r"is no JSON, or truncated: Expecting value \(line 1\)"),
+    ],
+)
+def test_json_of_another_layout_is_told_which_are_read(tmp_path, text, message):
+    path = write(tmp_path / "set.json", text)
+    with pytest.raises(DataError, match=rf"^{path}: {message}$"):
+        list(read_frames(path))
 
 
 def test_compression_that_is_not_read_is_an_error(tmp_path):

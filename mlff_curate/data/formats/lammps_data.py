@@ -92,7 +92,7 @@ _USES = frozenset({"type_map", "units"})
 LAMMPS_DATA = Format("lammps-data", "LAMMPS data file", ".data", _recognises, _read, DataFile, _USES, types_chosen=True)
 LAMMPS_DATA_FOLDER = Format(
     "lammps-data-folder",
-    "folder of LAMMPS data files",
+    "folders of LAMMPS data files",
     "",
     _recognises_folder,
     _read_folder,
