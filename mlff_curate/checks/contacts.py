@@ -109,11 +109,12 @@ def _too_near(frame: CheckedFrame, contact: Contact, shortest: np.ndarray) -> Fi
         return _finding(frame, "atoms-overlap", "error", contact.distance, f"{what}: they overlap", fix)
     fix = "drop the frame, or look at how its positions came about (unit, wrapping, a box that shrank)"
     short = f"{what}, {rounded(contact.ratio, 2)} of the sum of their covalent radii"
-    pushed = contact.push is not None and contact.push > max(_PUSH, _PUSH_OVER_USUAL * contact.usual)
+    push = 0.0 if contact.push is None else contact.push
+    pushed = push > max(_PUSH, _PUSH_OVER_USUAL * contact.usual)
     if contact.ratio < _IMPOSSIBLE and not pushed:
         return _finding(frame, "contact-short", "error", contact.distance, short, fix)
     if contact.ratio < _IMPOSSIBLE:
-        said = f"{short}; the forces know of it ({rounded(contact.push)} eV/Angstrom)"
+        said = f"{short}; the forces know of it ({rounded(push)} eV/Angstrom)"
         fix = "drop the frame, unless collisions are to be learnt"
         return _finding(frame, "contact-short", "note", contact.distance, said, fix)
     doubt = None if pushed else _doubt(contact, shortest)

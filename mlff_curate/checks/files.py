@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlff_curate.checks.finding import Finding
+from mlff_curate.data.opening import is_folder
 from mlff_curate.data.reading import lacks_last_line_end
 
 if TYPE_CHECKING:
@@ -39,14 +41,16 @@ def _remedy(error: DataError) -> str:
         return f"see to {option[0]}, or leave the file out"
     if error.file is not None and not _exists(error.file):
         return "correct the name, or leave it out"
-    if error.file is not None and Path(error.file).is_dir():
+    if error.file is not None and is_folder(Path(error.file)):
         return "name the files that are meant, or leave it out"
     return "mend the file, or leave it out"
 
 
 def _exists(file: str) -> bool:
     """Tell whether there is such a file; a member of an archive is named after it and a colon."""
-    return Path(file).exists() or Path(file.partition(":")[0]).exists()
+    with suppress(OSError):  # of a name that is too long
+        return Path(file).exists() or Path(file.partition(":")[0]).exists()
+    return False
 
 
 def remarked(frame: Frame) -> list[Finding]:

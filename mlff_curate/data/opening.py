@@ -6,6 +6,7 @@ import gzip
 import os
 import stat
 import zlib
+from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from mlff_curate.errors import DataError
@@ -38,6 +39,20 @@ def open_binary(path: Path) -> BinaryIO:
         raise DataError("is no regular file: files are read twice, which a pipe cannot be", file=str(path))
     magic = stream.peek(2)[:2]
     return cast("BinaryIO", gzip.open(stream)) if magic == b"\x1f\x8b" else stream
+
+
+def is_folder(path: Path) -> bool:
+    """Tell whether a folder has this name; one that no file can have, as it is too long, names none."""
+    with suppress(OSError):
+        return path.is_dir()
+    return False
+
+
+def is_file(path: Path) -> bool:
+    """Tell whether a file has this name; one that no file can have, as it is too long, names none."""
+    with suppress(OSError):
+        return path.is_file()
+    return False
 
 
 def damaged(path: Path, error: Exception) -> DataError:

@@ -9,6 +9,7 @@ import signal
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
+from mlff_curate.data.opening import is_folder
 from mlff_curate.errors import OutputError
 
 if TYPE_CHECKING:
@@ -38,13 +39,14 @@ def require_free(
     Raises
     ------
     OutputError
-        An output is an input, holds one or lies in one, two outputs are one, an output exists and is not to be
-        replaced, a folder to be replaced holds something that was not written here, or the folder that an output
-        stands in does not exist.
+        An output has a name that no file can have, is an input, holds one or lies in one, two outputs are one, an
+        output exists and is not to be replaced, a folder to be replaced holds something that was not written here, or
+        the folder that an output stands in does not exist.
     """
     read = {path.resolve() for path in inputs}
     seen: set[Path] = set()
     for path in outputs:
+        _require_possible(path)
         place = path.resolve()
         _require_no_input(path, read, folder=path in folders)
         if place in seen:
@@ -62,13 +64,23 @@ def require_free(
             raise OutputError("its folder cannot be written to", file=str(path))
 
 
+def _require_possible(path: Path) -> None:
+    """Refuse a name that no file can have, and one that cannot be looked at."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise OutputError(f"cannot be written ({error.strerror})", file=str(path)) from None
+
+
 def _require_no_input(path: Path, read: set[Path], *, folder: bool) -> None:
     place = path.resolve()
     if place in read:
         raise OutputError("is an input: an input is never replaced", file=str(path))
     if folder and any(place in one.parents for one in read):
         raise OutputError("holds an input: an input is never replaced", file=str(path))
-    if any(one in place.parents for one in read if one.is_dir()):
+    if any(one in place.parents for one in read if is_folder(one)):
         raise OutputError("lies in an input, which is never changed", file=str(path))
 
 

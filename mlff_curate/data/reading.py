@@ -14,7 +14,7 @@ from mlff_curate.data.formats.base import PLAIN, Content, Format, ReadOptions
 from mlff_curate.data.formats.lammps_types import is_element
 from mlff_curate.data.formats.lammps_units import refusal
 from mlff_curate.data.frames import Frame, Remark, content_digest
-from mlff_curate.data.opening import DAMAGED, damaged, open_binary
+from mlff_curate.data.opening import DAMAGED, damaged, is_folder, open_binary
 from mlff_curate.data.outputs import files_written_here
 from mlff_curate.data.soundness import require_sound
 from mlff_curate.errors import DataError, UsageError
@@ -164,7 +164,7 @@ def _split(stream: BinaryIO, path: Path) -> Iterator[FrameText]:
 
 def _kind_of(path: Path) -> Format | str:
     """Tell the format, by content where that is telling: one of ours, or the name of one of ASE's."""
-    if path.is_dir():
+    if is_folder(path):
         found = next((f for f in FORMATS if f.read and not f.suffix and f.recognises(path, b"")), None)
         if found is None:
             raise _no_set(path)

@@ -14,6 +14,7 @@ from mlff_curate.data.frames import geometry, is_isolated_atom
 from mlff_curate.data.frames import label_keys as label_keys_of
 from mlff_curate.data.hints import hint, likely_labels
 from mlff_curate.data.labels import LabelSoundness, is_label_name, label_soundness, missing_key
+from mlff_curate.data.opening import is_file
 from mlff_curate.data.reading import lacks_last_line_end, read_frames
 from mlff_curate.errors import DataError
 from mlff_curate.wording import counted
@@ -125,7 +126,7 @@ class FrameRule:
         self.option = option
         self.word = word
         self.indices: set[int] | None = None
-        if Path(word).is_file():
+        if is_file(Path(word)):
             self.indices = self._read(Path(word))
         self.key, _, value = word.partition("=")
         self.value = value if "=" in word else None

@@ -13,6 +13,7 @@ import numpy as np
 from mlff_curate import __version__
 from mlff_curate.data.frames import label_keys
 from mlff_curate.data.labels import Labels, labels_of, require_keys
+from mlff_curate.data.opening import is_file
 from mlff_curate.data.outputs import require_free, whole_files
 from mlff_curate.data.reading import read_frames
 from mlff_curate.errors import CurateError, OutputError, UsageError
@@ -311,7 +312,7 @@ def learning_curve_files(
         if name not in SELECTORS:
             raise UsageError(f"{name!r} is unknown; available: {', '.join(SELECTORS)}", key="--selectors")
     page = _page(output, inputs)
-    rules = [word for word in options.exclude if Path(word).is_file()]
+    rules = [word for word in options.exclude if is_file(Path(word))]
     require_free([page], [Path(p) for p in (*inputs, *options.files, *rules)], overwrite=overwrite)
     start = time.perf_counter()
     labelled = read_labelled(inputs, options)

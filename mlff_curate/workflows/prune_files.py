@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlff_curate.data.opening import is_file
 from mlff_curate.data.outputs import require_free
 from mlff_curate.data.writing import format_named, require_name
 from mlff_curate.report.tables import table_lines
@@ -159,7 +160,7 @@ def prune_files(
     options = replace(options, types_written=form.types_chosen)
     outputs = Outputs.beside(output, inputs, form.suffix.removeprefix(".") or form.name)
     require_name(outputs.frames, form)
-    rules = [word for word in (*options.must_keep, *options.exclude) if Path(word).is_file()]
+    rules = [word for word in (*options.must_keep, *options.exclude) if is_file(Path(word))]
     read = [Path(p) for p in (*inputs, *options.against, *options.files, *rules)]
     folders = () if form.suffix else (outputs.frames,)
     require_free(outputs.paths, read, overwrite=overwrite, folders=folders)

@@ -47,6 +47,7 @@ def test_json_is_one_object_with_every_finding(check, cut):
     ("arguments", "code", "said"),
     [
         (["missing.extxyz"], 1, "no such file"),
+        (["n" * 300], 1, "    cannot be read (File name too long)\n    to do: correct the name"),
         (["."], 1, "is a folder, not a file"),
         ([], 2, "mlff-curate: error: INPUT: name a file to check"),
         (["--train", "md.extxyz"], 2, "--train: needs --test as well"),
@@ -57,6 +58,7 @@ def test_json_is_one_object_with_every_finding(check, cut):
             "mlff-curate: error: --skip: force-sign is given as --only too\n",
         ),
         (["md.extxyz", "--energy-key", "E"], 1, "E: --energy-key names a key that none of the 12 frames has"),
+        (["md.extxyz", "-o", "n" * 300], 1, "n: cannot be written (File name too long)"),
         (["md.extxyz", "-o", "no/where.html"], 1, "no/where.html: its folder does not exist"),
     ],
 )

@@ -133,6 +133,7 @@ def test_no_cut_inside_a_frame_goes_unnoticed(bad_file):
     [
         ("nosuch.extxyz", "no such file"),
         ("nosuch/md.extxyz", "no such file"),
+        ("n" * 300, r"cannot be read \(File name too long\)"),
         (".", "is a folder, not a file, and not laid out as .*"),
     ],
 )

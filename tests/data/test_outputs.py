@@ -142,6 +142,7 @@ def test_output_that_exists_needs_overwrite(place):
         ("folder", "is a folder$"),
         ("nosuch/out", "its folder does not exist$"),
         ("there/out", "its folder does not exist$"),
+        ("n" * 300, r"cannot be written \(File name too long\)$"),
     ],
 )
 def test_place_that_cannot_hold_a_file_is_said(place, name, message):
