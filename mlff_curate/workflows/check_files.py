@@ -91,9 +91,7 @@ class CheckDone:
         lines = [
             *finding_lines(result.findings, every=self.every),
             f"{files}: {counted(len(material.frames), 'frame')}: {counts_text(result.findings)}",
-            census_text(result.census, len(material.frames)),
-            f"checked: {'; '.join(result.checked)}",
-            *_unchecked(result),
+            *_looked_at(result),
         ]
         if self.fixed is not None:
             lines += self.fixed.lines()
@@ -175,12 +173,19 @@ def check_files(
     return CheckDone(result, page, why, fixed, every)
 
 
-def _unchecked(result: CheckResult) -> list[str]:
-    """Return a line per reason."""
+def _looked_at(result: CheckResult) -> list[str]:
+    """Say which labels there are, what was checked, and what was not: a line per reason."""
+    frames = len(result.material.frames)
+    if not frames:
+        return ["nothing was checked: no frame could be read"]
     reasons: dict[str, list[str]] = {}
     for title, why in result.unchecked:
         reasons.setdefault(why, []).append(title)
-    return [f"not checked: {'; '.join(titles)}: {why}" for why, titles in reasons.items()]
+    return [
+        census_text(result.census, frames),
+        f"checked: {'; '.join(result.checked)}",
+        *(f"not checked: {'; '.join(titles)}: {why}" for why, titles in reasons.items()),
+    ]
 
 
 def _plain(value: object) -> object:

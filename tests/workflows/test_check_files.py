@@ -189,6 +189,14 @@ def test_labels_are_counted_by_name_and_unknown_names_told(put):
     )
 
 
+def test_of_files_without_a_frame_nothing_is_said_to_be_checked(here):
+    (here / "empty.extxyz").write_bytes(b"")
+    assert check_files(["empty.extxyz", "missing.extxyz"], no_report=True).lines()[-2:] == [
+        "2 files: 0 frames: 2 errors",
+        "nothing was checked: no frame could be read",
+    ]
+
+
 def test_a_check_without_anything_to_go_by_is_told_from_a_silent_one(put, told):
     told(lacking="no frame has forces")
     done = check_files([put("md.extxyz", [labelled(0)])])
