@@ -398,6 +398,8 @@ def convert_files(
         for path in inputs
         if lacks_last_line_end(Path(path))
     )
+    if tally.found and any(rule == "units-assumed" for rule, _ in tally.remarks):
+        notes = (*notes, "where units are assumed, mlff-curate check tells whether the labels go together in them")
     return ConvertDone(tuple(map(str, inputs)), out, to, tally, notes, {"convert": time.perf_counter() - start})
 
 

@@ -1,6 +1,7 @@
 """`mlff-curate convert`: frames arrive in the other format, and the user is told what became of every label."""
 
 import gzip
+import json
 import signal
 
 import ase.io
@@ -197,6 +198,18 @@ def test_what_readers_noticed_is_told(convert, iron, here):
             "fix": "leave it out",
         }
     ]
+
+
+def test_where_units_are_assumed_it_is_said_what_tests_them(convert, command, here):
+    site = {"species": [{"element": "Fe", "occu": 1}], "xyz": [0.0, 0.0, 0.0]}
+    structure = {"@module": "pymatgen.core.structure", "@class": "Molecule", "sites": [site]}
+    (here / "set.json").write_text(json.dumps([{"structure": structure, "energy": -3.5}]))
+    check = "mlff-curate check"
+    said = convert("set.json", "out.extxyz").out
+    assert f"note: where units are assumed, {check} tells whether the labels go together in them\n" in said
+    told = command("check", "set.json", "--no-report").out
+    assert "are assumed\n    to do: make sure of it, unless VASP computed it\n" in told
+    assert check not in told
 
 
 def test_json_says_the_same(convert, put, iron):

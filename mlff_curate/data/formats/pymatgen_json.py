@@ -257,7 +257,7 @@ class _Found:
             message = "the file does not say its units: eV and Angstrom"
         else:
             return
-        fix = "make sure of it, unless VASP computed it; mlff-curate check tests the labels against each other"
+        fix = "make sure of it, unless VASP computed it"
         self.remarks.append(assumed_units(None, f"{message} are assumed", fix, may_say=False))
 
     def _note_correction(self, entry: dict[str, Any]) -> None:
