@@ -350,10 +350,13 @@ class LabelSoundness:
         Names of labels that are finite numbers of the right shape.
     faults
         Of the kinds of label (energy, forces, stress) that are there but under no name sound.
+    without_cell
+        Names of virials that no stress can be made of, as the frame has no volume, where it has no stress else.
     """
 
     sound: tuple[str, ...] = ()
     faults: tuple[LabelFault, ...] = ()
+    without_cell: tuple[str, ...] = ()
 
 
 def label_soundness(
@@ -389,7 +392,14 @@ def label_soundness(
         if all(fault is not None for _, fault in judged):
             faults += [LabelFault(name, fault) for name, fault in judged if fault is not None]
     # ASE 3.22 reads a label of extxyz into two places: once is enough
-    return LabelSoundness(tuple(dict.fromkeys(sound)), tuple(dict.fromkeys(faults)))
+    virials = () if volume > 0 else _virials_alone(of_frame if stress_key is None else _values(atoms), stress_key)
+    return LabelSoundness(tuple(dict.fromkeys(sound)), tuple(dict.fromkeys(faults)), virials)
+
+
+def _virials_alone(values: Iterable[tuple[str, object]], stress_key: str | None) -> tuple[str, ...]:
+    """Return the names of virials, if there is no stress among the values."""
+    names = dict.fromkeys(name for name, _ in values if _is_named(name, stress_key, _STRESS_TIERS))
+    return tuple(names) if all("virial" in name.lower() for name in names) else ()
 
 
 def labels_of_frames(

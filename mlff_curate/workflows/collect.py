@@ -233,6 +233,7 @@ def collect(
     sound: set[str] = set()
     remarks: dict[str, tuple[str, int]] = {}
     guesses: Counter[tuple[str, str]] = Counter()
+    without_cell: Counter[str] = Counter()
 
     for curated, paths in ((False, inputs), (True, against)):
         for frame in read_frames(
@@ -252,6 +253,7 @@ def collect(
             arrays.update(frame.atoms.arrays)
             judged = LabelSoundness() if curated else label_soundness(frame.atoms, **names)
             sound.update(judged.sound)
+            without_cell.update(judged.without_cell)
             guesses.update([] if curated else likely_labels(frame.atoms, labels, label_keys or {}))
             records.append(
                 FrameRecord(
@@ -292,6 +294,10 @@ def collect(
     )
     unknown = _unknown_notes(present, (label_keys or {}).values())
     unknown += [f"{hint(kind, name)} ({counted(n, 'frame')})" for (kind, name), n in sorted(guesses.items())]
+    empty += [
+        f"{name} makes no stress in {counted(n, 'frame')}, as the cell has no volume: taken as missing"
+        for name, n in sorted(without_cell.items())
+    ]
     return Collection(tuple(records), tuple(geometries), key, (*open_ended, *_told(remarks), *unknown, *empty))
 
 
@@ -341,7 +347,7 @@ def _vetoed(records: list[FrameRecord], sound: set[str]) -> tuple[list[FrameReco
             frame=example.index,
             key=example.faults[0].key,
         )
-    return out, [f"{key} is no usable label in any frame: taken as missing" for key in sorted(empty)]
+    return out, [f"no frame has a usable label under {key}: taken as missing" for key in sorted(empty)]
 
 
 def _named(rules: Sequence[FrameRule], frame: Frame, position: int) -> bool:

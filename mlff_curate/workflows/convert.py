@@ -311,7 +311,7 @@ class ConvertDone:
             [f"warning: {hint(kind, name)} ({counted(n, 'frame')})" for (kind, name), n in sorted(tally.likely.items())]
         )
         lines += [
-            f"warning: {name} is NaN or infinite in {counted(n, 'frame')}: taken as missing"
+            f"warning: {name}: NaN or infinity in {counted(n, 'frame')}: taken as missing"
             for name, n in sorted(tally.not_finite.items())
         ]
         lines += [

@@ -124,7 +124,7 @@ def test_names_that_nobody_knows_and_labels_that_are_none_are_told(convert, put,
         "forces: forces in 3 frames",
         "stress: stress in 3 frames",
         "no energy in 1 frame",
-        "warning: energy is NaN or infinite in 1 frame: taken as missing",
+        "warning: energy: NaN or infinity in 1 frame: taken as missing",
         (
             "warning: gap_energy (3 frames) looks like a label, but is under no name that is known for one: "
             "passed on as it is"

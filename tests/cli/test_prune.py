@@ -692,7 +692,7 @@ def test_a_name_that_holds_no_number_anywhere_is_a_missing_label(prune, put, iro
     put("md.extxyz", frames)
     done = prune("md.extxyz", "--keep", 3, "--json")
     assert done.json["rejected"] == 0
-    assert "note: dft_energy is no usable label in any frame: taken as missing\n" in done.err
+    assert "note: no frame has a usable label under dft_energy: taken as missing\n" in done.err
 
 
 ODD_NAMES = [

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from ase import Atoms
 
@@ -13,12 +14,16 @@ from mlff_curate.workflows.collect import collect
 
 
 @pytest.fixture
-def put(tmp_path, monkeypatch):
+def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    return tmp_path
 
+
+@pytest.fixture
+def put(here):
     def write(name, *infos):
         frames = [Atoms("Fe", cell=[3, 3, 3 + 0.1 * i], pbc=True, info=info) for i, info in enumerate(infos)]
-        (tmp_path / name).write_bytes(b"".join(map(format_frame, frames)))
+        (here / name).write_bytes(b"".join(map(format_frame, frames)))
         return name
 
     return write
@@ -106,7 +111,18 @@ def test_a_label_that_cannot_be_used_vetoes_where_others_can(put):
 def test_a_name_without_any_sound_label_vetoes_nothing_and_is_noted(put):
     collection = collect([put("a", {"energy": NAN}, {"energy": NAN, "REF_stress": [0.0] * 6})])
     assert not any(r.rejected for r in collection.records)
-    assert collection.notes == ("energy is no usable label in any frame: taken as missing",)
+    assert collection.notes == ("no frame has a usable label under energy: taken as missing",)
+
+
+def test_virials_without_a_cell_are_counted_unless_there_is_a_stress(here):
+    infos = ({}, {}, {"stress": np.zeros((3, 3))})
+    frames = [Atoms("Fe", positions=[[i, 0, 0]], info={"virial": np.eye(3), **info}) for i, info in enumerate(infos)]
+    (here / "a").write_bytes(b"".join(map(format_frame, frames)))
+    collection = collect(["a"])
+    said = "virial makes no stress in 2 frames, as the cell has no volume: taken as missing"
+    assert collection.notes == (said,)
+    chosen = collect(["a"], label_keys={"stress": "virial"})
+    assert chosen.notes == (said.replace("2 frames", "3 frames"),)
 
 
 def test_the_curated_set_is_not_judged_and_does_not_judge(put):
