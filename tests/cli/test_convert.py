@@ -200,6 +200,16 @@ def test_what_readers_noticed_is_told(convert, iron, here):
     ]
 
 
+def test_a_stress_that_is_not_symmetric_is_a_warning_since_the_frames_are_written(convert, here):
+    lattice = "5 0 0 0 5 0 0 0 5"
+    comment = f'Lattice="{lattice}" Properties=species:S:1:pos:R:3 energy=-1.0 stress="0 0.05 0 0 0 0 0 0 0"'
+    (here / "in.extxyz").write_text(f"1\n{comment}\nFe 0 0 0\n")
+    done = convert("in.extxyz", "out.extxyz", "--to", "mace")
+    assert done.code == 0
+    assert "warning: the stress is not symmetric, one triangle is zero: " in done.out
+    assert "error" not in done.out + done.err
+
+
 def test_where_units_are_assumed_it_is_said_what_tests_them(convert, command, here):
     site = {"species": [{"element": "Fe", "occu": 1}], "xyz": [0.0, 0.0, 0.0]}
     structure = {"@module": "pymatgen.core.structure", "@class": "Molecule", "sites": [site]}
