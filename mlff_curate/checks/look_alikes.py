@@ -18,6 +18,7 @@ FEWEST_BEYOND = 3
 _OUTSIDE = 0.02  # of a volume
 _MOST_BEHIND = 2_000  # frames looked among for one that lies behind another
 _BEHIND, _WITHIN = 0.7, 3.0  # cosine, and distance over that of the closest
+_OPPOSITE = -0.5  # cosine between two look-alikes: series are bent where they pass a crowd by
 _ITSELF = 0.05  # of the distance to the closest: less is no distance
 _COPIES = 0.1  # of the median distance to look-alikes: no frame has a smaller one
 _CLOSEST = 3  # look-alikes that say where the others are
@@ -87,8 +88,16 @@ def beyond(
         close = distance[start : start + _AT_ONCE, :_CLOSEST].max(axis=1)[:, None]
         # a frame does not lie behind itself, nor do its copies
         behind = (along < -np.maximum(_BEHIND * apart, _ITSELF * close)) & (apart < _WITHIN * close)
-        end[start : start + _AT_ONCE] = ~behind.any(axis=1)
+        between = _are_opposite(among[at] - here[:, None], distance[start : start + _AT_ONCE], close)
+        end[start : start + _AT_ONCE] = ~(behind.any(axis=1) | between)
     return np.where(end, far, np.minimum(far, AMONG)), end
+
+
+def _are_opposite(arms: np.ndarray, length: np.ndarray, close: np.ndarray) -> np.ndarray:
+    """Tell frames with two look-alikes on opposite sides, as where a series passes a crowd by; (A, k, d), (A, k)."""
+    near = (length < _WITHIN * close) & (length > _ITSELF * close)
+    unit = arms / np.maximum(length, 1e-12)[:, :, None] * near[:, :, None]
+    return np.asarray((unit @ unit.transpose(0, 2, 1) < _OPPOSITE).any(axis=(1, 2)))
 
 
 def outermost(volume: np.ndarray, among: np.ndarray, index: np.ndarray) -> np.ndarray:
