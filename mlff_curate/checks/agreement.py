@@ -283,12 +283,18 @@ def _costs(variants: dict[KindName, list[_Variant]], lines: _Lines) -> list[tupl
         place = {kind: _place(variants[kind], fault) for kind, fault in reading.items()}
         factor = {kind: 1.0 if fault is None else fault.factor for kind, fault in reading.items()}
         cost = sum(_prior(fault) for fault in chosen)
+        misfits: dict[KindName, list[float]] = {kind: [] for kind in KINDS}
         for a, b in PAIRS:
             both = lines[a, place[a], b, place[b]]
             tight = max((c for c in both if c.believed), key=lambda c: abs(c.line.r), default=None)
             if tight is not None:
-                cost += _misfit(tight, factor[tight.target] / factor[tight.source])
+                misfit = _misfit(tight, factor[tight.target] / factor[tight.source])
+                cost += misfit
+                misfits[a].append(misfit)
+                misfits[b].append(misfit)
             cost += _looseness(both)
+        if any(f is not None and misfits[f.kind] and min(misfits[f.kind]) >= _MOST_COST for f in chosen):
+            continue  # what a fault is to mend goes with nothing then
         cost += sum(_strangeness(variants[kind][place[kind]], factor[kind]) for kind in KINDS)
         costs.append((cost, chosen))
     return sorted(costs, key=lambda item: item[0])

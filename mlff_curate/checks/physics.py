@@ -213,10 +213,13 @@ class _Study:
             learned = replace(learned, **{kind: np.full_like(getattr(learned, kind), np.nan)})
         offsets = level_offsets(replace(question, known=learned))
         for offset in offsets:
-            members = [self.frames[i] for i in np.flatnonzero(self.level == offset.level).tolist()]
-            found += said.level(self.frames, members, offset, bool(verdict.faults))
-            right = _levelled(right, self.level == offset.level, offset)
-            learned = _levelled(learned, self.level[rows.frames] == offset.level, offset)
+            mine = self.level == offset.level
+            shares = mine & offset.shared_by(right.energy / right.n_atoms, rows.frames)
+            members = [self.frames[i] for i in np.flatnonzero(shares).tolist()]
+            labelled = int((mine & np.isfinite(right.energy)).sum())
+            found += said.level(self.frames, members, labelled, offset, bool(verdict.faults))
+            right = _levelled(right, shares, offset)
+            learned = _levelled(learned, shares[rows.frames], offset)
         model, odd = _learn(rows, learned, smallest_force(self.known), seed)
         if model is not None:
             found += self._single(model, right, odd, verdict)

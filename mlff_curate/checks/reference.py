@@ -62,8 +62,10 @@ class Offset:
         From the others, eV/atom.
     scatter
         Of the others.
-    frames
-        How many frames it is taken from.
+    sharing
+        Which frames have it, ascending: of those compared.
+    others
+        Which of the level do not.
     fault
         A known fault, without which they would be where the others expect them; None: there is none.
     rest
@@ -73,9 +75,32 @@ class Offset:
     level: int
     offset: float
     scatter: float
-    frames: int
+    sharing: np.ndarray
+    others: np.ndarray
     fault: Fault | None
     rest: float
+
+    def shared_by(self, energy: np.ndarray, compared: np.ndarray) -> np.ndarray:
+        """Tell frames of the level that have the offset, those that were not compared by what is nearer.
+
+        Parameters
+        ----------
+        energy
+            (F,) eV/atom.
+        compared
+            (C,) which of these were compared; the numbers of `sharing` count among them.
+
+        Returns
+        -------
+        ndarray
+            (F,) bool; frames of other levels are as may be.
+        """
+        with_it = np.median(energy[compared[self.sharing]])
+        without = np.median(energy[compared[self.others]]) if len(self.others) else with_it - self.offset
+        out = np.asarray(np.abs(energy - with_it) <= np.abs(energy - without))
+        out[compared[self.others]] = False
+        out[compared[self.sharing]] = True
+        return out
 
 
 def level_offsets(question: Question) -> list[Offset]:
@@ -115,12 +140,17 @@ def level_offsets(question: Question) -> list[Offset]:
         limit = max(least, TIMES_SCATTER * beyond * float(error[k]))
         if abs(off[k]) > limit and count[k] >= FEWEST_SHARING:
             scatter = NORMAL * float(np.median(np.abs(others)))
-            mine = number == k
-            shape = rows.energy[energy.frame[mine]] @ coefficients[:M]
-            expected = per_atom[mine] - off[k]
-            told = _explaining(known, energy.frame[mine], expected, shape, max(float(limit), scatter))
+            mine = energy.frame[number == k]
+            shape = rows.energy[mine] @ coefficients[:M]
+            own = energy.labels[number == k] - shape - coefficients[M + k]  # beyond the level's
+            shares = np.abs(own) < 0.5 * abs(off[k])
+            if shares.sum() < FEWEST_SHARING:
+                continue
+            expected = per_atom[number == k] - off[k]
+            told = _explaining(known, mine[shares], expected[shares], shape[shares], max(float(limit), scatter))
             fault, rest = told or (None, float(off[k]))
-            found.append(Offset(int(levels[k]), float(off[k]), scatter, int(count[k]), fault, rest))
+            sharing, rest_of_level = mine[shares], mine[~shares]
+            found.append(Offset(int(levels[k]), float(off[k]), scatter, sharing, rest_of_level, fault, rest))
     return found
 
 

@@ -183,13 +183,15 @@ def all_zero(frames: Sequence[CheckedFrame], kind: KindName) -> Finding:
 
 
 def level(
-    frames: Sequence[CheckedFrame], members: Sequence[CheckedFrame], offset: Offset, mended: bool
+    frames: Sequence[CheckedFrame], members: Sequence[CheckedFrame], labelled: int, offset: Offset, mended: bool
 ) -> list[Finding]:
-    """Tell a group whose energies have a level of their own, each of its frames."""
+    """Tell the frames of a group, of `labelled` with energies, that have a level of their own."""
     group = members[0].group or members[0].atoms.get_chemical_formula()
     others = len({f.group for f in frames}) - 1
+    whole = len(members) == labelled
+    many = counted(labelled, "frame") if whole else f"{len(members)} of {counted(labelled, 'frame')}"
     message = (
-        f"the energies of group {group!r} ({counted(len(members), 'frame')}) lie "
+        f"the energies of group {group!r} ({many}) lie "
         f"{rounded(offset.offset, signed=True)} eV/atom off what forces, stresses and the energies of "
         f"{counted(others, 'other group')} expect; these scatter by {rounded(offset.scatter, 2)} eV/atom"
     )
