@@ -44,6 +44,7 @@ _SLOPE_ERROR = 0.12  # of the logarithm of a slope at r = 1: what the model leav
 _AT_FAULT = 3.0  # what a hypothesis costs for each label kind that it calls faulty
 _SIGN_COST = 25.0  # two kinds that pull in opposite directions
 _MOST_COST = 25.0  # of one regression
+_AGREES = 9.0  # below that, slopes are near 1
 _NO_STIFFNESS = 3.0  # half of all displacements lower the energy
 _MOST_VOTES, _LESS_LEFT = 0.75, 0.6  # frames that an order is better for, and what it leaves of their residuals
 _PLENTY, _NOTHING = 4, 0.4  # labels per column of the model, and the correlation that counts as none
@@ -284,20 +285,27 @@ def _costs(variants: dict[KindName, list[_Variant]], lines: _Lines) -> list[tupl
         factor = {kind: 1.0 if fault is None else fault.factor for kind, fault in reading.items()}
         cost = sum(_prior(fault) for fault in chosen)
         misfits: dict[KindName, list[float]] = {kind: [] for kind in KINDS}
+        breaks = False
         for a, b in PAIRS:
             both = lines[a, place[a], b, place[b]]
-            tight = max((c for c in both if c.believed), key=lambda c: abs(c.line.r), default=None)
+            tight = _tight(both)
             if tight is not None:
                 misfit = _misfit(tight, factor[tight.target] / factor[tight.source])
                 cost += misfit
                 misfits[a].append(misfit)
                 misfits[b].append(misfit)
+                before = _tight(lines[a, 0, b, 0])
+                breaks |= misfit >= _MOST_COST and before is not None and _misfit(before, 1.0) < _AGREES
             cost += _looseness(both)
-        if any(f is not None and misfits[f.kind] and min(misfits[f.kind]) >= _MOST_COST for f in chosen):
-            continue  # what a fault is to mend goes with nothing then
+        if breaks or any(f is not None and misfits[f.kind] and min(misfits[f.kind]) >= _MOST_COST for f in chosen):
+            continue  # what a fault is to mend goes with nothing then, or no longer with what it went with
         cost += sum(_strangeness(variants[kind][place[kind]], factor[kind]) for kind in KINDS)
         costs.append((cost, chosen))
     return sorted(costs, key=lambda item: item[0])
+
+
+def _tight(both: list[Comparison]) -> Comparison | None:
+    return max((c for c in both if c.believed), key=lambda c: abs(c.line.r), default=None)
 
 
 def _shapes(faults: tuple[Fault, ...]) -> list[tuple[Fault, ...]]:

@@ -36,6 +36,9 @@ EVEN_ERRORS = {"energy": 1 / ENERGY_WEIGHT, "forces": 1.0, "stress": 1 / STRESS_
 
 EVEN_ROUNDS = 3
 
+CLOSEST = 3
+"""Look-alikes by which the residual is measured as well: a rare kind of frame has no more."""
+
 FAR = 6.0
 """Residuals, in units of those of look-alikes, from which on it does not learn a label."""
 
@@ -514,7 +517,20 @@ def _scales(neighbours: Neighbours, sizes: _Sizes, kind: str, learned: _Sizes) -
     noise = learned.size[kind] ** 2 / np.maximum(np.hypot(learned.size[kind], np.sqrt(learned.variance[kind])), 1e-300)
     found = np.quantile(noise[alike], _SHARE, axis=1)
     found = np.maximum(found, _LEAST * float(np.median(noise[there]))) * company.far**2
-    step = sizes.value[kind][asked] - np.median(learned.value[kind][alike], axis=1)
+    value, values = sizes.value[kind][asked], learned.value[kind]
+    found = np.maximum(found, _of_closest(noise, alike[:, :CLOSEST], value, values, kind))
+    step = value - np.median(values[alike], axis=1)
     squares = found**2 + sizes.variance[kind][asked] + TRUSTED**2 * np.mean(step**2, axis=1)
     scale[asked] = np.sqrt(squares)
     return scale
+
+
+def _of_closest(noise: np.ndarray, closest: np.ndarray, value: np.ndarray, values: np.ndarray, kind: str) -> np.ndarray:
+    """Return what residuals are of those that look most alike, (A,): the only ones of its kind that a frame may have.
+
+    Where these have small forces, and so small residuals, they tell nothing of a frame with large ones but the share.
+    """
+    found = noise[closest]
+    if kind in ("forces", "largest"):
+        found = found * np.maximum(value / np.maximum(values[closest, 0], 1e-300), 1.0)
+    return np.asarray(np.median(found, axis=1))
