@@ -20,6 +20,8 @@ from mlff_curate.checks.robust import Block, Line, robust_fit, robust_line
 from mlff_curate.checks.units import ENERGY_FAULTS, FORCE_FAULTS, ORDER_FAULTS, STRESS_FAULTS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mlff_curate.checks.basis import Rows
     from mlff_curate.checks.known import Known
     from mlff_curate.checks.units import Fault
@@ -44,7 +46,8 @@ _SLOPE_ERROR = 0.12  # of the logarithm of a slope at r = 1: what the model leav
 _AT_FAULT = 3.0  # what a hypothesis costs for each label kind that it calls faulty
 _SIGN_COST = 25.0  # two kinds that pull in opposite directions
 _MOST_COST = 25.0  # of one regression
-_AGREES = 9.0  # below that, slopes are near 1
+_AGREES = 9.0  # what a slope near 1 costs at most
+_THERE_AND_BACK = 0.2, 2.5  # product of two slopes that are each other's inverses
 _NO_STIFFNESS = 3.0  # half of all displacements lower the energy
 _MOST_VOTES, _LESS_LEFT = 0.75, 0.6  # frames that an order is better for, and what it leaves of their residuals
 _PLENTY, _NOTHING = 4, 0.4  # labels per column of the model, and the correlation that counts as none
@@ -276,6 +279,7 @@ def _costs(variants: dict[KindName, list[_Variant]], lines: _Lines) -> list[tupl
         "stress": STRESS_FAULTS,
     }
     there = {kind: variants[kind][0].coefficients is not None for kind in KINDS}
+    alone = {kind for kind in KINDS if not any(c.frames >= FEWEST_FRAMES for c in _with(kind, lines))}
     costs: list[tuple[float, tuple[Fault | None, ...]]] = []
     for chosen in product(*((None, *(faults[kind] if there[kind] else ())) for kind in KINDS)):
         if sum(fault is not None for fault in chosen) > 2:
@@ -284,28 +288,40 @@ def _costs(variants: dict[KindName, list[_Variant]], lines: _Lines) -> list[tupl
         place = {kind: _place(variants[kind], fault) for kind, fault in reading.items()}
         factor = {kind: 1.0 if fault is None else fault.factor for kind, fault in reading.items()}
         cost = sum(_prior(fault) for fault in chosen)
-        misfits: dict[KindName, list[float]] = {kind: [] for kind in KINDS}
-        breaks = False
+        mended: set[KindName] = set()
         for a, b in PAIRS:
             both = lines[a, place[a], b, place[b]]
-            tight = _tight(both)
-            if tight is not None:
-                misfit = _misfit(tight, factor[tight.target] / factor[tight.source])
-                cost += misfit
-                misfits[a].append(misfit)
-                misfits[b].append(misfit)
-                before = _tight(lines[a, 0, b, 0])
-                breaks |= misfit >= _MOST_COST and before is not None and _misfit(before, 1.0) < _AGREES
-            cost += _looseness(both)
-        if breaks or any(f is not None and misfits[f.kind] and min(misfits[f.kind]) >= _MOST_COST for f in chosen):
-            continue  # what a fault is to mend goes with nothing then, or no longer with what it went with
+            misfit = _misfit_of(both, factor[a] / factor[b])
+            cost += (misfit or 0.0) + _looseness(both)
+            if misfit is not None and misfit < _AGREES and _cohere(both):
+                before = lines[a, 0, b, 0]
+                if not (_cohere(before) and (_misfit_of(before, 1.0) or 0.0) < _AGREES):
+                    mended |= {a, b}
+        if any(fault is not None and fault.kind not in mended | alone for fault in chosen):
+            continue  # it has to make labels go with others that they did not go with
         cost += sum(_strangeness(variants[kind][place[kind]], factor[kind]) for kind in KINDS)
         costs.append((cost, chosen))
     return sorted(costs, key=lambda item: item[0])
 
 
-def _tight(both: list[Comparison]) -> Comparison | None:
-    return max((c for c in both if c.believed), key=lambda c: abs(c.line.r), default=None)
+def _with(kind: KindName, lines: _Lines) -> Iterator[Comparison]:
+    """Yield the comparisons of a kind of label, as it is, with the others."""
+    for (a, i, b, j), both in lines.items():
+        if kind in (a, b) and i == j == 0:
+            yield from both
+
+
+def _misfit_of(both: list[Comparison], factor: float) -> float | None:
+    """Return what it costs that two kinds go together so, the first times `factor`; None: nothing can be said."""
+    tight = max((c for c in both if c.believed), key=lambda c: abs(c.line.r), default=None)
+    if tight is None:
+        return None
+    return _misfit(tight, 1 / factor if tight.source == both[0].source else factor)
+
+
+def _cohere(both: list[Comparison]) -> bool:
+    """Tell whether slopes there and back are each other's inverses, as those of any factor are, but for scatter."""
+    return len(both) == 2 and _THERE_AND_BACK[0] < both[0].line.slope * both[1].line.slope < _THERE_AND_BACK[1]
 
 
 def _shapes(faults: tuple[Fault, ...]) -> list[tuple[Fault, ...]]:
