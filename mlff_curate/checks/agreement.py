@@ -321,7 +321,9 @@ def _misfit_of(both: list[Comparison], factor: float) -> float | None:
 
 def _cohere(both: list[Comparison]) -> bool:
     """Tell whether slopes there and back are each other's inverses, as those of any factor are, but for scatter."""
-    return len(both) == 2 and _THERE_AND_BACK[0] < both[0].line.slope * both[1].line.slope < _THERE_AND_BACK[1]
+    if len(both) < 2 or not all(comparison.believed for comparison in both):
+        return False
+    return _THERE_AND_BACK[0] < both[0].line.slope * both[1].line.slope < _THERE_AND_BACK[1]
 
 
 def _shapes(faults: tuple[Fault, ...]) -> list[tuple[Fault, ...]]:

@@ -80,6 +80,9 @@ FAINT = 5e-5
 """eV/Angstrom: forces that are off by less than LEAST but more than this are looked at for a known fault, which the
 signs of many small forces show as well as that of a large one."""
 
+FAINT_RATIO = 2.0
+"""Residuals from which on that is done with faint forces: symmetry leaves those of small strained cells few ways."""
+
 ZERO = 1.5
 """Predicted labels, in units of look-alikes' residuals, from which on a label of exactly zero cannot be right."""
 
@@ -230,7 +233,7 @@ def _forces(known: Known, judgement: Judgement, i: int, least: float) -> Suspect
         return Suspect(i, "forces", "force-zero", None, ratio, ratio, size, scale) if missing else None
     net = float(np.linalg.norm(label.reshape(-1, 3).sum(axis=0)))
     cosine = _cosine(label, predicted)
-    same = len(label) >= 12 and ratio > 1 and abs(cosine) > SAME_WAY
+    same = len(label) >= 12 and ratio > (1.0 if size > LEAST else FAINT_RATIO) and abs(cosine) > SAME_WAY
     if (same or ratio > SUSPICIOUS["forces"]) and net < UNBALANCED * float(np.linalg.norm(label)):
         faults = FORCE_FAULTS if ratio > SUSPICIOUS["forces"] else _LARGE_FORCE_FAULTS
         left = [

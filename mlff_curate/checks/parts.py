@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 FEWEST = 3
 """Frames of a part that say something."""
 
+FEWEST_ENERGIES = 6
+"""The same for energies: one number each, of which the level takes one; of three, chance makes any fault."""
+
 SOUND, FITTING, WRONG = 0.7, 0.5, 1.3
 """Of the distance between labels and predictions, over the geometric mean of their sizes: a part is sound below the
 first; a fault is what lies below the second with it undone, and above the third as it is."""
@@ -108,7 +111,7 @@ def assess(question: Question, known: Known, part: np.ndarray) -> Assessment:
         for p, frames in members:
             telling = _telling(question, known, kind, coefficients, frames, least)
             plain, count = _distance(question, known, kind, coefficients, telling), len(telling)
-            if count < FEWEST:
+            if count < (FEWEST_ENERGIES if kind == "energy" else FEWEST):
                 continue
             if plain < SOUND:
                 sound.append((kind, p))
