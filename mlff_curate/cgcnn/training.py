@@ -1,0 +1,188 @@
+"""How a property network is trained."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from mlff_curate.cgcnn.property_network import CLASSIFICATION, PropertyNetwork, batch_of
+from mlff_curate.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mlff_curate.graphs.crystal import CrystalGraph
+
+OPTIMISERS = ("adam", "sgd")
+_MOMENTUM = 0.9
+_DROP_AT, _DROP_BY = 0.8, 0.1
+"""The learning rate falls to a tenth after four fifths of the epochs, as in the runs of the authors' models."""
+_LEAST_HELD_OUT_OF = 5
+"""With fewer frames, all are learned from."""
+
+STOPPED_EARLY, DIVERGED, ALL_EPOCHS = "early", "diverged", "all epochs"
+
+
+@dataclass(frozen=True)
+class PropertyTraining:
+    """How training went.
+
+    Attributes
+    ----------
+    epochs
+        Epochs run.
+    train_loss, validation_loss
+        Mean squared error of the normalised target, or negative log-likelihood, after each epoch. (epochs,); the second
+        is empty where no frame was held out.
+    best_epoch
+        Counted from 1: the epoch whose weights were kept.
+    ended
+        ``all epochs``; ``early``, as the validation loss fell no more; ``diverged``, as a loss was no number.
+    validation_frames
+        Indices of the frames held out.
+    """
+
+    epochs: int
+    train_loss: tuple[float, ...]
+    validation_loss: tuple[float, ...]
+    best_epoch: int
+    ended: str
+    validation_frames: tuple[int, ...]
+
+
+def split(frames: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the frames to learn from and those held out, ascending; none is held out of fewer than five."""
+    held_out = 0 if frames < _LEAST_HELD_OUT_OF or share == 0 else max(1, round(share * frames))
+    order = np.random.default_rng([seed, 1]).permutation(frames)
+    return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def train(
+    network: PropertyNetwork,
+    graph: CrystalGraph,
+    features: np.ndarray,
+    target: np.ndarray,
+    training: np.ndarray,
+    validation: np.ndarray,
+    *,
+    optimiser: str,
+    learning_rate: float,
+    batch_size: int,
+    epochs: int,
+    patience: int,
+    seed: int,
+    device: str,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> PropertyTraining:
+    """Fit the weights; those with the least validation loss are kept.
+
+    Parameters
+    ----------
+    network
+        On the device; changed in place.
+    graph, features
+        All frames, and the features of their nodes, (N, D).
+    target
+        (F,) float, normalised; for a classifier 0 or 1.
+    training, validation
+        Indices of frames; the second may be empty: then the weights after the last epoch are kept.
+    optimiser
+        ``adam``, or ``sgd`` with a momentum of 0.9.
+    learning_rate, batch_size, epochs
+        Batches are frames, in an order drawn anew each epoch.
+    patience
+        Epochs without a better validation loss before training stops.
+    seed
+        Of the batches. What dropout draws is torch's own state, which the caller sets.
+    device
+        Torch device.
+    progress
+        Called with epochs done, epochs in all, and the losses in words.
+
+    Raises
+    ------
+    DataError
+        The loss was no number before one epoch was done: there are no good weights to keep. Later, training stops and
+        keeps the last good ones.
+    """
+    make = torch.optim.Adam if optimiser == "adam" else torch.optim.SGD
+    extra = {} if optimiser == "adam" else {"momentum": _MOMENTUM}
+    steps = make(network.parameters(), lr=learning_rate, **extra)
+    slower = torch.optim.lr_scheduler.MultiStepLR(steps, [math.ceil(_DROP_AT * epochs)], _DROP_BY)
+    rng = np.random.default_rng([seed, 2])
+    losses: list[float] = []
+    held_out: list[float] = []
+    best, best_weights, best_epoch = math.inf, _weights(network), 0
+    ended = ALL_EPOCHS
+    for epoch in range(1, epochs + 1):
+        network.train()
+        loss = _run(network, graph, features, target, rng.permutation(training), batch_size, device, steps)
+        slower.step()
+        check = loss
+        if len(validation):
+            network.eval()
+            with torch.no_grad():
+                check = _run(network, graph, features, target, validation, batch_size, device, None)
+        if not math.isfinite(loss) or not math.isfinite(check):
+            if best_epoch == 0:
+                raise DataError("training diverged in its first epoch: a smaller --learning-rate may help")
+            ended = DIVERGED
+            break
+        losses.append(loss)
+        if len(validation):
+            held_out.append(check)
+        if progress is not None:
+            words = f"training loss {loss:.4g}" + (f", validation loss {check:.4g}" if len(validation) else "")
+            progress(epoch, epochs, words)
+        if check < best or not len(validation):
+            best, best_weights, best_epoch = check, _weights(network), epoch
+        if epoch - best_epoch >= patience:
+            ended = STOPPED_EARLY
+            break
+    network.load_state_dict(best_weights)
+    network.eval()
+    return PropertyTraining(
+        len(losses), tuple(losses), tuple(held_out), best_epoch, ended, tuple(int(i) for i in validation)
+    )
+
+
+def _run(
+    network: PropertyNetwork,
+    graph: CrystalGraph,
+    features: np.ndarray,
+    target: np.ndarray,
+    frames: np.ndarray,
+    batch_size: int,
+    device: str,
+    steps: torch.optim.Optimizer | None,
+) -> float:
+    """Return the mean loss over some frames, taking a step after each batch if there is an optimiser."""
+    total = 0.0
+    for first in range(0, len(frames), batch_size):
+        some = frames[first : first + batch_size]
+        batch = batch_of(graph.part(some), features[graph.nodes_of(some)], network.sizes.edge_size, device)
+        out = network(batch)
+        wanted = torch.from_numpy(target[some]).to(device)
+        if network.sizes.task == CLASSIFICATION:
+            loss = functional.nll_loss(out, wanted.to(torch.int64))
+        else:
+            loss = functional.mse_loss(out[:, 0], wanted.to(torch.float32))
+        value = float(loss.item())
+        total += value * len(some)
+        if steps is None:
+            continue
+        if not math.isfinite(value):
+            return value
+        steps.zero_grad()
+        loss.backward()
+        steps.step()
+    return total / len(frames)
+
+
+def _weights(network: PropertyNetwork) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}
