@@ -9,12 +9,20 @@ Shapes: N nodes, E edges, H channels, D numbers per edge.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 from mlff_curate.graphs.crystal import NEIGHBOURS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+_MOMENTUM = 0.1
+"""Share of the newest batch in the statistics of a batch norm."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +152,7 @@ class BatchNorm(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        self.momentum = _MOMENTUM
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.register_buffer("running_mean", torch.zeros(channels))
@@ -154,7 +163,30 @@ class BatchNorm(nn.Module):
         if len(x) == 0:
             return x
         training = self.training and len(x) > 1
-        return functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, training)
+        return functional.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, training, self.momentum
+        )
+
+
+def renew_statistics(network: nn.Module, batches: Iterable[object]) -> None:
+    """Give a network's batch norms the mean statistics of some batches, for the weights as they are.
+
+    While training they lag ten steps behind the weights: on a small set that is many epochs, and what was learned looks
+    bad without the batch to norm by.
+    """
+    norms = [part for part in network.modules() if isinstance(part, BatchNorm)]
+    if not norms:
+        return
+    before = network.training
+    network.train()
+    with torch.no_grad():
+        for k, batch in enumerate(batches):
+            for norm in norms:
+                norm.momentum = 1.0 / (k + 1)
+            network(batch)
+    for norm in norms:
+        norm.momentum = _MOMENTUM
+    network.train(before)
 
 
 CONVOLUTIONS: dict[str, type[GatedConvolution | SharedConvolution | NoConvolution]] = {

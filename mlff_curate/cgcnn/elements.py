@@ -254,6 +254,18 @@ class ElementEncoding:
         """Return the symbols of the elements, (N,) atomic numbers, that have no row, in the order of the table."""
         return [symbol_of(int(z)) for z in np.setdiff1d(numbers, self.numbers)]
 
+    def require(self, numbers: np.ndarray) -> None:
+        """Refuse atoms, (N,) atomic numbers, without a row.
+
+        Raises
+        ------
+        DataError
+            The message names the elements.
+        """
+        lacking = self.lacking(numbers)
+        if lacking:
+            raise DataError(f"no features for {', '.join(lacking)} in {self.origin}")
+
     def features(self, numbers: np.ndarray) -> np.ndarray:
         """Return the rows of atoms, (N, D), by their atomic numbers, (N,).
 
@@ -262,15 +274,9 @@ class ElementEncoding:
         DataError
             An element has no row; the message names it.
         """
-        lacking = self.lacking(numbers)
-        if lacking:
-            raise DataError(f"{self.origin} {_have(self.origin)} no features for {', '.join(lacking)}")
+        self.require(numbers)
         found: np.ndarray = self.rows[np.searchsorted(self.numbers, numbers)]
         return found
-
-
-def _have(origin: str) -> str:
-    return "have" if origin.endswith("s") else "has"
 
 
 def symbol_of(z: int) -> str:

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from mlff_curate.cgcnn.property_network import CLASSIFICATION, PropertyNetwork, batch_of
+from mlff_curate.cgcnn.convolutions import renew_statistics
+from mlff_curate.cgcnn.property_network import CLASSIFICATION, Batch, PropertyNetwork, batch_of
 from mlff_curate.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from mlff_curate.graphs.crystal import CrystalGraph
 
@@ -24,6 +25,9 @@ _DROP_AT, _DROP_BY = 0.8, 0.1
 """The learning rate falls to a tenth after four fifths of the epochs, as in the runs of the authors' models."""
 _LEAST_HELD_OUT_OF = 5
 """With fewer frames, all are learned from."""
+
+_CALIBRATION_BATCHES = 32
+"""So many give the batch norms their statistics."""
 
 STOPPED_EARLY, DIVERGED, ALL_EPOCHS = "early", "diverged", "all epochs"
 
@@ -110,21 +114,25 @@ def train(
         The loss was no number before one epoch was done: there are no good weights to keep. Later, training stops and
         keeps the last good ones.
     """
-    make = torch.optim.Adam if optimiser == "adam" else torch.optim.SGD
-    extra = {} if optimiser == "adam" else {"momentum": _MOMENTUM}
-    steps = make(network.parameters(), lr=learning_rate, **extra)
+    steps: torch.optim.Optimizer
+    if optimiser == "adam":
+        steps = torch.optim.Adam(network.parameters(), lr=learning_rate)
+    else:
+        steps = torch.optim.SGD(network.parameters(), lr=learning_rate, momentum=_MOMENTUM)
     slower = torch.optim.lr_scheduler.MultiStepLR(steps, [math.ceil(_DROP_AT * epochs)], _DROP_BY)
     rng = np.random.default_rng([seed, 2])
     losses: list[float] = []
     held_out: list[float] = []
     best, best_weights, best_epoch = math.inf, _weights(network), 0
     ended = ALL_EPOCHS
+    calibration = rng.permutation(training)[: _CALIBRATION_BATCHES * batch_size]
     for epoch in range(1, epochs + 1):
         network.train()
         loss = _run(network, graph, features, target, rng.permutation(training), batch_size, device, steps)
         slower.step()
         check = loss
         if len(validation):
+            renew_statistics(network, _batches(network, graph, features, calibration, batch_size, device))
             network.eval()
             with torch.no_grad():
                 check = _run(network, graph, features, target, validation, batch_size, device, None)
@@ -145,6 +153,8 @@ def train(
             ended = STOPPED_EARLY
             break
     network.load_state_dict(best_weights)
+    if not len(validation):
+        renew_statistics(network, _batches(network, graph, features, calibration, batch_size, device))
     network.eval()
     return PropertyTraining(
         len(losses), tuple(losses), tuple(held_out), best_epoch, ended, tuple(int(i) for i in validation)
@@ -163,25 +173,32 @@ def _run(
 ) -> float:
     """Return the mean loss over some frames, taking a step after each batch if there is an optimiser."""
     total = 0.0
-    for first in range(0, len(frames), batch_size):
-        some = frames[first : first + batch_size]
-        batch = batch_of(graph.part(some), features[graph.nodes_of(some)], network.sizes.edge_size, device)
+    wanted_of = torch.from_numpy(target[frames]).to(device)
+    parts = wanted_of.split(batch_size)  # type: ignore[no-untyped-call]
+    for wanted, batch in zip(parts, _batches(network, graph, features, frames, batch_size, device), strict=True):
         out = network(batch)
-        wanted = torch.from_numpy(target[some]).to(device)
         if network.sizes.task == CLASSIFICATION:
             loss = functional.nll_loss(out, wanted.to(torch.int64))
         else:
             loss = functional.mse_loss(out[:, 0], wanted.to(torch.float32))
         value = float(loss.item())
-        total += value * len(some)
+        total += value * len(wanted)
         if steps is None:
             continue
         if not math.isfinite(value):
             return value
         steps.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         steps.step()
     return total / len(frames)
+
+
+def _batches(
+    network: PropertyNetwork, graph: CrystalGraph, features: np.ndarray, frames: np.ndarray, size: int, device: str
+) -> Iterator[Batch]:
+    for first in range(0, len(frames), size):
+        some = frames[first : first + size]
+        yield batch_of(graph.part(some), features[graph.nodes_of(some)], network.sizes.edge_size, device)
 
 
 def _weights(network: PropertyNetwork) -> dict[str, torch.Tensor]:
