@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, cast
 
@@ -141,7 +141,7 @@ class CGCNN(Parameters):
         optimiser: str = "adam",
         learning_rate: float = 3e-3,
         epochs: int = 200,
-        batch_size: int = 64,
+        batch_size: int = 32,
         validation: float = 0.1,
         patience: int = 50,
         seed: int = 0,
@@ -403,6 +403,10 @@ class CGCNN(Parameters):
 
         require_device(device)
         return read_model(path, device)
+
+    def name_target(self, name: str | None) -> None:
+        """Write down what the model predicts, for those who load it."""
+        self.fitted_ = replace(self._fitted(), target=name)
 
     def unseen(self, frames: Structures) -> list[str]:
         """Return the elements of some frames that were not in the training data; none where these are not known."""

@@ -114,11 +114,7 @@ def train(
         The loss was no number before one epoch was done: there are no good weights to keep. Later, training stops and
         keeps the last good ones.
     """
-    steps: torch.optim.Optimizer
-    if optimiser == "adam":
-        steps = torch.optim.Adam(network.parameters(), lr=learning_rate)
-    else:
-        steps = torch.optim.SGD(network.parameters(), lr=learning_rate, momentum=_MOMENTUM)
+    steps = _optimiser(optimiser, network, learning_rate)
     slower = torch.optim.lr_scheduler.MultiStepLR(steps, [math.ceil(_DROP_AT * epochs)], _DROP_BY)
     rng = np.random.default_rng([seed, 2])
     losses: list[float] = []
@@ -159,6 +155,12 @@ def train(
     return PropertyTraining(
         len(losses), tuple(losses), tuple(held_out), best_epoch, ended, tuple(int(i) for i in validation)
     )
+
+
+def _optimiser(name: str, network: PropertyNetwork, learning_rate: float) -> torch.optim.Optimizer:
+    if name == "adam":
+        return torch.optim.Adam(network.parameters(), lr=learning_rate)
+    return torch.optim.SGD(network.parameters(), lr=learning_rate, momentum=_MOMENTUM)
 
 
 def _run(
