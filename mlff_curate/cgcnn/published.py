@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import pickle
 import re
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +98,8 @@ def read_published(path: str | Path) -> PublishedModel:
 
 def _load(path: Path) -> dict[str, Any]:
     name = str(path)
-    with open_binary(path) as stream, _allowed(*_STAND_INS):
+    with open_binary(path) as stream, _allowed(*_STAND_INS), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what torch says of odd pickles is for its developers
         try:
             contents = torch.load(stream, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
