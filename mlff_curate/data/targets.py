@@ -66,12 +66,23 @@ def targets_of(frames: Sequence[Atoms], key: str) -> np.ndarray:
             error.frame = i
             raise
         if value is None:
-            raise DataError(f"the frame has no such target; {available(named_values(atoms))}", frame=i, key=key)
+            raise DataError(f"the frame has no such target; {available(candidates(atoms))}", frame=i, key=key)
         found.append(value)
     return np.array(found, np.float64)
 
 
+def candidates(atoms: Atoms) -> list[str]:
+    """Return the names under which a frame has one number."""
+    return [
+        name
+        for name, value in named_values(atoms).items()
+        if name not in atoms.arrays and np.size(value) == 1 and np.asarray(value).dtype.kind in "biuf"
+    ]
+
+
 def available(names: Iterable[str]) -> str:
-    """Return which names there are, in words; positions and numbers are no targets."""
-    known = sorted(set(names) - {"numbers", "positions"})
-    return f"available: {', '.join(known[:12])}" + (", ..." if known[12:] else "") if known else "it has no key at all"
+    """Return which names there are, in words."""
+    known = sorted(set(names))
+    if not known:
+        return "there is no number under any name"
+    return f"available: {', '.join(known[:12])}" + (", ..." if known[12:] else "")

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlff_curate.data.cif_folder import is_cif_folder, read_cif_folder
-from mlff_curate.data.frames import geometry, named_values
+from mlff_curate.data.frames import geometry
 from mlff_curate.data.labels import names_of_kind
 from mlff_curate.data.reading import read_frames
-from mlff_curate.data.targets import available, target_of
+from mlff_curate.data.targets import available, candidates, target_of
 from mlff_curate.errors import CurateError, DataError, UsageError
 from mlff_curate.wording import counted
 
@@ -160,8 +160,7 @@ def read_property_data(
             _add_folder(data, Path(path), what, key, needs_targets=needs_targets, progress=progress)
             continue
         for frame in read_frames(path, what.type_map, units=what.units, log=what.log):
-            names = named_values(frame.atoms)
-            seen.update(names.keys() - frame.atoms.arrays.keys())
+            seen.update(candidates(frame.atoms))
             value = None if what.target is None else _value(frame, what.target)
             energies += value is not None and what.target in names_of_kind(frame.atoms, "energy")
             _add(data, frame, float("nan") if value is None else value, key)
