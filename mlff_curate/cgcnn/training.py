@@ -115,7 +115,6 @@ def train(
         keeps the last good ones.
     """
     steps = _optimiser(optimiser, network, learning_rate)
-    slower = torch.optim.lr_scheduler.MultiStepLR(steps, [math.ceil(_DROP_AT * epochs)], _DROP_BY)
     rng = np.random.default_rng([seed, 2])
     losses: list[float] = []
     held_out: list[float] = []
@@ -123,9 +122,9 @@ def train(
     ended = ALL_EPOCHS
     calibration = rng.permutation(training)[: _CALIBRATION_BATCHES * batch_size]
     for epoch in range(1, epochs + 1):
+        _set_rate(steps, learning_rate * (1.0 if epoch <= math.ceil(_DROP_AT * epochs) else _DROP_BY))
         network.train()
         loss = _run(network, graph, features, target, rng.permutation(training), batch_size, device, steps)
-        slower.step()
         check = loss
         if len(validation):
             renew_statistics(network, _batches(network, graph, features, calibration, batch_size, device))
@@ -161,6 +160,11 @@ def _optimiser(name: str, network: PropertyNetwork, learning_rate: float) -> tor
     if name == "adam":
         return torch.optim.Adam(network.parameters(), lr=learning_rate)
     return torch.optim.SGD(network.parameters(), lr=learning_rate, momentum=_MOMENTUM)
+
+
+def _set_rate(steps: torch.optim.Optimizer, rate: float) -> None:
+    for group in steps.param_groups:
+        group["lr"] = rate
 
 
 def _run(

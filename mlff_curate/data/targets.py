@@ -76,7 +76,7 @@ def candidates(atoms: Atoms) -> list[str]:
     return [
         name
         for name, value in named_values(atoms).items()
-        if name not in atoms.arrays and np.size(value) == 1 and np.asarray(value).dtype.kind in "biuf"
+        if name not in atoms.arrays and np.asarray(value).size == 1 and np.asarray(value).dtype.kind in "biuf"
     ]
 
 

@@ -332,7 +332,7 @@ def test_progress_is_told_after_each_epoch(frames):
 
 def test_training_that_diverges_at_once_is_refused(frames, monkeypatch):
     monkeypatch.setattr(training.functional, "mse_loss", lambda out, wanted: (out - wanted).mean() * float("nan"))
-    with pytest.raises(DataError, match="^training diverged in its first epoch: a smaller --learning-rate may help"):
+    with pytest.raises(DataError, match=r"^training diverged in its first epoch: a smaller --learning-rate may help"):
         CGCNN(**SMALL).fit(frames, np.arange(len(frames)))
 
 
