@@ -184,7 +184,7 @@ class CGCNN(Parameters):
         node_features
             (n, D) for each frame of n atoms, in place of the encoding of the elements.
         progress
-            Called with epochs done, epochs in all, and the losses in words.
+            Called with epochs done, epochs in all, and the losses in words; before the first, how far the graph is.
 
         Raises
         ------
@@ -203,7 +203,14 @@ class CGCNN(Parameters):
         key = targets if isinstance(targets, str) else None
         values = targets_of(structures, targets) if isinstance(targets, str) else np.asarray(targets, np.float64)
         _require_targets(values, len(structures), self.task, key)
-        graph = crystal_graph(structures, self.neighbours, self.radius)
+        graph = crystal_graph(
+            structures,
+            self.neighbours,
+            self.radius,
+            progress=None
+            if progress is None
+            else lambda done, all_: progress(0, self.epochs, f"neighbours of {done} of {all_} frames"),
+        )
         if node_features is not None:
             encoding, features = None, _given(node_features, structures, None)
         else:

@@ -325,7 +325,8 @@ def test_the_weights_of_the_best_epoch_are_kept_and_training_stops_when_none_is_
 def test_progress_is_told_after_each_epoch(frames):
     told = []
     CGCNN(**SMALL).fit(frames, np.arange(len(frames)), progress=lambda *words: told.append(words))
-    assert [(done, all_) for done, all_, _ in told] == [(1, 3), (2, 3), (3, 3)]
+    assert [(done, all_) for done, all_, _ in told] == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    assert told[0][2] == "neighbours of 24 of 24 frames"
     assert told[-1][2].startswith("training loss ")
     assert ", validation loss " in told[-1][2]
 
