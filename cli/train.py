@@ -74,7 +74,12 @@ _PROPERTIES = ("regression", "classification")
     type=float,
     help="Of the frames, held out to stop early and keep the best weights.  [default: 0.1]",
 )
-@click.option("--patience", metavar="N", type=int, help="Epochs without a better validation loss.  [default: 50]")
+@click.option(
+    "--patience",
+    metavar="N",
+    type=int,
+    help="Epochs without a better validation error before training stops.  [default: 100]",
+)
 @group_by_option
 @reading_options
 @device_option

@@ -166,7 +166,7 @@ def _training(checkpoint: Checkpoint) -> PropertyTraining | None:
     return PropertyTraining(
         epochs=checkpoint.setting("training.epochs", int),
         train_loss=numbers("train_loss", float),
-        validation_loss=numbers("validation_loss", float),
+        validation_error=numbers("validation_error", float),
         best_epoch=checkpoint.setting("training.best_epoch", int),
         ended=checkpoint.setting("training.ended", str),
         validation_frames=numbers("validation_frames", int),

@@ -104,7 +104,7 @@ class CGCNN(Parameters):
     validation
         Share of the frames held out, to stop early and to keep the best weights.
     patience
-        Epochs without a better validation loss before training stops.
+        Epochs without a better validation error before training stops.
     seed
         Of weights, split, batches and dropout.
     device
@@ -143,7 +143,7 @@ class CGCNN(Parameters):
         epochs: int = 200,
         batch_size: int = 32,
         validation: float = 0.1,
-        patience: int = 50,
+        patience: int = 100,
         seed: int = 0,
         device: str = "cpu",
     ) -> None:

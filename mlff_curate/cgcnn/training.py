@@ -40,20 +40,22 @@ class PropertyTraining:
     ----------
     epochs
         Epochs run.
-    train_loss, validation_loss
-        Mean squared error of the normalised target, or negative log-likelihood, after each epoch. (epochs,); the second
-        is empty where no frame was held out.
+    train_loss, validation_error
+        After each epoch, (epochs,). The first is what is made small: the mean squared error of the normalised target,
+        or the negative log-likelihood. The second is what the best epoch is chosen by, as the authors do: the mean
+        absolute error of the normalised target, which a single odd frame does not decide, or the negative
+        log-likelihood; empty where no frame was held out.
     best_epoch
         Counted from 1: the epoch whose weights were kept.
     ended
-        ``all epochs``; ``early``, as the validation loss fell no more; ``diverged``, as a loss was no number.
+        ``all epochs``; ``early``, as the validation error fell no more; ``diverged``, as a loss was no number.
     validation_frames
         Indices of the frames held out.
     """
 
     epochs: int
     train_loss: tuple[float, ...]
-    validation_loss: tuple[float, ...]
+    validation_error: tuple[float, ...]
     best_epoch: int
     ended: str
     validation_frames: tuple[int, ...]
@@ -83,7 +85,7 @@ def train(
     device: str,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> PropertyTraining:
-    """Fit the weights; those with the least validation loss are kept.
+    """Fit the weights; those with the least validation error are kept.
 
     Parameters
     ----------
@@ -100,7 +102,7 @@ def train(
     learning_rate, batch_size, epochs
         Batches are frames, in an order drawn anew each epoch.
     patience
-        Epochs without a better validation loss before training stops.
+        Epochs without a better validation error before training stops.
     seed
         Of the batches. What dropout draws is torch's own state, which the caller sets.
     device
@@ -122,15 +124,14 @@ def train(
     ended = ALL_EPOCHS
     calibration = rng.permutation(training)[: _CALIBRATION_BATCHES * batch_size]
     for epoch in range(1, epochs + 1):
-        _set_rate(steps, learning_rate * (1.0 if epoch <= math.ceil(_DROP_AT * epochs) else _DROP_BY))
-        network.train()
+        _set_rate(steps, learning_rate * (1.0 if epoch <= _DROP_AT * epochs else _DROP_BY))
         loss = _run(network, graph, features, target, rng.permutation(training), batch_size, device, steps)
-        check = loss
         if len(validation):
             renew_statistics(network, _batches(network, graph, features, calibration, batch_size, device))
-            network.eval()
             with torch.no_grad():
                 check = _run(network, graph, features, target, validation, batch_size, device, None)
+        else:
+            check = loss if _is_finite(network) else math.nan
         if not math.isfinite(loss) or not math.isfinite(check):
             if best_epoch == 0:
                 raise DataError("training diverged in its first epoch: a smaller --learning-rate may help")
@@ -139,9 +140,7 @@ def train(
         losses.append(loss)
         if len(validation):
             held_out.append(check)
-        if progress is not None:
-            words = f"training loss {loss:.4g}" + (f", validation loss {check:.4g}" if len(validation) else "")
-            progress(epoch, epochs, words)
+        _tell(progress, epoch, epochs, losses, held_out)
         if check < best or not len(validation):
             best, best_weights, best_epoch = check, _weights(network), epoch
         if epoch - best_epoch >= patience:
@@ -167,6 +166,22 @@ def _set_rate(steps: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
+def _is_finite(network: PropertyNetwork) -> bool:
+    return all(bool(torch.isfinite(value).all()) for value in network.state_dict().values())
+
+
+def _tell(
+    progress: Callable[[int, int, str], None] | None,
+    epoch: int,
+    epochs: int,
+    losses: list[float],
+    held_out: list[float],
+) -> None:
+    if progress is not None:
+        words = f"training loss {losses[-1]:.4g}" + (f", validation error {held_out[-1]:.4g}" if held_out else "")
+        progress(epoch, epochs, words)
+
+
 def _run(
     network: PropertyNetwork,
     graph: CrystalGraph,
@@ -177,7 +192,8 @@ def _run(
     device: str,
     steps: torch.optim.Optimizer | None,
 ) -> float:
-    """Return the mean loss over some frames, taking a step after each batch if there is an optimiser."""
+    """Return the mean loss over some frames, taking a step after each batch; without an optimiser, the mean error."""
+    network.train(steps is not None)
     total = 0.0
     wanted_of = torch.from_numpy(target[frames]).to(device)
     parts = wanted_of.split(batch_size)  # type: ignore[no-untyped-call]
@@ -186,16 +202,16 @@ def _run(
         if network.sizes.task == CLASSIFICATION:
             loss = functional.nll_loss(out, wanted.to(torch.int64))
         else:
-            loss = functional.mse_loss(out[:, 0], wanted.to(torch.float32))
+            measure = functional.l1_loss if steps is None else functional.mse_loss
+            loss = measure(out[:, 0], wanted.to(torch.float32))
         value = float(loss.item())
         total += value * len(wanted)
-        if steps is None:
-            continue
         if not math.isfinite(value):
             return value
-        steps.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        steps.step()
+        if steps is not None:
+            steps.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            steps.step()
     return total / len(frames)
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _ENDED = {
     "all epochs": "",
-    "early": "stopped, as the validation loss fell no more",
+    "early": "stopped, as the validation error fell no more",
     "diverged": "stopped, as the loss was no number any more: the last good weights were kept, a smaller "
     "--learning-rate may help",
 }

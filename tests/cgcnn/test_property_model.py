@@ -313,13 +313,21 @@ def test_the_weights_of_the_best_epoch_are_kept_and_training_stops_when_none_is_
     model = CGCNN(channels=8, hidden=8, epochs=500, patience=5, validation=0.3).fit(frames, noise)
     record = model.training_
     assert record.ended == "early"
-    assert record.epochs == record.best_epoch + 5 == len(record.validation_loss) == len(record.train_loss)
-    assert min(record.validation_loss) == record.validation_loss[record.best_epoch - 1]
+    assert record.epochs == len(record.validation_error) == len(record.train_loss) < 500
+    assert record.epochs == record.best_epoch + 5
+    assert min(record.validation_error) == record.validation_error[record.best_epoch - 1]
     held_out = list(record.validation_frames)
     found = model.predict([frames[i] for i in held_out])
-    loss = (((found - noise[held_out]) / model.fitted_.std) ** 2).mean()
-    assert loss == pytest.approx(min(record.validation_loss), rel=1e-4)
+    error = np.abs((found - noise[held_out]) / model.fitted_.std).mean()
+    assert error == pytest.approx(min(record.validation_error), rel=1e-4)
     assert model.fitted_.mean == pytest.approx(np.delete(noise, held_out).mean())
+
+
+def test_the_rate_falls_to_a_tenth_after_four_fifths_of_the_epochs(frames, monkeypatch):
+    rates = []
+    monkeypatch.setattr(training, "_set_rate", lambda _, rate: rates.append(rate))
+    CGCNN(**{**SMALL, "epochs": 10}).fit(frames, np.arange(len(frames)))
+    assert rates == pytest.approx([3e-3] * 8 + [3e-4] * 2)
 
 
 def test_progress_is_told_after_each_epoch(frames):
@@ -328,7 +336,7 @@ def test_progress_is_told_after_each_epoch(frames):
     assert [(done, all_) for done, all_, _ in told] == [(0, 3), (1, 3), (2, 3), (3, 3)]
     assert told[0][2] == "neighbours of 24 of 24 frames"
     assert told[-1][2].startswith("training loss ")
-    assert ", validation loss " in told[-1][2]
+    assert ", validation error " in told[-1][2]
 
 
 def test_training_that_diverges_at_once_is_refused(frames, monkeypatch):
@@ -342,7 +350,7 @@ def test_training_that_diverges_later_keeps_the_last_good_weights(frames, monkey
 
     def failing(out, wanted):
         calls.append(1)
-        return real(out, wanted) * (float("nan") if len(calls) > 6 else 1.0)  # three epochs of two looks each
+        return real(out, wanted) * (float("nan") if len(calls) > 3 else 1.0)  # after three epochs of one step
 
     monkeypatch.setattr(training.functional, "mse_loss", failing)
     model = CGCNN(**{**SMALL, "epochs": 9}).fit(frames, np.arange(len(frames)))
