@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self, cast
 
 import numpy as np
+import torch
 
+from mlff_curate.cgcnn.convolutions import CONVOLUTIONS
 from mlff_curate.cgcnn.elements import (
     ElementEncoding,
     one_hot_encoding,
@@ -15,6 +17,18 @@ from mlff_curate.cgcnn.elements import (
     read_encoding,
     symbol_of,
 )
+from mlff_curate.cgcnn.expansion import STEP
+from mlff_curate.cgcnn.property_network import (
+    CLASSIFICATION,
+    REGRESSION,
+    TASKS,
+    NetworkSizes,
+    PropertyNetwork,
+    batch_of,
+)
+from mlff_curate.cgcnn.published import read_published
+from mlff_curate.cgcnn.training import OPTIMISERS, PropertyTraining, split, train
+from mlff_curate.data.outputs import require_free, whole_files
 from mlff_curate.data.targets import targets_of
 from mlff_curate.devices import require_device
 from mlff_curate.errors import DataError, UsageError
@@ -27,19 +41,12 @@ if TYPE_CHECKING:
 
     from ase import Atoms
 
-    from mlff_curate.cgcnn.property_network import PropertyNetwork
-    from mlff_curate.cgcnn.training import PropertyTraining
     from mlff_curate.data.frames import Frame
 
     Structures = Sequence[Atoms] | Sequence[Frame]
 
-REGRESSION, CLASSIFICATION = "regression", "classification"
-TASKS = (REGRESSION, CLASSIFICATION)
-CONVS = ("gated", "shared", "none")
 ELEMENTS, ONE_HOT = "elements", "one-hot"
 ENCODINGS = (ELEMENTS, ONE_HOT)
-OPTIMISERS = ("adam", "sgd")
-_STEP = 0.2
 _ATOMS_AT_ONCE = 8192
 
 
@@ -193,11 +200,6 @@ class CGCNN(Parameters):
         DataError
             A frame or target that cannot be learned from, or training that diverged at once; names frame and key.
         """
-        import torch
-
-        from mlff_curate.cgcnn.property_network import NetworkSizes, PropertyNetwork
-        from mlff_curate.cgcnn.training import split, train
-
         self.require_parameters()
         structures = _structures(frames)
         key = targets if isinstance(targets, str) else None
@@ -223,7 +225,7 @@ class CGCNN(Parameters):
             task=self.task,
             conv=self.conv,
             node_size=features.shape[1],
-            edge_size=round(self.radius / _STEP) + 1,
+            edge_size=round(self.radius / STEP) + 1,
             channels=self.channels,
             convolutions=self.convolutions,
             hidden=self.hidden,
@@ -288,10 +290,6 @@ class CGCNN(Parameters):
         ValueError
             The model is not fitted, or node features that do not fit it.
         """
-        import torch
-
-        from mlff_curate.cgcnn.property_network import batch_of
-
         fitted = self._fitted()
         structures = _structures(frames)
         network = fitted.network
@@ -345,8 +343,6 @@ class CGCNN(Parameters):
             A file is missing, damaged or something else, or the two do not fit.
         """
         require_device(device)
-        from mlff_curate.cgcnn.published import read_published
-
         published = read_published(checkpoint)
         encoding = published_encoding() if atom_init is None else read_encoding(Path(atom_init))
         sizes = published.network.sizes
@@ -390,7 +386,6 @@ class CGCNN(Parameters):
             The model is not fitted.
         """
         from mlff_curate.cgcnn.model_file import to_bytes
-        from mlff_curate.data.outputs import require_free, whole_files
 
         contents = to_bytes(self)
         require_free([Path(path)], [], overwrite=overwrite)
@@ -437,7 +432,7 @@ class CGCNN(Parameters):
         """
         for name, words in (
             ("task", TASKS),
-            ("conv", CONVS),
+            ("conv", tuple(CONVOLUTIONS)),
             ("encoding", ENCODINGS),
             ("optimiser", OPTIMISERS),
         ):

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from mlff_curate.cgcnn.convolutions import CONVOLUTIONS, Edges
-from mlff_curate.cgcnn.expansion import gaussian_centres, gaussian_expansion
+from mlff_curate.cgcnn.expansion import STEP, gaussian_centres, gaussian_expansion
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,7 +85,7 @@ class Batch:
 
 def batch_of(graph: CrystalGraph, features: np.ndarray, edge_size: int, device: str) -> Batch:
     """Return a crystal graph and the features of its nodes, (N, node_size), as tensors."""
-    centres = gaussian_centres((edge_size - 1) * 0.2).to(device)
+    centres = gaussian_centres((edge_size - 1) * STEP).to(device)
     distance = torch.from_numpy(graph.distance).to(device)
     edges = Edges(
         centre=torch.from_numpy(graph.centre).to(device),

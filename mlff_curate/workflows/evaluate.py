@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlff_curate.cgcnn.property_model import CGCNN, CLASSIFICATION
+from mlff_curate.cgcnn.property_model import CGCNN
+from mlff_curate.cgcnn.property_network import CLASSIFICATION
 from mlff_curate.data.outputs import require_free, whole_files
 from mlff_curate.errors import DataError, OutputError
 from mlff_curate.validation.property_errors import classification_errors, regression_errors
