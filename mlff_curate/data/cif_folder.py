@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -94,12 +95,16 @@ def read_cif_folder(
     else:
         rows, name = _read_table(table, target)
     frames = []
-    notes = []
+    notes: list[str] = []
+    warned: list[str] = []
     for done, identifier in enumerate(rows):
         path = folder / f"{identifier}.cif"
         if not path.is_file():
             raise DataError(f"there is no {identifier}.cif in {folder}", file=str(table), key=identifier)
-        several = _read_cif(path)
+        with warnings.catch_warnings(record=True) as caught:  # one by one they would flood the screen
+            warnings.simplefilter("always")
+            several = _read_cif(path)
+        warned += [f"{path}: {caught[0].message}"] if caught else []
         frames.append(several[0])
         if len(several) > 1:
             notes.append(f"{path}: {len(several)} structures in the file, the first is read")
@@ -109,6 +114,8 @@ def read_cif_folder(
     if left:
         named = ", ".join(left[:_NAMED]) + (", ..." if left[_NAMED:] else "")
         notes.append(f"{counted(len(left), 'CIF file')} of {folder} not in {table}, left out ({named})")
+    if warned:
+        notes.append(f"warnings while {counted(len(warned), 'CIF file')} were read, the first of {warned[0]}")
     targets = None if table is None else tuple(rows.values())
     return CifFolder(tuple(rows), tuple(frames), targets, name, tuple(notes))
 

@@ -1,9 +1,12 @@
 """A folder of CIF files with a table."""
 
+import warnings
+
 import pytest
 from ase.build import bulk
 from ase.io import write
 
+from mlff_curate.data import cif_folder
 from mlff_curate.data.cif_folder import is_cif_folder, read_cif_folder
 from mlff_curate.errors import DataError, UsageError
 
@@ -142,6 +145,21 @@ def test_of_several_structures_in_a_file_the_first_is_read(folder):
     found = read_cif_folder(folder)
     assert str(found.frames[0].atoms.symbols) == "Ni"
     assert found.notes == (f"{folder / 'two.cif'}: 2 structures in the file, the first is read",)
+
+
+def test_warnings_are_counted_and_the_first_is_told(folder, monkeypatch, recwarn):
+    put(folder, "si,1\ncu,2\nnacl,3\n")
+    real = cif_folder.read_frames
+
+    def doubtful(path):
+        if path.stem != "si":
+            warnings.warn("odd setting", stacklevel=1)
+        return real(path)
+
+    monkeypatch.setattr(cif_folder, "read_frames", doubtful)
+    found = read_cif_folder(folder)
+    assert found.notes == (f"warnings while 2 CIF files were read, the first of {folder / 'cu.cif'}: odd setting",)
+    assert len(recwarn) == 0
 
 
 def test_progress_is_told_file_by_file(folder):
