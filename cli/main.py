@@ -21,6 +21,8 @@ _COMMANDS = {
     "convert": "Write frames in another format, and say what became of every label.",
     "embed": "Embed every environment: descriptor, embedding, cluster, outlier score.",
     "learning-curve": "Compare ways to choose frames by the force fields they train.",
+    "train": "Train a crystal graph network on what frames are labelled with.",
+    "evaluate": "Compare what a trained model predicts with labels.",
     "example": "Make real MD trajectories of Ta, Nb or Fe.",
 }
 """Name to one line of help: a command's module is imported only when it is called, so that --help is fast."""

@@ -22,6 +22,15 @@ group_by_option = click.option(
 exclude_option = click.option(
     "--exclude", metavar="X", multiple=True, help="Info key, KEY=VALUE or file of frame indices to leave out."
 )
+device_option = click.option(
+    "--device", default="cpu", show_default=True, help="Torch device of the networks: cpu, cuda ..."
+)
+target_option = click.option(
+    "--target", metavar="KEY", help="Name of the property: an info key of the frames, or a column of the table."
+)
+table_option = click.option(
+    "--csv", metavar="FILE", type=click.Path(), help="Table of a folder of CIF files.  [default: id_prop.csv in it]"
+)
 
 
 def _stack(*options: Callable[[_F], _F]) -> Callable[[_F], _F]:
@@ -72,7 +81,7 @@ def distance_options(function: _F) -> _F:
 def machine_options(function: _F) -> _F:
     """Add where to run: device, processes, Dask."""
     return _stack(
-        click.option("--device", default="cpu", show_default=True, help="Torch device of the networks: cpu, cuda ..."),
+        device_option,
         click.option(
             "--workers", default=1, show_default=True, help="Processes; the result does not depend on their number."
         ),

@@ -6,14 +6,16 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mlff_curate.cgcnn.property_model import CGCNN
     from mlff_curate.data.reading import read_frames
     from mlff_curate.meagraph.model import MEAGraph
     from mlff_curate.workflows.prune import prune
 
 __version__ = "0.1.0"
-__all__ = ["MEAGraph", "__version__", "prune", "read_frames"]
+__all__ = ["CGCNN", "MEAGraph", "__version__", "prune", "read_frames"]
 
 _HOME = {
+    "CGCNN": "mlff_curate.cgcnn.property_model",
     "MEAGraph": "mlff_curate.meagraph.model",
     "prune": "mlff_curate.workflows.prune",
     "read_frames": "mlff_curate.data.reading",

@@ -1,0 +1,1 @@
+"""Crystal graph convolutional neural networks: the property model as published."""

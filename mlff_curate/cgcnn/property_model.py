@@ -1,0 +1,526 @@
+"""CGCNN: frames to a property of the whole frame, as published."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, cast
+
+import numpy as np
+import torch
+
+from mlff_curate.cgcnn.convolutions import CONVOLUTIONS
+from mlff_curate.cgcnn.elements import (
+    ElementEncoding,
+    one_hot_encoding,
+    published_encoding,
+    read_encoding,
+    symbol_of,
+)
+from mlff_curate.cgcnn.expansion import STEP
+from mlff_curate.cgcnn.property_network import (
+    CLASSIFICATION,
+    REGRESSION,
+    TASKS,
+    NetworkSizes,
+    PropertyNetwork,
+    batch_of,
+)
+from mlff_curate.cgcnn.published import read_published
+from mlff_curate.cgcnn.training import OPTIMISERS, PropertyTraining, split, train
+from mlff_curate.data.outputs import require_free, whole_files
+from mlff_curate.data.targets import targets_of
+from mlff_curate.devices import require_device
+from mlff_curate.errors import DataError, UsageError
+from mlff_curate.graphs.crystal import NEIGHBOURS, RADIUS, crystal_graph
+from mlff_curate.parallel import one_thread
+from mlff_curate.parameters import Parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ase import Atoms
+
+    from mlff_curate.data.frames import Frame
+
+    Structures = Sequence[Atoms] | Sequence[Frame]
+
+ELEMENTS, ONE_HOT = "elements", "one-hot"
+ENCODINGS = (ELEMENTS, ONE_HOT)
+_ATOMS_AT_ONCE = 8192
+
+
+@dataclass(frozen=True, eq=False)  # the generated comparison would ask arrays for one truth value
+class FittedProperty:
+    """A trained network, and all that is needed to feed it and to read its output.
+
+    Attributes
+    ----------
+    network
+        On its device, in evaluation mode.
+    encoding
+        Features of the elements; None: each frame comes with features of its atoms.
+    mean, std
+        Of the target: the network gives (target - mean) / std. 0 and 1 for a classifier.
+    neighbours, radius, padded
+        Of the crystal graph.
+    elements
+        Atomic numbers in the training data; empty where they are not known.
+    target
+        Name of the property, if it is known.
+    """
+
+    network: PropertyNetwork
+    encoding: ElementEncoding | None
+    mean: float
+    std: float
+    neighbours: int
+    radius: float
+    padded: bool
+    elements: tuple[int, ...]
+    target: str | None
+
+
+class CGCNN(Parameters):
+    """Crystal graph convolutional neural network for a property of a frame (Xie & Grossman, PRL 120, 145301).
+
+    The prediction is made of a mean over atoms, so it is intensive: a supercell has the same. Give energies per atom.
+
+    Parameters
+    ----------
+    task
+        ``"regression"``, or ``"classification"`` into 0 and 1.
+    conv
+        ``"gated"``, the paper's equation 5; ``"shared"``, equation 4; ``"none"``, atoms without neighbours.
+    channels
+        Size of the state of an atom.
+    convolutions
+        How many, one after the other. More than four over-smooth.
+    hidden, hidden_layers
+        Width and number of the layers after pooling.
+    encoding
+        ``"elements"``, the 92 published categories; ``"one-hot"``, one category per element of the training data.
+    neighbours, radius
+        Each atom hears the nearest so many within so many Angstrom.
+    optimiser
+        ``"adam"`` or ``"sgd"``, with momentum 0.9.
+    learning_rate
+        Falls to a tenth after four fifths of the epochs.
+    epochs, batch_size
+        Epochs at most, and frames per step.
+    validation
+        Share of the frames held out, to stop early and to keep the best weights.
+    patience
+        Epochs without a better validation error before training stops.
+    seed
+        Of weights, split, batches and dropout.
+    device
+        Torch device.
+
+    Attributes
+    ----------
+    fitted_
+        See :class:`FittedProperty`.
+    training_
+        See :class:`PropertyTraining`; None for a published model.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from mlff_curate import CGCNN
+    >>> frames = [bulk("Cu", a=a) for a in (3.4, 3.5, 3.6, 3.7, 3.8)]
+    >>> model = CGCNN(channels=8, hidden=8, epochs=2).fit(frames, [3.4, 3.5, 3.6, 3.7, 3.8])
+    >>> model.predict(frames).shape
+    (5,)
+    """
+
+    def __init__(
+        self,
+        task: str = REGRESSION,
+        conv: str = "gated",
+        channels: int = 64,
+        convolutions: int = 3,
+        hidden: int = 64,
+        hidden_layers: int = 1,
+        encoding: str = ELEMENTS,
+        neighbours: int = NEIGHBOURS,
+        radius: float = RADIUS,
+        optimiser: str = "adam",
+        learning_rate: float = 3e-3,
+        epochs: int = 200,
+        batch_size: int = 32,
+        validation: float = 0.1,
+        patience: int = 100,
+        seed: int = 0,
+        device: str = "cpu",
+    ) -> None:
+        self.task = task
+        self.conv = conv
+        self.channels = channels
+        self.convolutions = convolutions
+        self.hidden = hidden
+        self.hidden_layers = hidden_layers
+        self.encoding = encoding
+        self.neighbours = neighbours
+        self.radius = radius
+        self.optimiser = optimiser
+        self.learning_rate = learning_rate
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.validation = validation
+        self.patience = patience
+        self.seed = seed
+        self.device = device
+
+    def fit(
+        self,
+        frames: Structures,
+        targets: Sequence[float] | np.ndarray | str,
+        *,
+        node_features: Sequence[np.ndarray] | None = None,
+        progress: Callable[[int, int, str], None] | None = None,
+    ) -> Self:
+        """Train on frames.
+
+        Parameters
+        ----------
+        frames
+            F frames, at least one.
+        targets
+            (F,) numbers, for a classifier 0 and 1; or the key that they have in the frames.
+        node_features
+            (n, D) for each frame of n atoms, in place of the encoding of the elements.
+        progress
+            Called with epochs done, epochs in all, and the losses in words; before the first, how far the graph is.
+
+        Raises
+        ------
+        UsageError
+            A parameter out of range.
+        DataError
+            A frame or target that cannot be learned from, or training that diverged at once; names frame and key.
+        """
+        self.require_parameters()
+        structures = _structures(frames)
+        key = targets if isinstance(targets, str) else None
+        values = targets_of(structures, targets) if isinstance(targets, str) else np.asarray(targets, np.float64)
+        _require_targets(values, len(structures), self.task, key)
+        graph = crystal_graph(
+            structures,
+            self.neighbours,
+            self.radius,
+            progress=None
+            if progress is None
+            else lambda done, all_: progress(0, self.epochs, f"neighbours of {done} of {all_} frames"),
+        )
+        if node_features is not None:
+            encoding, features = None, _given(node_features, structures, None)
+        else:
+            encoding = published_encoding() if self.encoding == ELEMENTS else one_hot_encoding(graph.numbers)
+            _require_known(encoding, structures)
+            features = encoding.features(graph.numbers)
+        training, held_out = split(len(structures), self.validation, self.seed)
+        mean, std = (0.0, 1.0) if self.task == CLASSIFICATION else _spread(values[training])
+        sizes = NetworkSizes(
+            task=self.task,
+            conv=self.conv,
+            node_size=features.shape[1],
+            edge_size=round(self.radius / STEP) + 1,
+            channels=self.channels,
+            convolutions=self.convolutions,
+            hidden=self.hidden,
+            hidden_layers=self.hidden_layers,
+        )
+        devices = [] if self.device == "cpu" else [torch.device(self.device)]
+        # one thread: sums have the same bits however many there are; torch's own state is left as it was
+        with one_thread(), torch.random.fork_rng(devices):
+            torch.manual_seed(self.seed)
+            network = PropertyNetwork(sizes).to(self.device)
+            self.training_: PropertyTraining | None = train(
+                network,
+                graph,
+                features,
+                (values - mean) / std,
+                training,
+                held_out,
+                optimiser=self.optimiser,
+                learning_rate=self.learning_rate,
+                batch_size=self.batch_size,
+                epochs=self.epochs,
+                patience=self.patience,
+                seed=self.seed,
+                device=self.device,
+                progress=progress,
+            )
+        self.fitted_ = FittedProperty(
+            network=network,
+            encoding=encoding,
+            mean=mean,
+            std=std,
+            neighbours=self.neighbours,
+            radius=self.radius,
+            padded=False,
+            elements=tuple(np.unique(graph.numbers).tolist()),
+            target=key,
+        )
+        return self
+
+    def predict(
+        self,
+        frames: Structures,
+        *,
+        node_features: Sequence[np.ndarray] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> np.ndarray:
+        """Return the property of each frame, (F,) float64: in the target's unit, or the probability of class 1.
+
+        Parameters
+        ----------
+        frames
+            F frames.
+        node_features
+            (n, D) for each frame, for a model that was trained on such.
+        progress
+            Called with frames done and in all.
+
+        Raises
+        ------
+        DataError
+            A frame has no atoms, or an element that the model has no features for; names frame and element.
+        ValueError
+            The model is not fitted, or node features that do not fit it.
+        """
+        fitted = self._fitted()
+        structures = _structures(frames)
+        network = fitted.network
+        if fitted.encoding is not None:
+            if node_features is not None:
+                message = "the model has features of the elements: it takes no node_features"
+                raise ValueError(message)
+            _require_known(fitted.encoding, structures)
+        elif node_features is None:
+            message = "the model was trained on node_features: they are needed to predict"
+            raise ValueError(message)
+        else:
+            given = _given(node_features, structures, network.sizes.node_size)
+        out = np.zeros(len(structures))
+        first_atom = np.concatenate([[0], np.cumsum([len(atoms) for atoms in structures])]).astype(np.int64)
+        first = 0
+        while first < len(structures):
+            last = max(first + 1, int(np.searchsorted(first_atom, first_atom[first] + _ATOMS_AT_ONCE, "right")) - 1)
+            graph = crystal_graph(structures[first:last], fitted.neighbours, fitted.radius, padded=fitted.padded)
+            if fitted.encoding is None:
+                features = given[first_atom[first] : first_atom[last]]
+            else:
+                features = fitted.encoding.features(graph.numbers)
+            with one_thread(), torch.no_grad():
+                result = network(batch_of(graph, features, network.sizes.edge_size, self.device)).cpu().double()
+            is_class = network.sizes.task == CLASSIFICATION
+            out[first:last] = (result[:, 1].exp() if is_class else result[:, 0] * fitted.std + fitted.mean).numpy()
+            first = last
+            if progress is not None:
+                progress(first, len(structures))
+        return out
+
+    @classmethod
+    def from_published(
+        cls, checkpoint: str | Path, atom_init: str | Path | None = None, *, device: str = "cpu"
+    ) -> CGCNN:
+        """Return one of the authors' trained models (github.com/txie-93/cgcnn).
+
+        Parameters
+        ----------
+        checkpoint
+            Their ``.pth.tar``; it is read without running anything that it may hold.
+        atom_init
+            Their ``atom_init.json``; None: the same categories, made here, for the elements up to 118.
+        device
+            Torch device.
+
+        Raises
+        ------
+        DataError
+            A file is missing, damaged or something else, or the two do not fit.
+        """
+        require_device(device)
+        published = read_published(checkpoint)
+        encoding = published_encoding() if atom_init is None else read_encoding(Path(atom_init))
+        sizes = published.network.sizes
+        if encoding.size != sizes.node_size:
+            raise DataError(
+                f"the elements have {encoding.size} features, the model {checkpoint} was trained on {sizes.node_size}",
+                file=None if atom_init is None else str(atom_init),
+            )
+        model = cls(
+            task=sizes.task,
+            conv=sizes.conv,
+            channels=sizes.channels,
+            convolutions=sizes.convolutions,
+            hidden=sizes.hidden,
+            hidden_layers=sizes.hidden_layers,
+            radius=published.radius,
+            device=device,
+        )
+        model.fitted_ = FittedProperty(
+            network=published.network.to(device),
+            encoding=encoding,
+            mean=published.mean,
+            std=published.std,
+            neighbours=NEIGHBOURS,
+            radius=published.radius,
+            padded=True,
+            elements=(),
+            target=published.target,
+        )
+        model.training_ = None
+        return model
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write the model to one safetensors file, at exactly this path; it appears whole or not at all.
+
+        Raises
+        ------
+        OutputError
+            The file exists and is not to be replaced, or cannot be written.
+        ValueError
+            The model is not fitted.
+        """
+        from mlff_curate.cgcnn.model_file import to_bytes
+
+        contents = to_bytes(self)
+        require_free([Path(path)], [], overwrite=overwrite)
+        with whole_files(Path(path)) as (stream,):
+            stream.write(contents)
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: str = "cpu") -> CGCNN:
+        """Return the model in a file that :meth:`save` or ``mlff-curate train`` wrote.
+
+        Raises
+        ------
+        DataError
+            The file is missing, damaged, or holds something else.
+        """
+        from mlff_curate.cgcnn.model_file import read_model
+
+        require_device(device)
+        return read_model(path, device)
+
+    def name_target(self, name: str | None) -> None:
+        """Write down what the model predicts, for those who load it."""
+        self.fitted_ = replace(self._fitted(), target=name)
+
+    def unseen(self, frames: Structures) -> list[str]:
+        """Return the elements of some frames that were not in the training data; none where these are not known."""
+        known = self._fitted().elements
+        found = {int(z) for atoms in _structures(frames) for z in atoms.numbers}
+        return [symbol_of(z) for z in sorted(found - set(known))] if known else []
+
+    def _fitted(self) -> FittedProperty:
+        if not hasattr(self, "fitted_"):
+            message = "this CGCNN is not fitted yet: call fit, load or from_published first"
+            raise ValueError(message)
+        return self.fitted_
+
+    def require_parameters(self) -> None:
+        """Check every parameter.
+
+        Raises
+        ------
+        UsageError
+            The message names parameter and rule.
+        """
+        for name, words in (
+            ("task", TASKS),
+            ("conv", tuple(CONVOLUTIONS)),
+            ("encoding", ENCODINGS),
+            ("optimiser", OPTIMISERS),
+        ):
+            if getattr(self, name) not in words:
+                raise UsageError(f"{getattr(self, name)!r} is unknown; available: {', '.join(words)}", key=f"--{name}")
+        for name in ("channels", "convolutions", "hidden", "hidden_layers", "neighbours", "epochs", "batch_size"):
+            _require_whole(getattr(self, name), name, 1)
+        _require_whole(self.patience, "patience", 1)
+        _require_whole(self.seed, "seed", 0)
+        _require_number(self.radius, "radius", 0.4, 100.0)
+        _require_number(self.learning_rate, "learning_rate", 1e-12, 1e6)
+        _require_number(self.validation, "validation", 0.0, 0.9)
+        require_device(self.device)
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _require_whole(value: object, name: str, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise UsageError(f"a whole number is wanted, got {value!r}", key=_option(name))
+    if value < least:
+        raise UsageError(f"at least {least}, got {value}", key=_option(name))
+
+
+def _require_number(value: object, name: str, least: float, most: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not least <= float(value) <= most:
+        raise UsageError(f"a number from {least:g} to {most:g} is wanted, got {value!r}", key=_option(name))
+
+
+def _structures(frames: Structures) -> list[Atoms]:
+    """Return the atoms of frames, each with at least one atom at a finite place."""
+    structures = [cast("Atoms", getattr(frame, "atoms", frame)) for frame in frames]
+    for i, atoms in enumerate(structures):
+        if len(atoms) == 0:
+            raise DataError("the frame has no atoms", frame=i)
+        if not np.isfinite(atoms.positions).all() or not np.isfinite(atoms.cell.array).all():
+            raise DataError("positions or cell are not finite", frame=i)
+    return structures
+
+
+def _require_targets(values: np.ndarray, frames: int, task: str, key: str | None) -> None:
+    if values.shape != (frames,):
+        message = f"one target per frame is wanted, got {values.shape} for {frames} frames"
+        raise ValueError(message)
+    if frames == 0:
+        message = "there is no frame to learn from"
+        raise ValueError(message)
+    if not np.isfinite(values).all():
+        raise DataError("a target must be finite", frame=int(np.isfinite(values).argmin()), key=key)
+    if task != CLASSIFICATION:
+        return
+    odd = np.flatnonzero((values != 0) & (values != 1))
+    if len(odd):
+        raise DataError(f"is {values[odd[0]]:g}: the classes are 0 and 1", frame=int(odd[0]), key=key)
+    if len(np.unique(values)) < 2:
+        raise DataError(f"all frames are of class {values[0]:g}: there is nothing to tell apart", key=key)
+
+
+def _require_known(encoding: ElementEncoding, structures: list[Atoms]) -> None:
+    """Refuse the first frame with an element that there are no features for."""
+    for i, atoms in enumerate(structures):
+        try:
+            encoding.require(atoms.numbers)
+        except DataError as error:
+            error.frame = i
+            raise
+
+
+def _given(node_features: Sequence[np.ndarray], structures: list[Atoms], size: int | None) -> np.ndarray:
+    """Return the features of all atoms, (N, D) float32, after a look at their shapes."""
+    arrays = [np.asarray(array, np.float32) for array in node_features]
+    if len(arrays) != len(structures):
+        message = f"node_features of {len(structures)} frames are wanted, got {len(arrays)}"
+        raise ValueError(message)
+    for i, (array, atoms) in enumerate(zip(arrays, structures, strict=True)):
+        wanted = arrays[0].shape[-1] if size is None and arrays[0].ndim else size
+        if array.shape != (len(atoms), wanted) or not array.size:
+            message = f"node_features of frame {i}: ({len(atoms)}, {wanted}) is wanted, got {array.shape}"
+            raise ValueError(message)
+        if not np.isfinite(array).all():
+            message = f"node_features of frame {i} are not finite"
+            raise ValueError(message)
+    return np.concatenate(arrays) if arrays else np.zeros((0, size or 0), np.float32)
+
+
+def _spread(values: np.ndarray) -> tuple[float, float]:
+    """Return mean and standard deviation; 1 where all are the same."""
+    std = float(values.std())
+    return float(values.mean()), std if std > 0 else 1.0

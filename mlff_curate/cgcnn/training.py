@@ -1,0 +1,227 @@
+"""How a property network is trained."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from mlff_curate.cgcnn.convolutions import renew_statistics
+from mlff_curate.cgcnn.property_network import CLASSIFICATION, Batch, PropertyNetwork, batch_of
+from mlff_curate.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from mlff_curate.graphs.crystal import CrystalGraph
+
+OPTIMISERS = ("adam", "sgd")
+_MOMENTUM = 0.9
+_DROP_AT, _DROP_BY = 0.8, 0.1
+"""The learning rate falls to a tenth after four fifths of the epochs, as in the runs of the authors' models."""
+_LEAST_HELD_OUT_OF = 5
+"""With fewer frames, all are learned from."""
+
+_CALIBRATION_BATCHES = 32
+"""So many give the batch norms their statistics."""
+
+STOPPED_EARLY, DIVERGED, ALL_EPOCHS = "early", "diverged", "all epochs"
+
+
+@dataclass(frozen=True)
+class PropertyTraining:
+    """How training went.
+
+    Attributes
+    ----------
+    epochs
+        Epochs run.
+    train_loss, validation_error
+        After each epoch, (epochs,). The first is what is made small: the mean squared error of the normalised target,
+        or the negative log-likelihood. The second is what the best epoch is chosen by, as the authors do: the mean
+        absolute error of the normalised target, which a single odd frame does not decide, or the negative
+        log-likelihood; empty where no frame was held out.
+    best_epoch
+        Counted from 1: the epoch whose weights were kept.
+    ended
+        ``all epochs``; ``early``, as the validation error fell no more; ``diverged``, as a loss was no number.
+    validation_frames
+        Indices of the frames held out.
+    """
+
+    epochs: int
+    train_loss: tuple[float, ...]
+    validation_error: tuple[float, ...]
+    best_epoch: int
+    ended: str
+    validation_frames: tuple[int, ...]
+
+
+def split(frames: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the frames to learn from and those held out, ascending; none is held out of fewer than five."""
+    held_out = 0 if frames < _LEAST_HELD_OUT_OF or share == 0 else max(1, round(share * frames))
+    order = np.random.default_rng([seed, 1]).permutation(frames)
+    return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def train(
+    network: PropertyNetwork,
+    graph: CrystalGraph,
+    features: np.ndarray,
+    target: np.ndarray,
+    training: np.ndarray,
+    validation: np.ndarray,
+    *,
+    optimiser: str,
+    learning_rate: float,
+    batch_size: int,
+    epochs: int,
+    patience: int,
+    seed: int,
+    device: str,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> PropertyTraining:
+    """Fit the weights; those with the least validation error are kept.
+
+    Parameters
+    ----------
+    network
+        On the device; changed in place.
+    graph, features
+        All frames, and the features of their nodes, (N, D).
+    target
+        (F,) float, normalised; for a classifier 0 or 1.
+    training, validation
+        Indices of frames; the second may be empty: then the weights after the last epoch are kept.
+    optimiser
+        ``adam``, or ``sgd`` with a momentum of 0.9.
+    learning_rate, batch_size, epochs
+        Batches are frames, in an order drawn anew each epoch.
+    patience
+        Epochs without a better validation error before training stops.
+    seed
+        Of the batches. What dropout draws is torch's own state, which the caller sets.
+    device
+        Torch device.
+    progress
+        Called with epochs done, epochs in all, and the losses in words.
+
+    Raises
+    ------
+    DataError
+        The loss was no number before one epoch was done: there are no good weights to keep. Later, training stops and
+        keeps the last good ones.
+    """
+    steps = _optimiser(optimiser, network, learning_rate)
+    rng = np.random.default_rng([seed, 2])
+    losses: list[float] = []
+    held_out: list[float] = []
+    best, best_weights, best_epoch = math.inf, _weights(network), 0
+    ended = ALL_EPOCHS
+    calibration = rng.permutation(training)[: _CALIBRATION_BATCHES * batch_size]
+    for epoch in range(1, epochs + 1):
+        _set_rate(steps, learning_rate * (1.0 if epoch <= _DROP_AT * epochs else _DROP_BY))
+        loss = _run(network, graph, features, target, rng.permutation(training), batch_size, device, steps)
+        if len(validation):
+            renew_statistics(network, _batches(network, graph, features, calibration, batch_size, device))
+            with torch.no_grad():
+                check = _run(network, graph, features, target, validation, batch_size, device, None)
+        else:
+            check = loss if _is_finite(network) else math.nan
+        if not math.isfinite(loss) or not math.isfinite(check):
+            if best_epoch == 0:
+                raise DataError("training diverged in its first epoch: a smaller --learning-rate may help")
+            ended = DIVERGED
+            break
+        losses.append(loss)
+        if len(validation):
+            held_out.append(check)
+        _tell(progress, epoch, epochs, losses, held_out)
+        if check < best or not len(validation):
+            best, best_weights, best_epoch = check, _weights(network), epoch
+        if epoch - best_epoch >= patience:
+            ended = STOPPED_EARLY
+            break
+    network.load_state_dict(best_weights)
+    if not len(validation):
+        renew_statistics(network, _batches(network, graph, features, calibration, batch_size, device))
+    network.eval()
+    return PropertyTraining(
+        len(losses), tuple(losses), tuple(held_out), best_epoch, ended, tuple(int(i) for i in validation)
+    )
+
+
+def _optimiser(name: str, network: PropertyNetwork, learning_rate: float) -> torch.optim.Optimizer:
+    if name == "adam":
+        return torch.optim.Adam(network.parameters(), lr=learning_rate)
+    return torch.optim.SGD(network.parameters(), lr=learning_rate, momentum=_MOMENTUM)
+
+
+def _set_rate(steps: torch.optim.Optimizer, rate: float) -> None:
+    for group in steps.param_groups:
+        group["lr"] = rate
+
+
+def _is_finite(network: PropertyNetwork) -> bool:
+    return all(bool(torch.isfinite(value).all()) for value in network.state_dict().values())
+
+
+def _tell(
+    progress: Callable[[int, int, str], None] | None,
+    epoch: int,
+    epochs: int,
+    losses: list[float],
+    held_out: list[float],
+) -> None:
+    if progress is not None:
+        words = f"training loss {losses[-1]:.4g}" + (f", validation error {held_out[-1]:.4g}" if held_out else "")
+        progress(epoch, epochs, words)
+
+
+def _run(
+    network: PropertyNetwork,
+    graph: CrystalGraph,
+    features: np.ndarray,
+    target: np.ndarray,
+    frames: np.ndarray,
+    batch_size: int,
+    device: str,
+    steps: torch.optim.Optimizer | None,
+) -> float:
+    """Return the mean loss over some frames, taking a step after each batch; without an optimiser, the mean error."""
+    network.train(steps is not None)
+    total = 0.0
+    wanted_of = torch.from_numpy(target[frames]).to(device)
+    parts = wanted_of.split(batch_size)  # type: ignore[no-untyped-call]
+    for wanted, batch in zip(parts, _batches(network, graph, features, frames, batch_size, device), strict=True):
+        out = network(batch)
+        if network.sizes.task == CLASSIFICATION:
+            loss = functional.nll_loss(out, wanted.to(torch.int64))
+        else:
+            measure = functional.l1_loss if steps is None else functional.mse_loss
+            loss = measure(out[:, 0], wanted.to(torch.float32))
+        value = float(loss.item())
+        total += value * len(wanted)
+        if not math.isfinite(value):
+            return value
+        if steps is not None:
+            steps.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            steps.step()
+    return total / len(frames)
+
+
+def _batches(
+    network: PropertyNetwork, graph: CrystalGraph, features: np.ndarray, frames: np.ndarray, size: int, device: str
+) -> Iterator[Batch]:
+    for first in range(0, len(frames), size):
+        some = frames[first : first + size]
+        yield batch_of(graph.part(some), features[graph.nodes_of(some)], network.sizes.edge_size, device)
+
+
+def _weights(network: PropertyNetwork) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}
