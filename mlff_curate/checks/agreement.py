@@ -47,7 +47,8 @@ _AT_FAULT = 3.0  # what a hypothesis costs for each label kind that it calls fau
 _SIGN_COST = 25.0  # two kinds that pull in opposite directions
 _MOST_COST = 25.0  # of one regression
 _AGREES = 9.0  # what a slope near 1 costs at most
-_THERE_AND_BACK = 0.2, 2.5  # product of two slopes that are each other's inverses
+_THERE_AND_BACK = 0.2, 2.5  # product of two inverse slopes: errors flatten each to r^2, at worst to a half
+_ALONE = 0.85  # of a regression that has none back
 _NO_STIFFNESS = 3.0  # half of all displacements lower the energy
 _MOST_VOTES, _LESS_LEFT = 0.75, 0.6  # frames that an order is better for, and what it leaves of their residuals
 _PLENTY, _NOTHING = 4, 0.4  # labels per column of the model, and the correlation that counts as none
@@ -321,9 +322,12 @@ def _misfit_of(both: list[Comparison], factor: float) -> float | None:
 
 def _cohere(both: list[Comparison]) -> bool:
     """Tell whether slopes there and back are each other's inverses, as those of any factor are, but for scatter."""
-    if len(both) < 2 or not all(comparison.believed for comparison in both):
+    telling = [comparison for comparison in both if comparison.frames >= FEWEST_FRAMES]
+    if len(telling) == 1:  # frames of other sizes and formulas have no energies to compare forces with
+        return abs(telling[0].line.r) > _ALONE
+    if len(telling) < 2 or not all(comparison.believed for comparison in telling):
         return False
-    return _THERE_AND_BACK[0] < both[0].line.slope * both[1].line.slope < _THERE_AND_BACK[1]
+    return _THERE_AND_BACK[0] < telling[0].line.slope * telling[1].line.slope < _THERE_AND_BACK[1]
 
 
 def _shapes(faults: tuple[Fault, ...]) -> list[tuple[Fault, ...]]:

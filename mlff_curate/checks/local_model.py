@@ -39,7 +39,10 @@ EVEN_ROUNDS = 3
 CLOSEST = 3
 """Look-alikes by which the residual is measured as well: a rare kind of frame has no more."""
 
-FAR = 6.0
+MOST_OF_CLOSEST = 4.0
+"""Times what all look-alikes say: energies and stresses are given no more for the sake of those."""
+
+FAR = 4.5
 """Residuals, in units of those of look-alikes, from which on it does not learn a label."""
 
 TRUSTED = 0.03
@@ -59,6 +62,7 @@ _SHARE = 0.75  # of the look-alikes have a residual below their scale
 _LEAST = 0.3  # of the median scale of all frames: no frame is thought to be predicted better than this
 _FEATURES = 24  # leading columns that tell how much frames look alike
 _FORCE_ROWS = 15_000  # fitted to: more teach nothing to 250 columns
+_RELATIVE = 4.0  # residuals: a smaller force is known by no share of itself
 _FEWEST = 40  # frames with a kind of label, for it to be judged
 
 
@@ -518,19 +522,21 @@ def _scales(neighbours: Neighbours, sizes: _Sizes, kind: str, learned: _Sizes) -
     found = np.quantile(noise[alike], _SHARE, axis=1)
     found = np.maximum(found, _LEAST * float(np.median(noise[there]))) * company.far**2
     value, values = sizes.value[kind][asked], learned.value[kind]
-    found = np.maximum(found, _of_closest(noise, alike[:, :CLOSEST], value, values, kind))
+    if kind in ("forces", "largest"):
+        found = np.maximum(found, _of_closest(noise, alike[:, :CLOSEST], value[:, 0], values[:, 0]))
+    else:  # labels that are wrong together must not bear each other out
+        closest = np.median(noise[alike[:, :CLOSEST]], axis=1)
+        found = np.maximum(found, np.minimum(closest, MOST_OF_CLOSEST * found))
     step = value - np.median(values[alike], axis=1)
     squares = found**2 + sizes.variance[kind][asked] + TRUSTED**2 * np.mean(step**2, axis=1)
     scale[asked] = np.sqrt(squares)
     return scale
 
 
-def _of_closest(noise: np.ndarray, closest: np.ndarray, value: np.ndarray, values: np.ndarray, kind: str) -> np.ndarray:
-    """Return what residuals are of those that look most alike, (A,): the only ones of its kind that a frame may have.
+def _of_closest(noise: np.ndarray, closest: np.ndarray, strength: np.ndarray, strengths: np.ndarray) -> np.ndarray:
+    """Return what residuals of forces are of those that look most alike, (A,): a rare kind of frame has no others.
 
     Where these have small forces, and so small residuals, they tell nothing of a frame with large ones but the share.
     """
-    found = noise[closest]
-    if kind in ("forces", "largest"):
-        found = found * np.maximum(value / np.maximum(values[closest, 0], 1e-300), 1.0)
-    return np.asarray(np.median(found, axis=1))
+    known = np.maximum(strengths[closest], _RELATIVE * noise[closest])  # forces of zero have no share
+    return np.asarray(np.median(noise[closest] * np.maximum(strength[:, None] / known, 1.0), axis=1))

@@ -215,8 +215,9 @@ def _borne_out(judgement: Judgement, i: int, first: str, second: str) -> bool:
     if judgement.end[i] or (first == "forces" and not judgement.free[i]):
         return False
     one, other = getattr(judgement, first), getattr(judgement, second)
-    right = bool(one.size[i] <= AS_USUAL * one.scale[i])  # False for nan
-    return right and not other.size[i] > AS_USUAL * other.scale[i]
+    if not np.isfinite(one.scale[i]):
+        return False
+    return bool(one.size[i] <= AS_USUAL * one.scale[i]) and not other.size[i] > AS_USUAL * other.scale[i]
 
 
 def _forces(known: Known, judgement: Judgement, i: int, least: float) -> Suspect | None:

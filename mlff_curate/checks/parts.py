@@ -196,7 +196,7 @@ def speak_against(question: Question, known: Known, part: np.ndarray, fault: Fau
     against = []
     for p, frames in members:
         telling = _telling(question, right, fault.kind, coefficients, frames, least)
-        if len(telling) < FEWEST:
+        if len(telling) < (FEWEST_ENERGIES if fault.kind == "energy" else FEWEST):
             continue
         plain = _distance(question, known, fault.kind, coefficients, telling)
         if plain < FITTING and max(1.0, 2 * plain) < _distance(question, right, fault.kind, coefficients, telling):

@@ -213,10 +213,10 @@ class _Study:
             learned = replace(learned, **{kind: np.full_like(getattr(learned, kind), np.nan)})
         offsets = level_offsets(replace(question, known=learned))
         for offset in offsets:
-            mine = self.level == offset.level
-            shares = mine & offset.shared_by(right.energy / right.n_atoms, rows.frames)
+            mine = (self.level == offset.level) & np.isfinite(right.energy)
+            shares = mine & offset.shared_by(len(self.frames), rows.frames)
             members = [self.frames[i] for i in np.flatnonzero(shares).tolist()]
-            labelled = int((mine & np.isfinite(right.energy)).sum())
+            labelled = int(mine.sum())
             found += said.level(self.frames, members, labelled, offset, bool(verdict.faults))
             right = _levelled(right, shares, offset)
             learned = _levelled(learned, shares[rows.frames], offset)

@@ -80,25 +80,19 @@ class Offset:
     fault: Fault | None
     rest: float
 
-    def shared_by(self, energy: np.ndarray, compared: np.ndarray) -> np.ndarray:
-        """Tell frames of the level that have the offset, those that were not compared by what is nearer.
+    def shared_by(self, frames: int, compared: np.ndarray) -> np.ndarray:
+        """Tell frames that have the offset, (frames,) bool; those of other levels are as may be.
+
+        Of frames that were not compared nothing is known but what all of the level have.
 
         Parameters
         ----------
-        energy
-            (F,) eV/atom.
+        frames
+            How many there are.
         compared
             (C,) which of these were compared; the numbers of `sharing` count among them.
-
-        Returns
-        -------
-        ndarray
-            (F,) bool; frames of other levels are as may be.
         """
-        with_it = np.median(energy[compared[self.sharing]])
-        without = np.median(energy[compared[self.others]]) if len(self.others) else with_it - self.offset
-        out = np.asarray(np.abs(energy - with_it) <= np.abs(energy - without))
-        out[compared[self.others]] = False
+        out = np.full(frames, len(self.others) == 0)
         out[compared[self.sharing]] = True
         return out
 

@@ -62,7 +62,13 @@ def _remedy(fault: Fault) -> str:
 def whole_set(frames: Sequence[CheckedFrame], fault: Fault, sure: bool, verdict: Verdict) -> Finding:
     """Tell a fault that all labels of a kind share."""
     concerned = [c for c in verdict.before if c.believed and fault.kind in (c.source, c.target)]
-    tightest = max(concerned, key=lambda c: (c.target == fault.kind, abs(c.line.r)), default=None)
+    faulty = {other.kind for other in verdict.faults} - {fault.kind}
+
+    def worth(c: Comparison) -> tuple[bool, bool, float]:
+        """Put what shares the fault last, as it agrees with it, and before that what the labels concerned predict."""
+        return not faulty & {c.source, c.target}, c.target == fault.kind, abs(c.line.r)
+
+    tightest = max(concerned, key=worth, default=None)
     stiff = verdict.stiffness.get(fault.kind)
     why = ""
     if fault.order is not None:

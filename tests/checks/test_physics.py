@@ -258,6 +258,40 @@ def test_free_atoms_that_do_not_go_with_the_bound_ones_are_named(copper):
     assert "cohesive energy of -1300 eV/atom" in finding.message
 
 
+@pytest.mark.parametrize(
+    ("kind", "function", "rule"),
+    [("forces", lambda f, _: -f, "force-sign"), ("energy", lambda e, _: e * mol / kcal, "energy-unit")],
+)
+def test_frames_of_many_formulas_and_volumes_have_their_faults_told(kind, function, rule):
+    """Within no formula and volume are there energies enough to compare forces with; the other way there are."""
+    rng = np.random.default_rng(1)
+    frames = []
+    for i in range(70):
+        atoms = bulk("Cu", cubic=True).repeat((2, 1, 1))
+        atoms.symbols[:] = rng.choice(["Cu", "Ag", "Au", "Pd"], len(atoms))
+        atoms.set_cell(atoms.cell.array * rng.uniform(1.02, 1.12), scale_atoms=True)
+        atoms.positions += rng.normal(scale=0.12, size=atoms.positions.shape)
+        frame = _labelled(atoms, i, "")
+        frames.append(dataclasses.replace(frame, labels=dataclasses.replace(frame.labels, stress=None)))
+    assert check_physics(frames) == []
+    findings = check_physics(changed(frames, range(70), **{kind: function}))
+    assert [(f.rule, f.frame) for f in findings] == [(rule, None)]
+
+
+def test_wrong_labels_that_look_most_alike_do_not_bear_each_other_out(copper):
+    rng = np.random.default_rng(0)
+    first = len(copper)
+    copies = []
+    for k in range(4):
+        atoms = copper[7].atoms.copy()
+        atoms.positions += rng.normal(scale=0.005, size=atoms.positions.shape)
+        copies.append(_labelled(atoms, first + k, copper[7].group))
+    frames = [*copper, *copies]
+    wrong = [first + k for k in range(4)]
+    findings = check_physics(changed(frames, wrong, stress=lambda s, _: s / GPa))
+    assert {(f.rule, f.frame) for f in findings} == {("stress-unit", i) for i in wrong}
+
+
 @pytest.mark.data
 @pytest.mark.parametrize("name", ["ta_jcp2014", "nb_mvl2020"])
 def test_published_sets_are_not_accused(real_data, name):
