@@ -191,6 +191,8 @@ def moved(rows: Rows) -> np.ndarray:
 
 def _centred(values: np.ndarray, bucket: np.ndarray) -> np.ndarray:
     """Take the median of its bucket off each value."""
+    if not len(values):
+        return values
     _, number = np.unique(bucket, return_inverse=True)
     order = np.argsort(number, kind="stable")
     ends = np.cumsum(np.bincount(number))
