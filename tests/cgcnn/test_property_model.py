@@ -330,6 +330,16 @@ def test_the_rate_falls_to_a_tenth_after_four_fifths_of_the_epochs(frames, monke
     assert rates == pytest.approx([3e-3] * 8 + [3e-4] * 2)
 
 
+def test_no_batch_is_a_small_rest_of_the_others(monkeypatch):
+    """A last batch of one frame would count as much as a full one, most of all in the statistics of the batch norms."""
+    frames, target = crystals(37)
+    sizes, real = [], training.batch_of
+    monkeypatch.setattr(training, "batch_of", lambda graph, *rest: (sizes.append(graph.frames), real(graph, *rest))[1])
+    model = CGCNN(**{**SMALL, "epochs": 1}).fit(frames, target)
+    assert len(model.training_.validation_frames) == 4
+    assert sizes == [17, 16, 17, 16, 4]  # learned from, for the statistics, held out
+
+
 def test_progress_is_told_after_each_epoch(frames):
     told = []
     CGCNN(**SMALL).fit(frames, np.arange(len(frames)), progress=lambda *words: told.append(words))
