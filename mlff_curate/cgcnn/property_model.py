@@ -286,7 +286,8 @@ class CGCNN(Parameters):
         Raises
         ------
         DataError
-            A frame has no atoms, or an element that the model has no features for; names frame and element.
+            A frame has no atoms, or an element that the model has no features for or that was not in its training data,
+            where these are known; names frame and element.
         ValueError
             The model is not fitted, or node features that do not fit it.
         """
@@ -298,6 +299,7 @@ class CGCNN(Parameters):
                 message = "the model has features of the elements: it takes no node_features"
                 raise ValueError(message)
             _require_known(fitted.encoding, structures)
+            self._require_seen(structures)
         elif node_features is None:
             message = "the model was trained on node_features: they are needed to predict"
             raise ValueError(message)
@@ -415,6 +417,12 @@ class CGCNN(Parameters):
         known = self._fitted().elements
         found = {int(z) for atoms in _structures(frames) for z in atoms.numbers}
         return [symbol_of(z) for z in sorted(found - set(known))] if known else []
+
+    def _require_seen(self, structures: list[Atoms]) -> None:
+        """Refuse the first frame with an element that was not in the training data: of it nothing was learned."""
+        if self.unseen(structures):
+            i = next(i for i, atoms in enumerate(structures) if self.unseen([atoms]))
+            raise DataError(f"the model was trained without {', '.join(self.unseen([structures[i]]))}", frame=i)
 
     def _fitted(self) -> FittedProperty:
         if not hasattr(self, "fitted_"):

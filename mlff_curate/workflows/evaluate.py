@@ -172,10 +172,6 @@ def evaluate_files(
         with whole_files(outputs[0]) as (stream,):
             stream.write(_table(data, found, data.target or "target", is_class=is_class))
     seconds["write"] = time.perf_counter() - start
-    unseen = trained.unseen(data.frames)
-    notes = list(data.notes)
-    if unseen:
-        notes.append(f"the model was trained without {', '.join(unseen)}: what it says of frames with them is a guess")
     return Evaluated(
         model=str(model),
         task=trained.task,
@@ -187,7 +183,7 @@ def evaluate_files(
         group_key=data.group_key,
         predictions=outputs[0] if outputs else None,
         seconds=seconds,
-        notes=tuple(notes),
+        notes=tuple(data.notes),
     )
 
 

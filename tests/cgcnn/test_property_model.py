@@ -32,6 +32,16 @@ def crystals(n=24, seed=0):
     return frames, np.array(target)
 
 
+OTHERS = Atoms("HHeCONaClTiFeSrPo", positions=np.outer(np.arange(10), [2.6, 0, 0]))
+"""Elements that a model must have seen to speak of them."""
+
+
+def fitted(**parameters):
+    """Return a model that has seen them too."""
+    frames, target = crystals()
+    return CGCNN(**SMALL, **parameters).fit([*frames, OTHERS], [*target, 0.0])
+
+
 @pytest.fixture(scope="module")
 def frames():
     return crystals()[0]
@@ -39,14 +49,12 @@ def frames():
 
 @pytest.fixture(scope="module", params=["gated", "shared", "none"])
 def model(request):
-    frames, target = crystals()
-    return CGCNN(conv=request.param, **SMALL).fit(frames, target)
+    return fitted(conv=request.param)
 
 
 @pytest.fixture(scope="module")
 def gated():
-    frames, target = crystals()
-    return CGCNN(**SMALL).fit(frames, target)
+    return fitted()
 
 
 ODD = {
@@ -209,8 +217,15 @@ def test_one_hot_knows_the_elements_of_the_training_data_only(frames):
         model.predict([frames[0], bulk("MgO", "rocksalt", a=4.2)])
 
 
-def test_elements_that_were_not_in_the_training_data_are_told(gated):
-    assert gated.unseen([bulk("Cu"), bulk("MgO", "rocksalt", a=4.2)]) == ["O", "Mg"]
+def test_elements_that_were_not_in_the_training_data_are_told_and_refused(gated, tmp_path):
+    frames = [bulk("Cu"), bulk("MgO", "rocksalt", a=4.2), Atoms("SiAu", positions=[[0, 0, 0], [0, 0, 2]])]
+    assert gated.unseen(frames) == ["Mg", "Si", "Au"]
+    gated.save(tmp_path / "m")
+    for model in (gated, CGCNN.load(tmp_path / "m")):
+        with pytest.raises(DataError, match=r"^frame 1: the model was trained without Mg$"):
+            model.predict(frames)
+        with pytest.raises(DataError, match=r"^frame 0: the model was trained without Si, Au$"):
+            model.predict(frames[2:])
 
 
 def test_what_is_no_element_is_refused_with_its_frame(gated):
@@ -379,7 +394,7 @@ def test_a_stored_model_predicts_the_same_bits(model, frames, tmp_path):
     assert np.array_equal(again.predict(frames), model.predict(frames))
     assert again.get_params() == model.get_params()
     assert again.training_ == model.training_
-    assert again.fitted_.elements == (28, 29)
+    assert again.fitted_.elements == tuple(sorted({28, 29, *OTHERS.numbers.tolist()}))
     again.save(tmp_path / "b.model")
     assert (tmp_path / "a.model").read_bytes() == (tmp_path / "b.model").read_bytes()
 

@@ -225,31 +225,38 @@ def test_a_group_of_one_class_has_no_area_and_json_says_null(command, put):
 def test_predictions_are_a_table_and_need_no_targets(trained, command, put):
     labelled = bulk("Cu")
     labelled.info["gap"] = 0.5
-    put("new.extxyz", [bulk("Ni"), labelled])
+    put("new.extxyz", [bulk("Cu", a=3.9), labelled])
     done = command("evaluate", "m", "new.extxyz", "--predictions", "p.csv")
     assert done.code == 0
     assert "p.csv: 2 predictions" in done.out
-    assert "note: the model was trained without Ni: what it says of frames with them is a guess" in done.out
     with (trained / "p.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [(row["file"], row["frame"], row["group"], row["gap"]) for row in rows] == [
         ("new.extxyz", "0", "none", ""),
         ("new.extxyz", "1", "none", "0.5"),
     ]
-    found = CGCNN.load("m").predict([bulk("Ni"), bulk("Cu")])
+    found = CGCNN.load("m").predict([bulk("Cu", a=3.9), bulk("Cu")])
     assert [float(row["prediction"]) for row in rows] == pytest.approx(found)
-    put("bare.extxyz", [bulk("Ni")])
+    put("bare.extxyz", [bulk("Cu")])
     assert command("evaluate", "m", "bare.extxyz", "--predictions", "q.csv", "--json").json["all"] == {}
 
 
-def test_an_element_without_encoding_is_named_with_its_file_and_frame(train, command, gaps, put):
-    train(gaps, "-o", "m", "--task", "regression", "--target", "gap", "--encoding", "one-hot", "-q")
+@pytest.mark.parametrize(
+    ("encoding", "message"),
+    [
+        ("one-hot", "no features for Ni in the elements of the training data"),
+        ("elements", "the model was trained without Ni"),
+    ],
+)
+def test_an_element_that_the_model_never_saw_is_named_with_its_file_and_frame(
+    train, command, gaps, put, here, encoding, message
+):
+    train(gaps, "-o", "m", "--task", "regression", "--target", "gap", "--encoding", encoding, "-q")
     put("new.extxyz", [bulk("Cu"), bulk("Ni")])
     done = command("evaluate", "m", "new.extxyz", "--predictions", "p.csv")
-    assert done.code == 1
-    assert done.err == (
-        "mlff-curate: error: new.extxyz: frame 1: no features for Ni in the elements of the training data\n"
-    )
+    assert (done.code, done.out) == (1, "")
+    assert done.err == f"mlff-curate: error: new.extxyz: frame 1: {message}\n"
+    assert not (here / "p.csv").exists()
 
 
 @pytest.mark.parametrize(
