@@ -93,13 +93,13 @@ def read_cif_folder(
     if table is None:
         rows, name = dict.fromkeys(sorted(path.stem for path in folder.glob("*.cif")), math.nan), None
     else:
-        rows, name = _read_table(table, target)
+        rows, name = _read_table(table, target, folder)
     frames = []
     notes: list[str] = []
     warned: list[str] = []
     for done, identifier in enumerate(rows):
         path = folder / f"{identifier}.cif"
-        if not path.is_file():
+        if not _is_file(path):
             raise DataError(f"there is no {identifier}.cif in {folder}", file=str(table), key=identifier)
         with warnings.catch_warnings(record=True) as caught:  # one by one they would flood the screen
             warnings.simplefilter("always")
@@ -132,7 +132,7 @@ def _table_in(folder: Path, *, needs_table: bool) -> Path | None:
     raise DataError(f"the folder of CIF files has {found}: name the table with --csv", file=str(folder))
 
 
-def _read_table(path: Path, target: str | None) -> tuple[dict[str, float], str]:
+def _read_table(path: Path, target: str | None, folder: Path) -> tuple[dict[str, float], str]:
     """Return id to target, and what the target is called."""
     name = str(path)
     with open_binary(path) as stream:
@@ -150,7 +150,9 @@ def _read_table(path: Path, target: str | None) -> tuple[dict[str, float], str]:
     first = lines[0][1]
     if len(first) < 2:
         raise DataError("two columns are needed, id and target, with a comma between", file=name)
-    header = None if _number(first[1]) is not None else first
+    # a first row that names a file is none of names, though its target be no number
+    is_row = _number(first[1]) is not None or _is_file(folder / f"{first[0].removesuffix('.cif')}.cif")
+    header = None if is_row else first
     column, called = _column(header, first, target, name)
     rows: dict[str, float] = {}
     for line, row in lines[0 if header is None else 1 :]:
@@ -183,6 +185,13 @@ def _column(header: list[str] | None, first: list[str], target: str | None, name
     if target not in header[1:]:
         raise DataError(f"there is no such column; available: {columns}", file=name, key=target)
     return header.index(target, 1), target
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # no system could have a file of that name
+        return False
 
 
 def _number(word: str) -> float | None:
