@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from mlff_curate.cgcnn.elements import LAST_ELEMENT, ElementEncoding
+from mlff_curate.cgcnn.expansion import STEP
 from mlff_curate.cgcnn.property_model import CGCNN, FittedProperty
 from mlff_curate.cgcnn.property_network import NetworkSizes, PropertyNetwork
 from mlff_curate.cgcnn.training import PropertyTraining
@@ -93,6 +94,8 @@ def _unpack(checkpoint: Checkpoint, device: str) -> CGCNN:
     neighbours = checkpoint.setting("neighbours", int)
     if not (std > 0 and 0 < radius <= 100 and 0 < neighbours < 2**31):
         checkpoint.fail("the setting std, radius or neighbours is out of range")
+    if sizes.edge_size != round(radius / STEP) + 1:  # no array tells it where there is no convolution
+        checkpoint.fail("the setting sizes.edge_size does not fit the radius")
     elements = checkpoint.setting("elements", list)
     if not all(type(z) is int and 0 <= z < 2**31 for z in elements):
         checkpoint.fail("the setting elements holds other than atomic numbers")

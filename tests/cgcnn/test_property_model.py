@@ -466,6 +466,18 @@ def test_settings_that_do_not_make_a_model_are_refused(gated, tmp_path, path, va
     assert str(caught.value).startswith(f"{tmp_path / 'bad'}: is damaged or was not written by this program: {message}")
 
 
+def test_the_size_of_edges_fits_the_radius_also_where_no_array_tells_it(tmp_path):
+    frames, target = crystals(6)
+    (tmp_path / "good").write_bytes(to_bytes(CGCNN(conv="none", **SMALL).fit(frames, target)))
+    good = read_checkpoint(tmp_path / "good", KIND)
+    for name, value in (("sizes.edge_size", 10**6), ("radius", 7.0)):
+        settings = json.loads(json.dumps(good.settings))
+        change(settings, name, value)
+        (tmp_path / "bad").write_bytes(checkpoint_bytes(KIND, good.arrays, settings))
+        with pytest.raises(DataError, match=r"the setting sizes\.edge_size does not fit the radius$"):
+            CGCNN.load(tmp_path / "bad")
+
+
 def test_files_of_others_are_refused(tmp_path):
     (tmp_path / "m").write_bytes(checkpoint_bytes("meagraph", {"a": np.ones(2)}, {}))
     with pytest.raises(DataError, match="is a model of the kind 'meagraph', not 'cgcnn-property'"):
