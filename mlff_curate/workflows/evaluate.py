@@ -142,8 +142,8 @@ def evaluate_files(
     start = time.perf_counter()
     trained = CGCNN.load(model, device=device)
     own = trained.fitted_.target
-    if what.target is None and what.csv is None:
-        what = replace(what, target=own)
+    if what.target is None:
+        what = replace(what, usual=own) if what.csv is not None else replace(what, target=own)
     data = read_property_data(what, needs_targets=predictions is None, progress=progress)
     seconds = {"read": time.perf_counter() - start}
     start = time.perf_counter()

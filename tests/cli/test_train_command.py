@@ -179,6 +179,42 @@ def test_a_folder_of_cif_files_is_trained_on_with_its_table(train, command, cifs
     assert done.json["notes"] == ["2 CIF files of cifs not in t.csv, left out (c6, c7)"]
     found = command("evaluate", "n", cifs, "--csv", "t.csv", "--target", "dense", "--predictions", "p.csv", "--json")
     assert (found.code, found.json["compared"]) == (0, 6)
+    again = command("evaluate", "n", cifs, "--csv", "t.csv", "--json")
+    assert (again.code, again.json["target"], again.json["all"]) == (0, "dense", found.json["all"])
+    done = command("evaluate", "m", cifs, "--csv", "t.csv")
+    assert (done.code, done.err) == (
+        2,
+        "mlff-curate: error: t.csv: --target: which column is the target is not said; available: gap, dense\n",
+    )
+
+
+@pytest.mark.filterwarnings("ignore:crystal system")
+def test_folders_whose_targets_have_other_names_are_not_mixed(train, cifs, here):
+    (here / "more").mkdir()
+    write(here / "more" / "c.cif", bulk("Cu"))
+    for text in ("id,energy_meV\nc,900\n", "c,900\n"):
+        (here / cifs / "id_prop.csv").write_text("id,band_gap\n" + "".join(f"c{i},{i}\n" for i in range(8)))
+        (here / "more" / "id_prop.csv").write_text(text)
+        done = train(cifs, "more", "-o", "m", "--task", "regression")
+        name = "energy_meV" if "energy" in text else "target"
+        assert (done.code, done.err) == (
+            1,
+            f"mlff-curate: error: more: the targets are called {name}, those read before band_gap: name one with "
+            "--target\n",
+        )
+    done = train(cifs, "more", "-o", "m", "--task", "regression", "--target", "band_gap", "--json")
+    assert (done.code, done.json["frames"]) == (0, 9)
+
+
+def test_a_folder_without_files_called_cif_says_so(train, cifs, here):
+    for i in range(8):
+        (here / cifs / f"c{i}.cif").rename(here / cifs / f"c{i}.CIF")
+    done = train(cifs, "-o", "m", "--task", "regression", "--target", "gap")
+    assert (done.code, done.err) == (1, "mlff-curate: error: cifs: no *.cif was found there, only c0.CIF\n")
+    for path in (here / cifs).glob("*.CIF"):
+        path.unlink()
+    done = train(cifs, "-o", "m", "--task", "regression", "--csv", "t.csv")
+    assert (done.code, done.err) == (1, "mlff-curate: error: cifs: no *.cif was found there, only id_prop.csv\n")
 
 
 @pytest.fixture
@@ -229,6 +265,7 @@ def test_predictions_are_a_table_and_need_no_targets(trained, command, put):
     done = command("evaluate", "m", "new.extxyz", "--predictions", "p.csv")
     assert done.code == 0
     assert "p.csv: 2 predictions" in done.out
+    assert "note: 1 frame without gap predicted and not compared, the first new.extxyz: frame 0\n" in done.out
     with (trained / "p.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [(row["file"], row["frame"], row["group"], row["gap"]) for row in rows] == [
