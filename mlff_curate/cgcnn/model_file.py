@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,11 +15,9 @@ from mlff_curate.cgcnn.property_model import CGCNN, FittedProperty
 from mlff_curate.cgcnn.property_network import NetworkSizes, PropertyNetwork
 from mlff_curate.cgcnn.training import PropertyTraining
 from mlff_curate.data.checkpoints import checkpoint_bytes, read_checkpoint
-from mlff_curate.errors import UsageError
+from mlff_curate.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from mlff_curate.data.checkpoints import Checkpoint
 
 KIND = "cgcnn-property"
@@ -66,7 +65,13 @@ def read_model(path: str | Path, device: str = "cpu") -> CGCNN:
     DataError
         The file is missing, damaged, of another kind, or does not make a model; names array or setting.
     """
-    return _unpack(read_checkpoint(path, KIND), device)
+    try:
+        checkpoint = read_checkpoint(path, KIND)
+    except DataError as error:
+        if str(path).endswith(".pth.tar") and Path(path).is_file():
+            error.message += "; the CGCNN authors' models are read by CGCNN.from_published, and saved as one of these"
+        raise
+    return _unpack(checkpoint, device)
 
 
 def _unpack(checkpoint: Checkpoint, device: str) -> CGCNN:

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
     Structures = Sequence[Atoms] | Sequence[Frame]
 
+_ROUNDING = 1e-12
+"""The mean of equal numbers may be off by that share of them, and their spread be above 0 for it."""
 ELEMENTS, ONE_HOT = "elements", "one-hot"
 ENCODINGS = (ELEMENTS, ONE_HOT)
 _ATOMS_AT_ONCE = 8192
@@ -529,6 +531,6 @@ def _given(node_features: Sequence[np.ndarray], structures: list[Atoms], size: i
 
 
 def _spread(values: np.ndarray) -> tuple[float, float]:
-    """Return mean and standard deviation; 1 where all are the same."""
+    """Return mean and standard deviation; 1 where all are the same but for rounding."""
     std = float(values.std())
-    return float(values.mean()), std if std > 0 else 1.0
+    return float(values.mean()), std if std > _ROUNDING * float(np.abs(values).max()) else 1.0

@@ -101,7 +101,9 @@ class Evaluated:
 
 
 def _words(errors: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in errors.items() if name != "frames")
+    return ", ".join(
+        f"{name} {value:.4g}" for name, value in errors.items() if name != "frames" and not np.isnan(value)
+    )
 
 
 def evaluate_files(

@@ -345,6 +345,18 @@ def test_the_rate_falls_to_a_tenth_after_four_fifths_of_the_epochs(frames, monke
     assert rates == pytest.approx([3e-3] * 8 + [3e-4] * 2)
 
 
+@pytest.mark.parametrize("value", [0.1, -7.3e5, 0.0])
+def test_equal_targets_have_a_spread_of_1_whatever_their_rounding(value):
+    model = CGCNN(**SMALL).fit([bulk("Cu", a=3.5 + 0.01 * i) for i in range(12)], np.full(12, value))
+    assert model.fitted_.std == 1.0
+
+
+def test_a_small_spread_on_a_large_target_is_kept():
+    target = -7.3e5 + 1e-4 * np.arange(12)
+    model = CGCNN(**SMALL).fit([bulk("Cu", a=3.5 + 0.01 * i) for i in range(12)], target)
+    assert model.fitted_.std == pytest.approx(3.5e-4, rel=0.2)
+
+
 def test_no_batch_is_a_small_rest_of_the_others(monkeypatch):
     """A last batch of one frame would count as much as a full one, most of all in the statistics of the batch norms."""
     frames, target = crystals(37)
@@ -476,6 +488,16 @@ def test_the_size_of_edges_fits_the_radius_also_where_no_array_tells_it(tmp_path
         (tmp_path / "bad").write_bytes(checkpoint_bytes(KIND, good.arrays, settings))
         with pytest.raises(DataError, match=r"the setting sizes\.edge_size does not fit the radius$"):
             CGCNN.load(tmp_path / "bad")
+
+
+def test_a_model_of_the_authors_is_pointed_to_its_reader(tmp_path):
+    torch.save({"state_dict": {}}, tmp_path / "x.pth.tar")
+    with pytest.raises(
+        DataError, match=r"the CGCNN authors' models are read by CGCNN\.from_published, and saved as one"
+    ):
+        CGCNN.load(tmp_path / "x.pth.tar")
+    with pytest.raises(DataError, match=r"none\.pth\.tar: no such file$"):
+        CGCNN.load(tmp_path / "none.pth.tar")
 
 
 def test_files_of_others_are_refused(tmp_path):

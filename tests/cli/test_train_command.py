@@ -9,6 +9,7 @@ from ase.build import bulk
 from ase.io import write
 
 from mlff_curate import CGCNN, read_frames
+from mlff_curate.cgcnn.training import split
 
 TRAINED = {
     *("task", "conv", "target", "frames", "validation_frames", "epochs", "best_epoch", "ended"),
@@ -217,6 +218,29 @@ def test_a_folder_without_files_called_cif_says_so(train, cifs, here):
     assert (done.code, done.err) == (1, "mlff-curate: error: cifs: no *.cif was found there, only id_prop.csv\n")
 
 
+@pytest.mark.parametrize(
+    ("task", "name", "values"),
+    [("regression", "mae", [-1.0, 0.0, 0.0, 1.0]), ("classification", "log-loss", [0, 1, 0, 1])],
+)
+def test_a_model_that_knows_no_more_than_the_mean_is_remarked_on(train, put, task, name, values):
+    """Of equal frames all are given one number, and none beats the mean where both parts have the same values."""
+    target = np.zeros(40)
+    for part in split(40, 0.5, 0):
+        target[part] = np.tile(values, 5)
+    equal, unlike = [], []
+    for i in range(40):
+        equal.append(bulk("Cu", cubic=True))
+        equal[-1].info["target"] = float(target[i])
+        unlike.append(bulk(("Cu", "Ni")[i % 2], cubic=True))
+        unlike[-1].info["target"] = float(i % 2)
+    put("equal.extxyz", equal)
+    put("unlike.extxyz", unlike)
+    options = ("--task", task, "--target", "target", "--validation", "0.5", "--overwrite")
+    done = train("equal.extxyz", "-o", "m", *options)
+    assert f"note: of the frames held out the model knows no more than the mean of the others: {name} " in done.out
+    assert "note" not in train("unlike.extxyz", "-o", "m", *options).out
+
+
 @pytest.fixture
 def trained(train, gaps, here):
     """A model of the gaps in ``m``, another of the classes in ``c``."""
@@ -256,6 +280,8 @@ def test_a_group_of_one_class_has_no_area_and_json_says_null(command, put):
         atoms.info["metal"] = True
     done = command("evaluate", "c", put("one.extxyz", frames), "--json")
     assert done.json["all"]["auc"] is None
+    assert command("evaluate", "c", "one.extxyz").out.splitlines()[0].startswith("classification of metal, 3 frames: ")
+    assert "nan" not in command("evaluate", "c", "one.extxyz").out
 
 
 def test_predictions_are_a_table_and_need_no_targets(trained, command, put):
