@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from mlff_curate.cgcnn.elements import LAST_ELEMENT, ElementEncoding
+from mlff_curate.cgcnn.expansion import STEP
 from mlff_curate.cgcnn.property_model import CGCNN, FittedProperty
 from mlff_curate.cgcnn.property_network import NetworkSizes, PropertyNetwork
 from mlff_curate.cgcnn.training import PropertyTraining
 from mlff_curate.data.checkpoints import checkpoint_bytes, read_checkpoint
-from mlff_curate.errors import UsageError
+from mlff_curate.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from mlff_curate.data.checkpoints import Checkpoint
 
 KIND = "cgcnn-property"
@@ -65,7 +65,13 @@ def read_model(path: str | Path, device: str = "cpu") -> CGCNN:
     DataError
         The file is missing, damaged, of another kind, or does not make a model; names array or setting.
     """
-    return _unpack(read_checkpoint(path, KIND), device)
+    try:
+        checkpoint = read_checkpoint(path, KIND)
+    except DataError as error:
+        if str(path).endswith(".pth.tar") and Path(path).is_file():
+            error.message += "; the CGCNN authors' models are read by CGCNN.from_published, and saved as one of these"
+        raise
+    return _unpack(checkpoint, device)
 
 
 def _unpack(checkpoint: Checkpoint, device: str) -> CGCNN:
@@ -93,6 +99,8 @@ def _unpack(checkpoint: Checkpoint, device: str) -> CGCNN:
     neighbours = checkpoint.setting("neighbours", int)
     if not (std > 0 and 0 < radius <= 100 and 0 < neighbours < 2**31):
         checkpoint.fail("the setting std, radius or neighbours is out of range")
+    if sizes.edge_size != round(radius / STEP) + 1:  # no array tells it where there is no convolution
+        checkpoint.fail("the setting sizes.edge_size does not fit the radius")
     elements = checkpoint.setting("elements", list)
     if not all(type(z) is int and 0 <= z < 2**31 for z in elements):
         checkpoint.fail("the setting elements holds other than atomic numbers")

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
     Structures = Sequence[Atoms] | Sequence[Frame]
 
+_ROUNDING = 1e-12
+"""The mean of equal numbers may be off by that share of them, and their spread be above 0 for it."""
 ELEMENTS, ONE_HOT = "elements", "one-hot"
 ENCODINGS = (ELEMENTS, ONE_HOT)
 _ATOMS_AT_ONCE = 8192
@@ -286,7 +288,8 @@ class CGCNN(Parameters):
         Raises
         ------
         DataError
-            A frame has no atoms, or an element that the model has no features for; names frame and element.
+            A frame has no atoms, or an element that the model has no features for or that was not in its training data,
+            where these are known; names frame and element.
         ValueError
             The model is not fitted, or node features that do not fit it.
         """
@@ -298,6 +301,7 @@ class CGCNN(Parameters):
                 message = "the model has features of the elements: it takes no node_features"
                 raise ValueError(message)
             _require_known(fitted.encoding, structures)
+            self._require_seen(structures)
         elif node_features is None:
             message = "the model was trained on node_features: they are needed to predict"
             raise ValueError(message)
@@ -416,6 +420,12 @@ class CGCNN(Parameters):
         found = {int(z) for atoms in _structures(frames) for z in atoms.numbers}
         return [symbol_of(z) for z in sorted(found - set(known))] if known else []
 
+    def _require_seen(self, structures: list[Atoms]) -> None:
+        """Refuse the first frame with an element that was not in the training data: of it nothing was learned."""
+        if self.unseen(structures):
+            i = next(i for i, atoms in enumerate(structures) if self.unseen([atoms]))
+            raise DataError(f"the model was trained without {', '.join(self.unseen([structures[i]]))}", frame=i)
+
     def _fitted(self) -> FittedProperty:
         if not hasattr(self, "fitted_"):
             message = "this CGCNN is not fitted yet: call fit, load or from_published first"
@@ -521,6 +531,6 @@ def _given(node_features: Sequence[np.ndarray], structures: list[Atoms], size: i
 
 
 def _spread(values: np.ndarray) -> tuple[float, float]:
-    """Return mean and standard deviation; 1 where all are the same."""
+    """Return mean and standard deviation; 1 where all are the same but for rounding."""
     std = float(values.std())
-    return float(values.mean()), std if std > 0 else 1.0
+    return float(values.mean()), std if std > _ROUNDING * float(np.abs(values).max()) else 1.0

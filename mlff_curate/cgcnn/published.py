@@ -15,7 +15,7 @@ import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 import torch
@@ -23,13 +23,17 @@ import torch
 from mlff_curate.cgcnn.expansion import STEP
 from mlff_curate.cgcnn.property_network import CLASSIFICATION, TASKS, NetworkSizes, PropertyNetwork
 from mlff_curate.data.opening import open_binary
-from mlff_curate.errors import DataError
+from mlff_curate.errors import CurateError, DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_CONVOLUTION = re.compile(r"convs\.(\d+)\.")
+_CONVOLUTION = re.compile(r"convs\.(\d{1,4})\.")
 _MOST_LAYERS = 64
+_MOST_RADIUS = 100.0
+_LEAST_EDGE_SIZE = 3
+_KINDS_OF_WEIGHTS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_HUGE = 1e300
 _NUMBERS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")
 
 
@@ -71,14 +75,24 @@ def read_published(path: str | Path) -> PublishedModel:
     """
     contents = _load(Path(path))
     name = str(path)
+    try:
+        return _model(contents, name)
+    except CurateError:
+        raise
+    except Exception:  # noqa: BLE001 - tensors and numbers made to do harm fail in any way; each is the file's fault
+        raise DataError("is no model of the CGCNN authors, or damaged: it cannot be made use of", file=name) from None
+
+
+def _model(contents: Mapping[str, Any], name: str) -> PublishedModel:
     weights = _weights(contents, name)
     args = contents.get("args", {})
     if not isinstance(args, dict):
         raise DataError("is no table of settings", file=name, key="args")
     sizes = _sizes(weights, args, name)
-    network = PropertyNetwork(sizes)
     ours = _renamed(weights, sizes, name)
-    own = network.state_dict()
+    # two sizes that the file tells may ask for a matrix that it does not hold: shapes first, memory later
+    with torch.device("meta"):
+        own = PropertyNetwork(sizes).state_dict()
     for key in sorted(own.keys() ^ ours.keys()):
         what = "is missing" if key in own else "is not known"
         raise DataError(f"the weights do not make a CGCNN: {key} {what}", file=name, key="state_dict")
@@ -90,10 +104,11 @@ def read_published(path: str | Path) -> PublishedModel:
                 file=name,
                 key="state_dict",
             )
+    network = PropertyNetwork(sizes)
     network.load_state_dict(ours)
     network.eval()
     mean, std = _normalizer(contents, sizes.task, name)
-    return PublishedModel(network, mean, std, round((sizes.edge_size - 1) * STEP, 6), _target(args))
+    return PublishedModel(network, mean, std, _radius(sizes.edge_size), _target(args))
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -180,16 +195,30 @@ _STAND_INS = (
 
 def _weights(contents: Mapping[str, Any], name: str) -> dict[str, torch.Tensor]:
     weights = {}
+    asked, held = 0, {}
     for key, value in contents["state_dict"].items():
         word = str(key).removeprefix("module.")  # DataParallel's
         if word.endswith("num_batches_tracked"):
             continue
-        if not isinstance(value, torch.Tensor) or not value.is_floating_point() or value.layout != torch.strided:
+        if not _is_array(value) or value.dtype not in _KINDS_OF_WEIGHTS:
             raise DataError(f"{word[:80]} is no array of numbers", file=name, key="state_dict")
-        if not bool(torch.isfinite(value).all()):
-            raise DataError(f"{word[:80]} is not finite", file=name, key="state_dict")
+        # an array may repeat its numbers, by strides of 0: a small file could ask for any memory
+        asked += value.numel() * value.element_size()
+        held[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
+        if asked > sum(held.values()):
+            raise DataError(f"{word[:80]} has more numbers than the file holds", file=name, key="state_dict")
         weights[word] = value.detach().to(torch.float32)
+        if not bool(torch.isfinite(weights[word]).all()):
+            raise DataError(f"{word[:80]} is not finite", file=name, key="state_dict")
     return weights
+
+
+def _is_array(value: object) -> TypeGuard[torch.Tensor]:
+    return isinstance(value, torch.Tensor) and value.layout == torch.strided and value.device.type == "cpu"
+
+
+def _radius(edge_size: int) -> float:
+    return round((edge_size - 1) * STEP, 6)
 
 
 def _sizes(weights: Mapping[str, torch.Tensor], args: Mapping[str, Any], name: str) -> NetworkSizes:
@@ -207,14 +236,22 @@ def _sizes(weights: Mapping[str, torch.Tensor], args: Mapping[str, Any], name: s
     hidden_layers = 1 + sum(bool(re.fullmatch(r"fcs\.\d+\.weight", key)) for key in weights)
     outputs = shape("fc_out.weight")[0]
     task = args.get("task", CLASSIFICATION if outputs == 2 else TASKS[0])
-    if task not in TASKS:
+    if not isinstance(task, str) or task not in TASKS:
         raise DataError(f"{str(task)[:40]!r} is unknown; available: {', '.join(TASKS)}", file=name, key="args: task")
     held = {"atom_fea_len": channels, "h_fea_len": hidden, "n_conv": convolutions, "n_h": hidden_layers}
     for key, size in held.items():
-        if args.get(key, size) != size:
-            raise DataError(f"is {str(args[key])[:40]}, the weights have {size}", file=name, key=f"args: {key}")
-    if edge_size < 2 or max(convolutions, hidden_layers) > _MOST_LAYERS:
+        value = args.get(key, size)
+        if not isinstance(value, (int, float)) or value != size:
+            raise DataError(f"is {str(value)[:40]}, the weights have {size}", file=name, key=f"args: {key}")
+    least = min(channels, node_size, hidden)
+    if edge_size < _LEAST_EDGE_SIZE or max(convolutions, hidden_layers) > _MOST_LAYERS or least < 1:
         raise DataError("the weights do not make a CGCNN", file=name, key="state_dict")
+    if _radius(edge_size) > _MOST_RADIUS:
+        raise DataError(
+            f"the weights want neighbours within {_radius(edge_size):g} Angstrom, {_MOST_RADIUS:g} is the most",
+            file=name,
+            key="state_dict",
+        )
     return NetworkSizes(task, "gated", node_size, edge_size, channels, convolutions, hidden, hidden_layers)
 
 
@@ -252,12 +289,16 @@ def _normalizer(contents: Mapping[str, Any], task: str, name: str) -> tuple[floa
     numbers = []
     for key in ("mean", "std"):
         value = table.get(key)
-        if isinstance(value, torch.Tensor) and value.numel() == 1:
+        if _is_array(value) and value.numel() == 1:
             value = value.item()
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        number = float(value) if isinstance(value, (int, float)) and abs(value) < _HUGE else math.nan
+        if isinstance(value, bool) or not math.isfinite(number):
             raise DataError(f"{key} is no finite number", file=name, key="normalizer")
-        numbers.append(float(value))
-    return numbers[0], numbers[1]
+        numbers.append(number)
+    mean, std = numbers
+    if std <= 0:
+        raise DataError(f"std is {std:g}: a spread is above 0", file=name, key="normalizer")
+    return mean, std
 
 
 def _target(args: Mapping[str, Any]) -> str | None:

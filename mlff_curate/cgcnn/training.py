@@ -195,9 +195,9 @@ def _run(
     """Return the mean loss over some frames, taking a step after each batch; without an optimiser, the mean error."""
     network.train(steps is not None)
     total = 0.0
-    wanted_of = torch.from_numpy(target[frames]).to(device)
-    parts = wanted_of.split(batch_size)  # type: ignore[no-untyped-call]
-    for wanted, batch in zip(parts, _batches(network, graph, features, frames, batch_size, device), strict=True):
+    parts = _parts(frames, batch_size)
+    for some, batch in zip(parts, _batches(network, graph, features, frames, batch_size, device), strict=True):
+        wanted = torch.from_numpy(target[some]).to(device)
         out = network(batch)
         if network.sizes.task == CLASSIFICATION:
             loss = functional.nll_loss(out, wanted.to(torch.int64))
@@ -218,9 +218,16 @@ def _run(
 def _batches(
     network: PropertyNetwork, graph: CrystalGraph, features: np.ndarray, frames: np.ndarray, size: int, device: str
 ) -> Iterator[Batch]:
-    for first in range(0, len(frames), size):
-        some = frames[first : first + size]
+    for some in _parts(frames, size):
         yield batch_of(graph.part(some), features[graph.nodes_of(some)], network.sizes.edge_size, device)
+
+
+def _parts(frames: np.ndarray, size: int) -> list[np.ndarray]:
+    """Return frames in parts of at most `size`, alike in size.
+
+    A last part of a few frames would weigh as much as a full one: as a step, and in the statistics of the batch norms.
+    """
+    return np.array_split(frames, max(1, math.ceil(len(frames) / size)))
 
 
 def _weights(network: PropertyNetwork) -> dict[str, torch.Tensor]:

@@ -61,6 +61,7 @@ def read_cif_folder(
     table: Path | None = None,
     target: str | None = None,
     *,
+    usual: str | None = None,
     needs_table: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> CifFolder:
@@ -76,6 +77,8 @@ def read_cif_folder(
     target
         Column of a table with a header, which may be left out if there are but two; without a header it is merely what
         the target is called.
+    usual
+        Taken for the target where none is named and the table has such a column, or no header.
     needs_table
         Whether a folder without a table is refused; else all its CIF files are read, in order of their names.
     progress
@@ -93,13 +96,13 @@ def read_cif_folder(
     if table is None:
         rows, name = dict.fromkeys(sorted(path.stem for path in folder.glob("*.cif")), math.nan), None
     else:
-        rows, name = _read_table(table, target)
+        rows, name = _read_table(table, target, usual, folder)
     frames = []
     notes: list[str] = []
     warned: list[str] = []
     for done, identifier in enumerate(rows):
         path = folder / f"{identifier}.cif"
-        if not path.is_file():
+        if not _is_file(path):
             raise DataError(f"there is no {identifier}.cif in {folder}", file=str(table), key=identifier)
         with warnings.catch_warnings(record=True) as caught:  # one by one they would flood the screen
             warnings.simplefilter("always")
@@ -132,25 +135,18 @@ def _table_in(folder: Path, *, needs_table: bool) -> Path | None:
     raise DataError(f"the folder of CIF files has {found}: name the table with --csv", file=str(folder))
 
 
-def _read_table(path: Path, target: str | None) -> tuple[dict[str, float], str]:
+def _read_table(path: Path, target: str | None, usual: str | None, folder: Path) -> tuple[dict[str, float], str]:
     """Return id to target, and what the target is called."""
     name = str(path)
-    with open_binary(path) as stream:
-        try:
-            text = stream.read().decode("utf-8-sig")
-        except (UnicodeDecodeError, EOFError):
-            raise DataError("is no text in UTF-8", file=name) from None
-    reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True)
-    try:
-        lines = [(reader.line_num, [word.strip() for word in row]) for row in reader if any(map(str.strip, row))]
-    except csv.Error as error:
-        raise DataError(f"is no CSV: {error}", file=name) from None
-    if not lines:
-        raise DataError("the table is empty", file=name)
+    lines = _lines(path)
     first = lines[0][1]
     if len(first) < 2:
         raise DataError("two columns are needed, id and target, with a comma between", file=name)
-    header = None if _number(first[1]) is not None else first
+    # a first row that names a file is none of names, though its target be no number
+    is_row = _number(first[1]) is not None or _is_file(folder / f"{first[0].removesuffix('.cif')}.cif")
+    header = None if is_row else first
+    if target is None and (header is None or usual in header[1:]):
+        target = usual
     column, called = _column(header, first, target, name)
     rows: dict[str, float] = {}
     for line, row in lines[0 if header is None else 1 :]:
@@ -169,6 +165,24 @@ def _read_table(path: Path, target: str | None) -> tuple[dict[str, float], str]:
     return rows, called
 
 
+def _lines(path: Path) -> list[tuple[int, list[str]]]:
+    """Return the rows that are not empty, each with the number of its line."""
+    name = str(path)
+    with open_binary(path) as stream:
+        try:
+            text = stream.read().decode("utf-8-sig")
+        except (UnicodeDecodeError, EOFError):
+            raise DataError("is no text in UTF-8", file=name) from None
+    reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True)
+    try:
+        lines = [(reader.line_num, [word.strip() for word in row]) for row in reader if any(map(str.strip, row))]
+    except csv.Error as error:
+        raise DataError(f"is no CSV: {error}", file=name) from None
+    if not lines:
+        raise DataError("the table is empty", file=name)
+    return lines
+
+
 def _column(header: list[str] | None, first: list[str], target: str | None, name: str) -> tuple[int, str]:
     """Return where the targets are, and what they are called."""
     if header is None:
@@ -183,6 +197,13 @@ def _column(header: list[str] | None, first: list[str], target: str | None, name
     if target not in header[1:]:
         raise DataError(f"there is no such column; available: {columns}", file=name, key=target)
     return header.index(target, 1), target
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # no system could have a file of that name
+        return False
 
 
 def _number(word: str) -> float | None:

@@ -101,7 +101,9 @@ class Evaluated:
 
 
 def _words(errors: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in errors.items() if name != "frames")
+    return ", ".join(
+        f"{name} {value:.4g}" for name, value in errors.items() if name != "frames" and not np.isnan(value)
+    )
 
 
 def evaluate_files(
@@ -142,8 +144,8 @@ def evaluate_files(
     start = time.perf_counter()
     trained = CGCNN.load(model, device=device)
     own = trained.fitted_.target
-    if what.target is None and what.csv is None:
-        what = replace(what, target=own)
+    if what.target is None:
+        what = replace(what, usual=own) if what.csv is not None else replace(what, target=own)
     data = read_property_data(what, needs_targets=predictions is None, progress=progress)
     seconds = {"read": time.perf_counter() - start}
     start = time.perf_counter()
@@ -172,10 +174,6 @@ def evaluate_files(
         with whole_files(outputs[0]) as (stream,):
             stream.write(_table(data, found, data.target or "target", is_class=is_class))
     seconds["write"] = time.perf_counter() - start
-    unseen = trained.unseen(data.frames)
-    notes = list(data.notes)
-    if unseen:
-        notes.append(f"the model was trained without {', '.join(unseen)}: what it says of frames with them is a guess")
     return Evaluated(
         model=str(model),
         task=trained.task,
@@ -187,7 +185,7 @@ def evaluate_files(
         group_key=data.group_key,
         predictions=outputs[0] if outputs else None,
         seconds=seconds,
-        notes=tuple(notes),
+        notes=tuple(data.notes),
     )
 
 

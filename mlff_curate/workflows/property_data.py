@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlff_curate.data.cif_folder import is_cif_folder, read_cif_folder
+from mlff_curate.data.cif_folder import TABLE, is_cif_folder, read_cif_folder
 from mlff_curate.data.frames import geometry
 from mlff_curate.data.labels import names_of_kind
 from mlff_curate.data.reading import read_frames
@@ -42,6 +42,8 @@ class PropertyInput:
         Name of the property: a key of the frames, or a column of the table.
     csv
         Table for a folder of CIF files.
+    usual
+        Column taken where no target is named and the table has several.
     group_by
         Info key of the groups, ``none`` for one group; None: ``config_type`` where there is one.
     type_map, units, log
@@ -51,6 +53,7 @@ class PropertyInput:
     inputs: tuple[str, ...]
     target: str | None = None
     csv: str | None = None
+    usual: str | None = None
     group_by: str | None = None
     type_map: tuple[str, ...] = ()
     units: str | None = None
@@ -144,13 +147,7 @@ def read_property_data(
     DataError
         From reading; also a target that no frame has or that is no number; names file, frame and key.
     """
-    folders = [is_cif_folder(Path(path)) for path in what.inputs]
-    if what.csv is not None and not any(folders):
-        raise UsageError("a table goes with a folder of CIF files, and no input is one", key="--csv")
-    if what.csv is not None and sum(folders) > 1:
-        raise UsageError("one table is given and several folders of CIF files: take one at a time", key="--csv")
-    if what.target is None and needs_targets and not all(folders):
-        raise UsageError("name the property to learn: an info key of the frames", key="--target")
+    folders = _folders(what, needs_targets=needs_targets)
     data = PropertyData(target=what.target)
     key = None if what.group_by == NO_GROUP else (what.group_by or GROUP_KEY)
     seen: Counter[str] = Counter()
@@ -174,6 +171,31 @@ def read_property_data(
             "over atoms, which fits an energy per atom"
         )
     return data
+
+
+def _folders(what: PropertyInput, *, needs_targets: bool) -> list[bool]:
+    """Tell which inputs are folders of CIF files, after a look at whether target and table go with them."""
+    folders = [is_cif_folder(Path(path)) for path in what.inputs]
+    for path, is_folder in zip(what.inputs, folders, strict=True):
+        if not is_folder:
+            _require_no_table(Path(path))
+    if what.csv is not None and not any(folders):
+        raise UsageError("a table goes with a folder of CIF files, and no input is one", key="--csv")
+    if what.csv is not None and sum(folders) > 1:
+        raise UsageError("one table is given and several folders of CIF files: take one at a time", key="--csv")
+    if what.target is None and needs_targets and not all(folders):
+        raise UsageError("name the property to learn: an info key of the frames", key="--target")
+    return folders
+
+
+def _require_no_table(path: Path) -> None:
+    """Refuse what was meant as a folder of CIF files and has none that is called so."""
+    if not path.is_dir():
+        return
+    others = sorted(one.name for one in path.glob("*") if one.suffix.lower() == ".cif")
+    if others or (path / TABLE).is_file():
+        found = f"no *.cif was found there, only {others[0]}" if others else f"no *.cif was found there, only {TABLE}"
+        raise DataError(found, file=str(path))
 
 
 def _value(frame: Frame, target: str) -> float | None:
@@ -207,7 +229,12 @@ def _add_folder(
             progress("read", done, total, "")
 
     table = None if what.csv is None else Path(what.csv)
-    found = read_cif_folder(folder, table, what.target, needs_table=needs_targets, progress=tell)
+    found = read_cif_folder(folder, table, what.target, usual=what.usual, needs_table=needs_targets, progress=tell)
+    if None not in (data.target, found.target) and data.target != found.target:
+        raise DataError(
+            f"the targets are called {found.target}, those read before {data.target}: name one with --target",
+            file=str(folder),
+        )
     for i, frame in enumerate(found.frames):
         _add(data, frame, float("nan") if found.targets is None else found.targets[i], key)
     data.target = data.target or found.target
@@ -232,4 +259,5 @@ def _tell_missing(data: PropertyData, seen: Counter[str], *, needs_targets: bool
         return
     if len(missing):
         first = f"{data.sources[missing[0]]}: frame {data.indices[missing[0]]}"
-        data.notes.append(f"{counted(len(missing), 'frame')} without {data.target} left out, the first {first}")
+        what = "left out" if needs_targets else "predicted and not compared"
+        data.notes.append(f"{counted(len(missing), 'frame')} without {data.target} {what}, the first {first}")

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from mlff_curate.cgcnn.training import PropertyTraining
     from mlff_curate.workflows.property_data import Progress, PropertyInput
 
+_LEAST_TO_JUDGE = 5
+"""Frames held out. Of fewer, chance decides whether a model beats the mean."""
 _ENDED = {
     "all epochs": "",
     "early": "stopped, as the validation error fell no more",
@@ -96,7 +98,7 @@ class PropertyTrained:
                 f"{counted(self.frames - len(training.validation_frames), 'frame')}"
             ),
             *(
-                f"{part}: {', '.join(f'{name} {value:.4g}' for name, value in some.items())}"
+                f"{part}: {', '.join(f'{name} {value:.4g}' for name, value in some.items() if not np.isnan(value))}"
                 for part, some in self.errors.items()
             ),
             f"{counted(training.epochs, 'epoch')}, the weights of epoch {training.best_epoch} were kept",
@@ -156,14 +158,15 @@ def train_property_files(
     model.name_target(data.target)
     seconds["train"] = time.perf_counter() - start
     start = time.perf_counter()
-    errors = _errors(model, model.predict(data.frames), data.targets)
+    predicted = model.predict(data.frames)
+    errors = _errors(model, predicted, data.targets)
     contents = to_bytes(model)
     with whole_files(path) as (stream,):
         stream.write(contents)
     seconds["write"] = time.perf_counter() - start
     assert model.training_ is not None
     ended = _ENDED[model.training_.ended]
-    notes = (*data.notes, *([ended] if ended else []), *_about_validation(model.training_))
+    notes = (*data.notes, *([ended] if ended else []), *_about_validation(model, predicted, data.targets))
     return PropertyTrained(model, path, len(data.frames), data.target, errors, seconds, notes)
 
 
@@ -176,7 +179,29 @@ def _errors(model: CGCNN, predicted: np.ndarray, true: np.ndarray) -> dict[str, 
     return {name: measure(predicted[rows], true[rows]) for name, rows in parts.items() if rows.any()}
 
 
-def _about_validation(training: PropertyTraining) -> list[str]:
-    if training.validation_frames:
+def _about_validation(model: CGCNN, predicted: np.ndarray, true: np.ndarray) -> list[str]:
+    """Say what the frames held out do not show, or show against the model."""
+    assert model.training_ is not None
+    rows = np.zeros(len(true), bool)
+    rows[list(model.training_.validation_frames)] = True
+    if not rows.any():
+        return [
+            "no frame was held out: nothing is known of errors on other frames, and the last epoch's weights were kept"
+        ]
+    guess = np.full(int(rows.sum()), true[~rows].mean())
+    is_class = model.task == CLASSIFICATION
+    measure, name = (_surprise, "log-loss") if is_class else (_mean_error, "mae")
+    found, guessed = measure(predicted[rows], true[rows]), measure(guess, true[rows])
+    if len(guess) < _LEAST_TO_JUDGE or found < guessed:
         return []
-    return ["no frame was held out: nothing is known of errors on other frames, and the last epoch's weights were kept"]
+    words = f"{name} {found:.4g}, of the mean {guessed:.4g}"
+    return [f"of the frames held out the model knows no more than the mean of the others: {words}"]
+
+
+def _mean_error(predicted: np.ndarray, true: np.ndarray) -> float:
+    return float(np.abs(predicted - true).mean())
+
+
+def _surprise(probability: np.ndarray, true: np.ndarray) -> float:
+    """Return the mean negative log-likelihood of the classes."""
+    return float(-np.log(np.clip(np.where(true > 0.5, probability, 1 - probability), 1e-12, 1)).mean())

@@ -32,6 +32,16 @@ def crystals(n=24, seed=0):
     return frames, np.array(target)
 
 
+OTHERS = Atoms("HHeCONaClTiFeSrPo", positions=np.outer(np.arange(10), [2.6, 0, 0]))
+"""Elements that a model must have seen to speak of them."""
+
+
+def fitted(**parameters):
+    """Return a model that has seen them too."""
+    frames, target = crystals()
+    return CGCNN(**SMALL, **parameters).fit([*frames, OTHERS], [*target, 0.0])
+
+
 @pytest.fixture(scope="module")
 def frames():
     return crystals()[0]
@@ -39,14 +49,12 @@ def frames():
 
 @pytest.fixture(scope="module", params=["gated", "shared", "none"])
 def model(request):
-    frames, target = crystals()
-    return CGCNN(conv=request.param, **SMALL).fit(frames, target)
+    return fitted(conv=request.param)
 
 
 @pytest.fixture(scope="module")
 def gated():
-    frames, target = crystals()
-    return CGCNN(**SMALL).fit(frames, target)
+    return fitted()
 
 
 ODD = {
@@ -209,8 +217,15 @@ def test_one_hot_knows_the_elements_of_the_training_data_only(frames):
         model.predict([frames[0], bulk("MgO", "rocksalt", a=4.2)])
 
 
-def test_elements_that_were_not_in_the_training_data_are_told(gated):
-    assert gated.unseen([bulk("Cu"), bulk("MgO", "rocksalt", a=4.2)]) == ["O", "Mg"]
+def test_elements_that_were_not_in_the_training_data_are_told_and_refused(gated, tmp_path):
+    frames = [bulk("Cu"), bulk("MgO", "rocksalt", a=4.2), Atoms("SiAu", positions=[[0, 0, 0], [0, 0, 2]])]
+    assert gated.unseen(frames) == ["Mg", "Si", "Au"]
+    gated.save(tmp_path / "m")
+    for model in (gated, CGCNN.load(tmp_path / "m")):
+        with pytest.raises(DataError, match=r"^frame 1: the model was trained without Mg$"):
+            model.predict(frames)
+        with pytest.raises(DataError, match=r"^frame 0: the model was trained without Si, Au$"):
+            model.predict(frames[2:])
 
 
 def test_what_is_no_element_is_refused_with_its_frame(gated):
@@ -330,6 +345,28 @@ def test_the_rate_falls_to_a_tenth_after_four_fifths_of_the_epochs(frames, monke
     assert rates == pytest.approx([3e-3] * 8 + [3e-4] * 2)
 
 
+@pytest.mark.parametrize("value", [0.1, -7.3e5, 0.0])
+def test_equal_targets_have_a_spread_of_1_whatever_their_rounding(value):
+    model = CGCNN(**SMALL).fit([bulk("Cu", a=3.5 + 0.01 * i) for i in range(12)], np.full(12, value))
+    assert model.fitted_.std == 1.0
+
+
+def test_a_small_spread_on_a_large_target_is_kept():
+    target = -7.3e5 + 1e-4 * np.arange(12)
+    model = CGCNN(**SMALL).fit([bulk("Cu", a=3.5 + 0.01 * i) for i in range(12)], target)
+    assert model.fitted_.std == pytest.approx(3.5e-4, rel=0.2)
+
+
+def test_no_batch_is_a_small_rest_of_the_others(monkeypatch):
+    """A last batch of one frame would count as much as a full one, most of all in the statistics of the batch norms."""
+    frames, target = crystals(37)
+    sizes, real = [], training.batch_of
+    monkeypatch.setattr(training, "batch_of", lambda graph, *rest: (sizes.append(graph.frames), real(graph, *rest))[1])
+    model = CGCNN(**{**SMALL, "epochs": 1}).fit(frames, target)
+    assert len(model.training_.validation_frames) == 4
+    assert sizes == [17, 16, 17, 16, 4]  # learned from, for the statistics, held out
+
+
 def test_progress_is_told_after_each_epoch(frames):
     told = []
     CGCNN(**SMALL).fit(frames, np.arange(len(frames)), progress=lambda *words: told.append(words))
@@ -369,7 +406,7 @@ def test_a_stored_model_predicts_the_same_bits(model, frames, tmp_path):
     assert np.array_equal(again.predict(frames), model.predict(frames))
     assert again.get_params() == model.get_params()
     assert again.training_ == model.training_
-    assert again.fitted_.elements == (28, 29)
+    assert again.fitted_.elements == tuple(sorted({28, 29, *OTHERS.numbers.tolist()}))
     again.save(tmp_path / "b.model")
     assert (tmp_path / "a.model").read_bytes() == (tmp_path / "b.model").read_bytes()
 
@@ -439,6 +476,28 @@ def test_settings_that_do_not_make_a_model_are_refused(gated, tmp_path, path, va
     with pytest.raises(DataError) as caught:
         CGCNN.load(tmp_path / "bad")
     assert str(caught.value).startswith(f"{tmp_path / 'bad'}: is damaged or was not written by this program: {message}")
+
+
+def test_the_size_of_edges_fits_the_radius_also_where_no_array_tells_it(tmp_path):
+    frames, target = crystals(6)
+    (tmp_path / "good").write_bytes(to_bytes(CGCNN(conv="none", **SMALL).fit(frames, target)))
+    good = read_checkpoint(tmp_path / "good", KIND)
+    for name, value in (("sizes.edge_size", 10**6), ("radius", 7.0)):
+        settings = json.loads(json.dumps(good.settings))
+        change(settings, name, value)
+        (tmp_path / "bad").write_bytes(checkpoint_bytes(KIND, good.arrays, settings))
+        with pytest.raises(DataError, match=r"the setting sizes\.edge_size does not fit the radius$"):
+            CGCNN.load(tmp_path / "bad")
+
+
+def test_a_model_of_the_authors_is_pointed_to_its_reader(tmp_path):
+    torch.save({"state_dict": {}}, tmp_path / "x.pth.tar")
+    with pytest.raises(
+        DataError, match=r"the CGCNN authors' models are read by CGCNN\.from_published, and saved as one"
+    ):
+        CGCNN.load(tmp_path / "x.pth.tar")
+    with pytest.raises(DataError, match=r"none\.pth\.tar: no such file$"):
+        CGCNN.load(tmp_path / "none.pth.tar")
 
 
 def test_files_of_others_are_refused(tmp_path):

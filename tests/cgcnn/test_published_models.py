@@ -164,15 +164,16 @@ def test_a_plain_pickle_with_code_is_refused_and_nothing_of_it_runs(monkeypatch,
 
 
 def test_what_others_allow_torch_to_read_is_not_allowed_here_and_is_left_as_it_was(put):
+    own = torch.serialization.get_safe_globals()
     torch.serialization.add_safe_globals([os.path.join])
     try:
-        before = torch.serialization.get_safe_globals()
         path = put({**contents_of(), "extra": os.path.join})
         with pytest.raises(DataError, match=r"holds posixpath.join, which is no plain number or array"):
             CGCNN.from_published(path)
-        assert torch.serialization.get_safe_globals() == before
+        assert set(torch.serialization.get_safe_globals()) == {*own, os.path.join}
     finally:
         torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(own)
 
 
 def without(key):
@@ -212,6 +213,37 @@ def with_(where, key, value):
         (with_("", "normalizer", None), "normalizer: is missing: the predictions have no unit without it"),
         (with_("normalizer", "std", float("inf")), "normalizer: std is no finite number"),
         (with_("normalizer", "mean", "a"), "normalizer: mean is no finite number"),
+        (with_("normalizer", "mean", 10**400), "normalizer: mean is no finite number"),
+        (with_("normalizer", "mean", torch.ones(1, device="meta")), "normalizer: mean is no finite number"),
+        (with_("normalizer", "mean", torch.ones(2)), "normalizer: mean is no finite number"),
+        (with_("normalizer", "std", torch.tensor(0.0)), "normalizer: std is 0: a spread is above 0"),
+        (with_("normalizer", "std", -2.0), "normalizer: std is -2: a spread is above 0"),
+        (with_("args", "n_conv", torch.ones(3)), "args: n_conv: is tensor([1., 1., 1.]), the weights have 2"),
+        (with_("args", "task", torch.ones(3)), "args: task: 'tensor([1., 1., 1.])' is unknown; available: regression"),
+        (
+            with_("state_dict", f"convs.{'9' * 5000}.bn1.bias", torch.ones(2)),
+            f"state_dict: the weights do not make a CGCNN: convolutions.{'9' * 5000}.edge_norm.bias is not known",
+        ),
+        (
+            with_("state_dict", "fc_out.bias", torch.ones(1, device="meta")),
+            "state_dict: fc_out.bias is no array of numbers",
+        ),
+        (
+            with_("state_dict", "fc_out.bias", torch.ones(1).to(torch.float8_e5m2)),
+            "state_dict: fc_out.bias is no array of numbers",
+        ),
+        (
+            with_("state_dict", "fc_out.bias", torch.tensor([1e300], dtype=torch.float64)),
+            "state_dict: fc_out.bias is not finite",
+        ),
+        (
+            with_("state_dict", "embedding.weight", torch.ones(1, 1).expand(10**6, 10**5)),
+            "state_dict: embedding.weight has more numbers than the file holds",
+        ),
+        (
+            with_("state_dict", "embedding.weight", torch.ones(5, 0)),
+            "state_dict: the weights do not make a CGCNN",
+        ),
     ],
 )
 def test_what_is_no_such_model_is_refused_with_the_reason(put, change, message):
@@ -221,6 +253,39 @@ def test_what_is_no_such_model_is_refused_with_the_reason(put, change, message):
     with pytest.raises(DataError) as caught:
         CGCNN.from_published(path)
     assert str(caught.value).startswith(f"{path}: {message}")
+
+
+def test_a_matrix_that_the_file_does_not_hold_takes_no_memory(put):
+    """Its sides are in the file, 300 000 each; the network would have 360 gigabytes."""
+    contents = contents_of(hidden_layers=2)
+    del contents["args"]
+    contents["state_dict"]["conv_to_fc.weight"] = torch.ones(300_000, 5)
+    contents["state_dict"]["conv_to_fc.bias"] = torch.ones(300_000)
+    with pytest.raises(DataError, match=r"the weights do not fit together: hidden\.0\.weight has the shape \(7, 7\)"):
+        CGCNN.from_published(put(contents))
+
+
+@pytest.mark.parametrize(("radius", "found"), [(100.0, 100.0), (100.2, None), (0.4, 0.4), (0.2, None)])
+def test_the_radius_is_one_that_our_own_models_may_have(put, tmp_path, radius, found):
+    path = put(contents_of(radius=radius))
+    if found is not None:
+        model = CGCNN.from_published(path)
+        model.save(tmp_path / "m")
+        assert CGCNN.load(tmp_path / "m").fitted_.radius == model.fitted_.radius == found
+        return
+    with pytest.raises(DataError, match=r"neighbours within 100\.2 Angstrom, 100 is the most|do not make a CGCNN"):
+        CGCNN.from_published(path)
+
+
+@pytest.mark.parametrize("part", ["_weights", "_sizes", "_normalizer"])
+def test_whatever_else_fails_is_the_fault_of_the_file(put, monkeypatch, part):
+    def fail(*_):
+        message = "internal assert failed"
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(f"mlff_curate.cgcnn.published.{part}", fail)
+    with pytest.raises(DataError, match=r"model\.pth\.tar: is no model of the CGCNN authors, or damaged: it cannot be"):
+        CGCNN.from_published(put(contents_of()))
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"PK\x03\x04 cut off"])

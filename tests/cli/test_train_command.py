@@ -9,6 +9,7 @@ from ase.build import bulk
 from ase.io import write
 
 from mlff_curate import CGCNN, read_frames
+from mlff_curate.cgcnn.training import split
 
 TRAINED = {
     *("task", "conv", "target", "frames", "validation_frames", "epochs", "best_epoch", "ended"),
@@ -179,6 +180,65 @@ def test_a_folder_of_cif_files_is_trained_on_with_its_table(train, command, cifs
     assert done.json["notes"] == ["2 CIF files of cifs not in t.csv, left out (c6, c7)"]
     found = command("evaluate", "n", cifs, "--csv", "t.csv", "--target", "dense", "--predictions", "p.csv", "--json")
     assert (found.code, found.json["compared"]) == (0, 6)
+    again = command("evaluate", "n", cifs, "--csv", "t.csv", "--json")
+    assert (again.code, again.json["target"], again.json["all"]) == (0, "dense", found.json["all"])
+    done = command("evaluate", "m", cifs, "--csv", "t.csv")
+    assert (done.code, done.err) == (
+        2,
+        "mlff-curate: error: t.csv: --target: which column is the target is not said; available: gap, dense\n",
+    )
+
+
+@pytest.mark.filterwarnings("ignore:crystal system")
+def test_folders_whose_targets_have_other_names_are_not_mixed(train, cifs, here):
+    (here / "more").mkdir()
+    write(here / "more" / "c.cif", bulk("Cu"))
+    for text in ("id,energy_meV\nc,900\n", "c,900\n"):
+        (here / cifs / "id_prop.csv").write_text("id,band_gap\n" + "".join(f"c{i},{i}\n" for i in range(8)))
+        (here / "more" / "id_prop.csv").write_text(text)
+        done = train(cifs, "more", "-o", "m", "--task", "regression")
+        name = "energy_meV" if "energy" in text else "target"
+        assert (done.code, done.err) == (
+            1,
+            f"mlff-curate: error: more: the targets are called {name}, those read before band_gap: name one with "
+            "--target\n",
+        )
+    done = train(cifs, "more", "-o", "m", "--task", "regression", "--target", "band_gap", "--json")
+    assert (done.code, done.json["frames"]) == (0, 9)
+
+
+def test_a_folder_without_files_called_cif_says_so(train, cifs, here):
+    for i in range(8):
+        (here / cifs / f"c{i}.cif").rename(here / cifs / f"c{i}.CIF")
+    done = train(cifs, "-o", "m", "--task", "regression", "--target", "gap")
+    assert (done.code, done.err) == (1, "mlff-curate: error: cifs: no *.cif was found there, only c0.CIF\n")
+    for path in (here / cifs).glob("*.CIF"):
+        path.unlink()
+    done = train(cifs, "-o", "m", "--task", "regression", "--csv", "t.csv")
+    assert (done.code, done.err) == (1, "mlff-curate: error: cifs: no *.cif was found there, only id_prop.csv\n")
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "values"),
+    [("regression", "mae", [-1.0, 0.0, 0.0, 1.0]), ("classification", "log-loss", [0, 1, 0, 1])],
+)
+def test_a_model_that_knows_no_more_than_the_mean_is_remarked_on(train, put, task, name, values):
+    """Of equal frames all are given one number, and none beats the mean where both parts have the same values."""
+    target = np.zeros(40)
+    for part in split(40, 0.5, 0):
+        target[part] = np.tile(values, 5)
+    equal, unlike = [], []
+    for i in range(40):
+        equal.append(bulk("Cu", cubic=True))
+        equal[-1].info["target"] = float(target[i])
+        unlike.append(bulk(("Cu", "Ni")[i % 2], cubic=True))
+        unlike[-1].info["target"] = float(i % 2)
+    put("equal.extxyz", equal)
+    put("unlike.extxyz", unlike)
+    options = ("--task", task, "--target", "target", "--validation", "0.5", "--overwrite")
+    done = train("equal.extxyz", "-o", "m", *options)
+    assert f"note: of the frames held out the model knows no more than the mean of the others: {name} " in done.out
+    assert "note" not in train("unlike.extxyz", "-o", "m", *options).out
 
 
 @pytest.fixture
@@ -220,36 +280,46 @@ def test_a_group_of_one_class_has_no_area_and_json_says_null(command, put):
         atoms.info["metal"] = True
     done = command("evaluate", "c", put("one.extxyz", frames), "--json")
     assert done.json["all"]["auc"] is None
+    assert command("evaluate", "c", "one.extxyz").out.splitlines()[0].startswith("classification of metal, 3 frames: ")
+    assert "nan" not in command("evaluate", "c", "one.extxyz").out
 
 
 def test_predictions_are_a_table_and_need_no_targets(trained, command, put):
     labelled = bulk("Cu")
     labelled.info["gap"] = 0.5
-    put("new.extxyz", [bulk("Ni"), labelled])
+    put("new.extxyz", [bulk("Cu", a=3.9), labelled])
     done = command("evaluate", "m", "new.extxyz", "--predictions", "p.csv")
     assert done.code == 0
     assert "p.csv: 2 predictions" in done.out
-    assert "note: the model was trained without Ni: what it says of frames with them is a guess" in done.out
+    assert "note: 1 frame without gap predicted and not compared, the first new.extxyz: frame 0\n" in done.out
     with (trained / "p.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [(row["file"], row["frame"], row["group"], row["gap"]) for row in rows] == [
         ("new.extxyz", "0", "none", ""),
         ("new.extxyz", "1", "none", "0.5"),
     ]
-    found = CGCNN.load("m").predict([bulk("Ni"), bulk("Cu")])
+    found = CGCNN.load("m").predict([bulk("Cu", a=3.9), bulk("Cu")])
     assert [float(row["prediction"]) for row in rows] == pytest.approx(found)
-    put("bare.extxyz", [bulk("Ni")])
+    put("bare.extxyz", [bulk("Cu")])
     assert command("evaluate", "m", "bare.extxyz", "--predictions", "q.csv", "--json").json["all"] == {}
 
 
-def test_an_element_without_encoding_is_named_with_its_file_and_frame(train, command, gaps, put):
-    train(gaps, "-o", "m", "--task", "regression", "--target", "gap", "--encoding", "one-hot", "-q")
+@pytest.mark.parametrize(
+    ("encoding", "message"),
+    [
+        ("one-hot", "no features for Ni in the elements of the training data"),
+        ("elements", "the model was trained without Ni"),
+    ],
+)
+def test_an_element_that_the_model_never_saw_is_named_with_its_file_and_frame(
+    train, command, gaps, put, here, encoding, message
+):
+    train(gaps, "-o", "m", "--task", "regression", "--target", "gap", "--encoding", encoding, "-q")
     put("new.extxyz", [bulk("Cu"), bulk("Ni")])
     done = command("evaluate", "m", "new.extxyz", "--predictions", "p.csv")
-    assert done.code == 1
-    assert done.err == (
-        "mlff-curate: error: new.extxyz: frame 1: no features for Ni in the elements of the training data\n"
-    )
+    assert (done.code, done.out) == (1, "")
+    assert done.err == f"mlff-curate: error: new.extxyz: frame 1: {message}\n"
+    assert not (here / "p.csv").exists()
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,16 @@ def test_a_table_with_a_header_has_its_column_named(folder):
     assert found.notes == (f"1 CIF file of {folder} not in {table}, left out (nacl)",)
 
 
+def test_the_usual_column_is_taken_where_none_is_named(folder):
+    table = put(folder, "id,gap,metal\nsi,1.1,False\n", "t.csv")
+    found = read_cif_folder(folder, table, usual="metal")
+    assert (found.targets, found.target) == ((0.0,), "metal")
+    assert read_cif_folder(folder, table, "gap", usual="metal").target == "gap"
+    with pytest.raises(UsageError, match="which column is the target is not said; available: gap, metal"):
+        read_cif_folder(folder, table, usual="modulus")
+    assert read_cif_folder(folder, put(folder, "si,1\n"), usual="metal").target == "metal"
+
+
 def test_the_one_table_of_a_folder_is_taken(folder):
     put(folder, "id,gap\nsi,1.1\n", "any.csv")
     assert (read_cif_folder(folder).target, read_cif_folder(folder).targets) == ("gap", (1.1,))
@@ -86,6 +96,9 @@ def test_a_folder_without_a_table_is_read_where_none_is_needed(folder):
         ("id,gap\n", None, "the table has a header and no row"),
         ("si,1\nsi.cif,2\n", None, "si: line 2: the id appears twice"),
         ("si,1\ncu,high\n", None, "cu: line 2: target is no finite number: 'high'"),
+        ("si,n/a\ncu,2\n", None, "si: line 1: target is no finite number: 'n/a'"),
+        ("si.cif,\ncu,2\n", None, "si: line 1: target is no finite number: ''"),
+        (f"{'s' * 300},1\ncu,2\n", None, f"{'s' * 300}: there is no {'s' * 300}.cif in "),
         ("id,gap\n\nsi,nan\n", None, "si: line 3: gap is no finite number: 'nan'"),
         ("si,1\ncu\n", None, "cu: line 2: target is no finite number: ''"),
         ("si,1,2\n", None, "more than two columns and no header: which is the target is not said"),
