@@ -75,8 +75,6 @@ def test_energies_are_extensive(potential):
     np.testing.assert_allclose(there.stress, here.stress, atol=1e-12)
     far = atoms.positions + np.array([0, 0, 50.0])
     pair = Atoms([*atoms.numbers, *atoms.numbers], np.vstack([atoms.positions, far]))
-        [*atoms.numbers, *atoms.numbers], np.vstack([atoms.positions, atoms.positions + np.array([0, 0, 50.0])])
-    )
     alone = Atoms(atoms.numbers, atoms.positions)
     np.testing.assert_allclose(moved(potential, pair).energy, 2 * moved(potential, alone).energy, rtol=1e-11)
 
