@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -13,6 +14,7 @@ from mlff_curate.cgcnn.potential_network import PotentialNetwork, PotentialSizes
 from mlff_curate.cgcnn.potential_terms import VOIGT, PotentialLabels, Weights, batch_of, terms_of
 from mlff_curate.cgcnn.potential_training import Material, PotentialTraining, in_parts, train_potential
 from mlff_curate.cgcnn.training import split
+from mlff_curate.data.outputs import require_free, whole_files
 from mlff_curate.devices import require_device
 from mlff_curate.errors import DataError, UsageError
 from mlff_curate.graphs.vectors import vector_graph
@@ -292,6 +294,37 @@ class Potential(Parameters):
             if progress is not None:
                 progress(min(start + _FRAMES_AT_ONCE, len(frames)), len(frames))
         return Predicted(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write the potential to one safetensors file, at exactly this path; it appears whole or not at all.
+
+        Raises
+        ------
+        OutputError
+            The file exists and is not to be replaced, or cannot be written.
+        ValueError
+            The potential is not fitted.
+        """
+        from mlff_curate.cgcnn.potential_file import to_bytes
+
+        contents = to_bytes(self)
+        require_free([Path(path)], [], overwrite=overwrite)
+        with whole_files(Path(path)) as (stream,):
+            stream.write(contents)
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: str = "cpu") -> Potential:
+        """Return the potential in a file that :meth:`save` or ``mlff-curate train`` wrote.
+
+        Raises
+        ------
+        DataError
+            The file is missing, damaged, or holds something else.
+        """
+        from mlff_curate.cgcnn.potential_file import read_potential
+
+        require_device(device)
+        return read_potential(path, device)
 
     def require_parameters(self) -> None:
         """Refuse parameters out of range.

@@ -8,10 +8,12 @@ from ase.build import bulk, make_supercell
 from ase.calculators.emt import EMT
 from scipy.spatial.transform import Rotation
 
+from mlff_curate import CGCNN
 from mlff_curate.cgcnn.potential import Potential
 from mlff_curate.cgcnn.potential_network import PotentialNetwork, envelope
+from mlff_curate.data.checkpoints import checkpoint_bytes, read_checkpoint
 from mlff_curate.data.labels import Labels
-from mlff_curate.errors import DataError, UsageError
+from mlff_curate.errors import DataError, OutputError, UsageError
 from mlff_curate.graphs.vectors import vector_graph
 
 SMALL = {"channels": 8, "radial": 5, "angular": 4, "degree": 3, "convolutions": 2, "cutoff": 4.0, "batch_size": 4}
@@ -200,3 +202,37 @@ def test_a_network_without_edges_is_fine():
     model.fit(atoms, [Labels(energy=-1.0), Labels(energy=-2.0)])
     assert isinstance(model.fitted_.network, PotentialNetwork)
     np.testing.assert_allclose(model.fitted_.level, [-1.0, -2.0])
+
+
+def test_a_saved_potential_says_the_same_and_has_the_same_bytes(potential, tmp_path):
+    potential.save(tmp_path / "cu.model")
+    potential.save(tmp_path / "again.model")
+    assert (tmp_path / "cu.model").read_bytes() == (tmp_path / "again.model").read_bytes()
+    loaded = Potential.load(tmp_path / "cu.model")
+    for name in ("energy", "energies", "forces", "stress"):
+        one, other = (getattr(model.predict([hot(30)]), name) for model in (potential, loaded))
+        np.testing.assert_array_equal(one, other)
+    assert loaded.training_ == potential.training_
+    assert loaded.get_params() == potential.get_params()
+    with pytest.raises(OutputError, match=r"cu\.model: exists"):
+        potential.save(tmp_path / "cu.model")
+
+
+def test_a_damaged_file_makes_no_potential(potential, tmp_path):
+    potential.save(tmp_path / "cu.model")
+    whole = (tmp_path / "cu.model").read_bytes()
+    (tmp_path / "cut.model").write_bytes(whole[:-100])
+    with pytest.raises(DataError, match="truncated"):
+        Potential.load(tmp_path / "cut.model")
+    settings = read_checkpoint(tmp_path / "cu.model", "cgcnn-potential")
+    for name, value, words in [
+        ("degree", 9, "out of range"),
+        ("channels", 2**19, "does not fit the arrays"),
+        ("elements", [79, 29], "atomic numbers, ascending"),
+    ]:
+        changed = {**settings.settings, "sizes": {**settings.settings["sizes"], name: value}}
+        (tmp_path / "odd.model").write_bytes(checkpoint_bytes("cgcnn-potential", settings.arrays, changed))
+        with pytest.raises(DataError, match=words):
+            Potential.load(tmp_path / "odd.model")
+    with pytest.raises(DataError, match="is a model of the kind 'cgcnn-potential', not 'cgcnn-property'"):
+        CGCNN.load(tmp_path / "cu.model")
