@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from mlff_curate.data.labels import Labels
+    from mlff_curate.graphs.vectors import VectorGraph
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _MOST_DEGREE = 6
@@ -269,31 +270,39 @@ class Potential(Parameters):
         if fitted is None:
             message = "the model is not trained: call fit"
             raise ValueError(message)
+        _require_known(frames, np.array(fitted.network.sizes.elements))
+        parts = [_nothing()]
+        for start in range(0, len(frames), _FRAMES_AT_ONCE):
+            some = frames[start : start + _FRAMES_AT_ONCE]
+            parts.append(self.predict_graph(vector_graph(some, fitted.network.sizes.cutoff), some))
+            if progress is not None:
+                progress(start + len(some), len(frames))
+        return _joined(parts)
+
+    def predict_graph(self, graph: VectorGraph, frames: Sequence[Atoms]) -> Predicted:
+        """Return energies, forces and stresses of frames whose neighbours are known; see :meth:`predict`."""
+        fitted = self.fitted_
         network, elements = fitted.network, np.array(fitted.network.sizes.elements)
         _require_known(frames, elements)
         dtype = next(network.parameters()).dtype
-        parts: list[tuple[np.ndarray, ...]] = [(np.zeros(0), np.zeros(0), np.zeros((0, 3)), np.zeros((0, 6)))]
-        for start in range(0, len(frames), _FRAMES_AT_ONCE):
-            graph = vector_graph(frames[start : start + _FRAMES_AT_ONCE], fitted.network.sizes.cutoff)
-            volume = np.array([a.get_volume() if a.pbc.all() else np.nan for a in frames[start : start + graph.frames]])
-            for some in in_parts(graph.atoms, np.arange(graph.frames)):
-                piece = graph.part(some)
-                with one_thread():
-                    terms = terms_of(network, batch_of(piece, elements.tolist(), dtype, self.device))
-                energies = terms.energies.cpu().double().numpy() * fitted.scale
-                energies = energies + fitted.level[np.searchsorted(elements, piece.numbers)]
-                virial = terms.virial.cpu().double().numpy() * fitted.scale
-                parts.append(
-                    (
-                        np.bincount(piece.frame, energies, piece.frames),
-                        energies,
-                        terms.forces.cpu().double().numpy() * fitted.scale,
-                        0.5 * (virial + virial.transpose(0, 2, 1))[:, VOIGT[0], VOIGT[1]] / volume[some, None],
-                    )
+        volume = np.array([atoms.get_volume() if atoms.pbc.all() else np.nan for atoms in frames])
+        parts = [_nothing()]
+        for some in in_parts(graph.atoms, np.arange(graph.frames)):
+            piece = graph if len(some) == graph.frames else graph.part(some)
+            with one_thread():
+                terms = terms_of(network, batch_of(piece, elements.tolist(), dtype, self.device))
+            energies = terms.energies.cpu().double().numpy() * fitted.scale
+            energies = energies + fitted.level[np.searchsorted(elements, piece.numbers)]
+            virial = terms.virial.cpu().double().numpy() * fitted.scale
+            parts.append(
+                Predicted(
+                    energy=np.bincount(piece.frame, energies, piece.frames),
+                    energies=energies,
+                    forces=terms.forces.cpu().double().numpy() * fitted.scale,
+                    stress=0.5 * (virial + virial.transpose(0, 2, 1))[:, VOIGT[0], VOIGT[1]] / volume[some, None],
                 )
-            if progress is not None:
-                progress(min(start + _FRAMES_AT_ONCE, len(frames)), len(frames))
-        return Predicted(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+            )
+        return _joined(parts)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the potential to one safetensors file, at exactly this path; it appears whole or not at all.
@@ -352,6 +361,19 @@ class Potential(Parameters):
         if self.dtype not in DTYPES:
             raise UsageError(f"{self.dtype!r} is unknown; available: {', '.join(DTYPES)}", key="--dtype")
         require_device(self.device)
+
+
+def _nothing() -> Predicted:
+    return Predicted(np.zeros(0), np.zeros(0), np.zeros((0, 3)), np.zeros((0, 6)))
+
+
+def _joined(parts: Sequence[Predicted]) -> Predicted:
+    return Predicted(
+        *(
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("energy", "energies", "forces", "stress")
+        )
+    )
 
 
 def _option(name: str) -> str:
