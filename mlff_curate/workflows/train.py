@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mlff_curate.cgcnn.training import PropertyTraining
     from mlff_curate.workflows.property_data import Progress, PropertyInput
 
-_ENDED = {
+ENDED = {
     "all epochs": "",
     "early": "stopped, as the validation error fell no more",
     "diverged": "stopped, as the loss was no number any more: the last good weights were kept, a smaller "
@@ -162,7 +162,7 @@ def train_property_files(
         stream.write(contents)
     seconds["write"] = time.perf_counter() - start
     assert model.training_ is not None
-    ended = _ENDED[model.training_.ended]
+    ended = ENDED[model.training_.ended]
     notes = (*data.notes, *([ended] if ended else []), *_about_validation(model.training_))
     return PropertyTrained(model, path, len(data.frames), data.target, errors, seconds, notes)
 
