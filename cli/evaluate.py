@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mlff_curate.errors import UsageError
+
 from .options import (
     device_option,
     elements,
     group_by_option,
     inputs_argument,
+    label_options,
     reading_options,
     run_options,
     table_option,
@@ -22,10 +25,14 @@ from .screen import finish, progress_bars
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from mlff_curate.workflows.evaluate import Evaluated
+    from mlff_curate.workflows.potential import PotentialEvaluated
+
     from .options import Reading
 
 EPILOG = """\b
 Examples:
+  mlff-curate evaluate ta.model test.extxyz
   mlff-curate evaluate gap.model test.extxyz
   mlff-curate evaluate gap.model new.extxyz --predictions gaps.csv
 """
@@ -42,6 +49,7 @@ Examples:
     type=click.Path(),
     help="Write the prediction for every frame; frames need no target then.",
 )
+@label_options
 @group_by_option
 @reading_options
 @device_option
@@ -53,6 +61,9 @@ def evaluate(
     target: str | None,
     csv: str | None,
     predictions: str | None,
+    energy_key: str | None,
+    forces_key: str | None,
+    stress_key: str | None,
     group_by: str | None,
     device: str,
     seed: int,  # noqa: ARG001 (nothing is drawn; the option is every command's)
@@ -64,23 +75,49 @@ def evaluate(
 ) -> None:
     """Compare what a model predicts with what frames are labelled with, in all and for each group.
 
-    Of a property: mean absolute and root mean square error, or accuracy and area under the ROC curve.
+    Of a potential: energies per atom, forces and stresses. Of a property: mean absolute and root mean square error, or
+    accuracy and area under the ROC curve.
     """
-    from mlff_curate.workflows.evaluate import evaluate_files
-    from mlff_curate.workflows.property_data import PropertyInput
+    from mlff_curate.data.checkpoints import kind_of
 
     start = time.perf_counter()
-    what = PropertyInput(
-        inputs=inputs,
-        target=target,
-        csv=csv,
-        group_by=group_by,
-        type_map=elements(files["type_map"]),
-        units=files["units"],
-        log=files["log"],
-    )
+    reading = {
+        "group_by": group_by,
+        "type_map": elements(files["type_map"]),
+        "units": files["units"],
+        "log": files["log"],
+    }
+    is_potential = kind_of(model) == "cgcnn-potential"
+    keys = {"energy": energy_key, "forces": forces_key, "stress": stress_key}
+    strange = {"--target": target, "--csv": csv, "--predictions": predictions} if is_potential else _options(keys)
+    for name, value in strange.items():
+        if value is not None:
+            raise UsageError(
+                f"means nothing to {model}, a {'potential' if is_potential else 'property model'}", key=name
+            )
     with progress_bars(quiet=quiet, verbose=verbose) as progress:
-        done = evaluate_files(
-            model, what, predictions=predictions, device=device, overwrite=overwrite, progress=progress
-        )
+        if is_potential:
+            from mlff_curate.workflows.potential import evaluate_potential_files
+            from mlff_curate.workflows.potential_data import PotentialInput
+
+            what = PotentialInput(inputs=inputs, label_keys=keys, **reading)  # type: ignore[arg-type]
+            done: Evaluated | PotentialEvaluated = evaluate_potential_files(
+                model, what, device=device, progress=progress
+            )
+        else:
+            from mlff_curate.workflows.evaluate import evaluate_files
+            from mlff_curate.workflows.property_data import PropertyInput
+
+            done = evaluate_files(
+                model,
+                PropertyInput(inputs=inputs, target=target, csv=csv, **reading),  # type: ignore[arg-type]
+                predictions=predictions,
+                device=device,
+                overwrite=overwrite,
+                progress=progress,
+            )
     finish(done, start, as_json=as_json, quiet=quiet, verbose=verbose)
+
+
+def _options(keys: dict[str, str | None]) -> dict[str, str | None]:
+    return {f"--{kind}-key": value for kind, value in keys.items()}

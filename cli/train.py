@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from mlff_curate.errors import UsageError
 
@@ -14,6 +15,7 @@ from .options import (
     elements,
     group_by_option,
     inputs_argument,
+    label_options,
     reading_options,
     run_options,
     table_option,
@@ -24,14 +26,31 @@ from .screen import finish, progress_bars
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from mlff_curate.workflows.potential import PotentialTrained
+    from mlff_curate.workflows.train import PropertyTrained
+
     from .options import Reading
 
 EPILOG = """\b
 Examples:
+  mlff-curate train ta.pruned.extxyz -o ta.model
   mlff-curate train gaps.extxyz -o gap.model --task regression --target band_gap
   mlff-curate train cifs/ -o metal.model --task classification --csv metals.csv --target is_metal
 """
 _PROPERTIES = ("regression", "classification")
+_OF_PROPERTIES = ("target", "csv", "conv", "encoding", "hidden", "hidden_layers", "optimiser")
+_OF_POTENTIALS = (
+    "cutoff",
+    "degree",
+    "angular",
+    "energy_weight",
+    "force_weight",
+    "stress_weight",
+    "dtype",
+    "energy_key",
+    "forces_key",
+    "stress_key",
+)
 
 
 @click.command(epilog=EPILOG)
@@ -60,26 +79,36 @@ _PROPERTIES = ("regression", "classification")
     show_default=True,
     help="Of an atom: 92 categories from element tables, or one per element.",
 )
-@click.option("--convolutions", metavar="N", type=int, help="How many, one after the other.  [default: 3]")
-@click.option("--channels", metavar="N", type=int, help="Size of an atom's state.  [default: 64]")
+@click.option("--convolutions", metavar="N", type=int, help="One after the other.  [default: 3; potential: 2]")
+@click.option("--channels", metavar="N", type=int, help="Size of an atom's state.  [default: 64; potential: 32]")
 @click.option("--hidden", metavar="N", type=int, help="Width of the layers after pooling.  [default: 64]")
 @click.option("--hidden-layers", metavar="N", type=int, help="How many of these.  [default: 1]")
 @click.option("--optimiser", type=click.Choice(["adam", "sgd"]), default="adam", show_default=True)
-@click.option("--learning-rate", metavar="X", type=float, help="Falls to a tenth at the end.  [default: 0.003]")
+@click.option("--learning-rate", metavar="X", type=float, help="Falls in the end.  [default: 0.003; potential: 0.005]")
 @click.option("--epochs", metavar="N", type=int, help="At most so many.  [default: 200]")
-@click.option("--batch-size", metavar="N", type=int, help="Frames per step.  [default: 32]")
+@click.option("--batch-size", metavar="N", type=int, help="Frames per step.  [default: 32; potential: 5]")
 @click.option(
     "--validation",
     metavar="SHARE",
     type=float,
-    help="Of the frames, held out to stop early and keep the best weights.  [default: 0.1]",
+    help="Of the frames, held out to stop early and keep the best weights.  [default: 0.1; potential: 0.05]",
 )
 @click.option(
     "--patience",
     metavar="N",
     type=int,
-    help="Epochs without a better validation error before training stops.  [default: 100]",
+    help="Epochs without a better validation error before training stops.  [default: 100; potential: 1000]",
 )
+@click.option("--cutoff", metavar="R", type=float, help="Of a potential, Angstrom.  [default: 5]")
+@click.option("--degree", metavar="L", type=int, help="Of its spherical harmonics; -1: distances alone.  [default: 3]")
+@click.option("--angular", metavar="N", type=int, help="Channels that they have.  [default: 16]")
+@click.option("--energy-weight", metavar="X", type=float, help="In a potential's loss.  [default: 20]")
+@click.option("--force-weight", metavar="X", type=float, help="In a potential's loss.  [default: 1]")
+@click.option("--stress-weight", metavar="X", type=float, help="In a potential's loss.  [default: 1]")
+@click.option(
+    "--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True, help="Of a potential."
+)
+@label_options
 @group_by_option
 @reading_options
 @device_option
@@ -103,6 +132,16 @@ def train(
     batch_size: int | None,
     validation: float | None,
     patience: int | None,
+    cutoff: float | None,
+    degree: int | None,
+    angular: int | None,
+    energy_weight: float | None,
+    force_weight: float | None,
+    stress_weight: float | None,
+    dtype: str,
+    energy_key: str | None,
+    forces_key: str | None,
+    stress_key: str | None,
     group_by: str | None,
     device: str,
     seed: int,
@@ -112,26 +151,18 @@ def train(
     verbose: bool,
     **files: Unpack[Reading],
 ) -> None:
-    """Train a crystal graph network on frames, or on a folder of CIF files with a table.
+    """Train a potential on energies, forces and stresses of frames, or a network on a property of theirs.
 
-    A folder of CIF files comes with id_prop.csv, or another table named by --csv: id and target.
+    A potential needs any of these labels. Properties are learned from frames, or from a folder of CIF files that comes
+    with id_prop.csv, or another table named by --csv: id and target.
     """
-    if task not in _PROPERTIES:
-        raise UsageError(f"{task} is not there yet; available: {', '.join(_PROPERTIES)}", key="--task")
-    from mlff_curate.workflows.property_data import PropertyInput
-    from mlff_curate.workflows.train import train_property_files
-
     start = time.perf_counter()
-    what = PropertyInput(
-        inputs=inputs,
-        target=target,
-        csv=csv,
-        group_by=group_by,
-        type_map=elements(files["type_map"]),
-        units=files["units"],
-        log=files["log"],
-    )
-    chosen = {
+    of_user = click.get_current_context().get_parameter_source
+    meaningless = _OF_PROPERTIES if task == "potential" else _OF_POTENTIALS
+    strange = [name for name in meaningless if of_user(name) is ParameterSource.COMMANDLINE]
+    if strange:
+        raise UsageError(f"means nothing to --task {task}", key=f"--{strange[0].replace('_', '-')}")
+    numbers = {
         "convolutions": convolutions,
         "channels": channels,
         "hidden": hidden,
@@ -141,16 +172,43 @@ def train(
         "batch_size": batch_size,
         "validation": validation,
         "patience": patience,
+        "cutoff": cutoff,
+        "degree": degree,
+        "angular": angular,
+        "energy_weight": energy_weight,
+        "force_weight": force_weight,
+        "stress_weight": stress_weight,
     }
-    parameters = {
-        "task": task,
-        "conv": conv,
-        "encoding": encoding,
-        "optimiser": optimiser,
-        "seed": seed,
-        "device": device,
-        **{name: value for name, value in chosen.items() if value is not None},
+    parameters: dict[str, object] = {name: value for name, value in numbers.items() if value is not None}
+    parameters |= {"seed": seed, "device": device}
+    reading = {
+        "group_by": group_by,
+        "type_map": elements(files["type_map"]),
+        "units": files["units"],
+        "log": files["log"],
     }
     with progress_bars(quiet=quiet, verbose=verbose) as progress:
-        done = train_property_files(what, output, parameters, overwrite=overwrite, progress=progress)
+        if task == "potential":
+            from mlff_curate.workflows.potential import train_potential_files
+            from mlff_curate.workflows.potential_data import PotentialInput
+
+            keys = {"energy": energy_key, "forces": forces_key, "stress": stress_key}
+            done: PotentialTrained | PropertyTrained = train_potential_files(
+                PotentialInput(inputs=inputs, label_keys=keys, **reading),  # type: ignore[arg-type]
+                output,
+                {**parameters, "dtype": dtype},
+                overwrite=overwrite,
+                progress=progress,
+            )
+        else:
+            from mlff_curate.workflows.property_data import PropertyInput
+            from mlff_curate.workflows.train import train_property_files
+
+            done = train_property_files(
+                PropertyInput(inputs=inputs, target=target, csv=csv, **reading),  # type: ignore[arg-type]
+                output,
+                {**parameters, "task": task, "conv": conv, "encoding": encoding, "optimiser": optimiser},
+                overwrite=overwrite,
+                progress=progress,
+            )
     finish(done, start, as_json=as_json, quiet=quiet, verbose=verbose)

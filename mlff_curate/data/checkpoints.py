@@ -242,6 +242,29 @@ def read_checkpoint(path: str | Path, kind: str) -> Checkpoint:
     return Checkpoint(name, arrays, about["settings"])
 
 
+def kind_of(path: str | Path) -> str:
+    """Return what a model file says that it is a model of, without reading its arrays.
+
+    Raises
+    ------
+    DataError
+        There is no such file, or it is none of this program's.
+    """
+    name = str(path)
+    with open_binary(Path(path)) as stream:
+        if isinstance(cast("object", stream), gzip.GzipFile):
+            raise DataError("is no model file but gzipped", file=name)
+        header, _ = _header(stream, name)
+    metadata = header.get("__metadata__")
+    about = metadata.get(_KEY) if isinstance(metadata, dict) else None
+    if not isinstance(about, str):
+        raise DataError("is a safetensors file of another program", file=name)
+    try:
+        return str(json.loads(about, parse_constant=_no_constant).get("kind"))
+    except (ValueError, RecursionError, AttributeError):
+        raise DataError("the model file is damaged: its settings are no JSON", file=name) from None
+
+
 def _header(stream: BinaryIO, name: str) -> tuple[dict[str, Any], bytes]:
     """Return the header, and the bytes up to its end."""
     length = stream.read(8)

@@ -9,11 +9,11 @@ structure, not of rounding or of the order of atoms.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlff_curate.graphs.disjoint import DisjointGraph
 from mlff_curate.graphs.neighbours import neighbour_list
 
 if TYPE_CHECKING:
@@ -29,68 +29,34 @@ _CHUNK_ATOMS = 4096
 """Atoms whose full neighbour lists are in memory at a time: some hundred neighbours each within 8 Angstrom."""
 
 
-@dataclass(frozen=True, eq=False)  # the generated comparison would ask arrays for one truth value
-class CrystalGraph:
-    """F frames with N atoms and E directed edges in all, as one graph whose parts are not joined.
+@dataclass(frozen=True, eq=False)
+class CrystalGraph(DisjointGraph):
+    """Frames whose atoms are joined to their nearest neighbours.
 
     Attributes
     ----------
-    numbers
-        (N,) atomic numbers.
-    frame
-        (N,) index of each atom's frame, ascending.
-    centre, neighbour
-        (E,) atoms at the ends of each edge, the first ascending. An image is its atom.
     distance
         (E,) Angstrom.
     weight
         (E,) 1; less for neighbours that share a place among the nearest.
-    frames
-        F.
     """
 
-    numbers: np.ndarray
-    frame: np.ndarray
-    centre: np.ndarray
-    neighbour: np.ndarray
     distance: np.ndarray
     weight: np.ndarray
-    frames: int
-
-    @cached_property
-    def atoms(self) -> np.ndarray:
-        """(F,) atoms of each frame."""
-        return np.bincount(self.frame, minlength=self.frames)
-
-    @cached_property
-    def _first_node(self) -> np.ndarray:
-        return np.concatenate([[0], np.cumsum(self.atoms)])
-
-    @cached_property
-    def _first_edge(self) -> np.ndarray:
-        return np.searchsorted(self.centre, np.arange(len(self.numbers) + 1))
 
     def part(self, frames: np.ndarray) -> CrystalGraph:
         """Return the graph of some frames, (f,) indices, in that order; its nodes are :meth:`nodes_of` them here."""
         frames = np.asarray(frames, np.int64)
-        nodes, atoms = self.nodes_of(frames), self.atoms[frames]
-        degree = np.diff(self._first_edge)[nodes]
-        edges = _ranges(self._first_edge[nodes], degree)
-        # a frame may be asked for twice: the shift belongs to the place, not to the frame
-        shift = np.repeat(np.repeat(np.cumsum(atoms) - atoms - self._first_node[frames], atoms), degree)
+        edges, shift = self._edges_of(frames)
         return CrystalGraph(
-            numbers=self.numbers[nodes],
-            frame=np.repeat(np.arange(len(frames)), atoms),
+            numbers=self.numbers[self.nodes_of(frames)],
+            frame=np.repeat(np.arange(len(frames)), self.atoms[frames]),
             centre=self.centre[edges] + shift,
             neighbour=self.neighbour[edges] + shift,
             distance=self.distance[edges],
             weight=self.weight[edges],
             frames=len(frames),
         )
-
-    def nodes_of(self, frames: np.ndarray) -> np.ndarray:
-        """Return the atoms of some frames, one frame after the other."""
-        return _ranges(self._first_node[frames], self.atoms[frames])
 
 
 def crystal_graph(
@@ -189,10 +155,3 @@ def _filled(
         np.concatenate([weight, np.ones(len(added))]),
     )
     return tuple(column[order] for column in columns)
-
-
-def _ranges(first: np.ndarray, length: np.ndarray) -> np.ndarray:
-    """Return the whole numbers from each first on, so many of each, one range after the other."""
-    ends = np.cumsum(length)
-    out: np.ndarray = np.arange(int(length.sum())) + np.repeat(first - (ends - length), length)
-    return out

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _LEAST_TO_JUDGE = 5
 """Frames held out. Of fewer, chance decides whether a model beats the mean."""
-_ENDED = {
+ENDED = {
     "all epochs": "",
     "early": "stopped, as the validation error fell no more",
     "diverged": "stopped, as the loss was no number any more: the last good weights were kept, a smaller "
@@ -165,7 +165,7 @@ def train_property_files(
         stream.write(contents)
     seconds["write"] = time.perf_counter() - start
     assert model.training_ is not None
-    ended = _ENDED[model.training_.ended]
+    ended = ENDED[model.training_.ended]
     notes = (*data.notes, *([ended] if ended else []), *_about_validation(model, predicted, data.targets))
     return PropertyTrained(model, path, len(data.frames), data.target, errors, seconds, notes)
 

@@ -92,17 +92,6 @@ def test_quiet_prints_nothing_and_verbose_tells_the_stages(train, gaps):
     assert "seconds: read " in done.err
 
 
-def test_a_potential_is_not_there_yet(train, gaps, here):
-    for options in ((), ("--task", "potential")):
-        done = train(gaps, "-o", "m", *options)
-        assert (done.code, done.out) == (2, "")
-        assert (
-            done.err
-            == "mlff-curate: error: --task: potential is not there yet; available: regression, classification\n"
-        )
-    assert names(here) == ["gaps.extxyz"]
-
-
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [

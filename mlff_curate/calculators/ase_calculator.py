@@ -1,0 +1,89 @@
+"""A potential as an ASE calculator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from ase.calculators.calculator import Calculator, all_changes
+
+from mlff_curate.calculators.moving_neighbours import MovingNeighbours
+from mlff_curate.cgcnn.potential import Potential
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ase import Atoms
+
+    Source = str | Path | Potential
+
+
+class CGCNNCalculator(Calculator):
+    """Energies, forces and stresses of a trained potential, or the means of several.
+
+    Parameters
+    ----------
+    potential
+        A potential, the file of one, or several of either: a committee, trained with different seeds.
+    device
+        Torch device.
+    skin
+        Angstrom beyond the cutoff that neighbours are searched in, so that they need not be for every step.
+
+    Notes
+    -----
+    ``results`` has ``energy`` and ``free_energy`` (the same), ``energies`` of atoms, ``forces``, and ``stress`` where
+    all directions are periodic. A committee adds ``energies_std`` (N,), eV, and ``forces_std`` (N,), the root of the
+    summed variances of an atom's components, eV/Angstrom.
+
+    Examples
+    --------
+    >>> from mlff_curate.calculators import CGCNNCalculator
+    >>> atoms.calc = CGCNNCalculator("ta.model")  # doctest: +SKIP
+    """
+
+    implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012 (ASE's own way)
+
+    def __init__(self, potential: Source | Sequence[Source], *, device: str = "cpu", skin: float = 0.5) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        several = [potential] if isinstance(potential, (str, Path, Potential)) else list(potential)
+        self.potentials = [_loaded(one, device) for one in several]
+        if not self.potentials:
+            message = "at least one potential is needed"
+            raise ValueError(message)
+        self.skin = skin
+        self._neighbours: dict[float, MovingNeighbours] = {}
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
+        """Compute everything at once, as ASE asks for one thing after the other."""
+        super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
+        frame = cast("Atoms", self.atoms)
+        said = []
+        for potential in self.potentials:
+            cutoff = potential.cutoff
+            moving = self._neighbours.setdefault(cutoff, MovingNeighbours(cutoff, self.skin))
+            said.append(potential.predict_graph(moving.graph(frame), [frame]))
+        energies = np.array([one.energies for one in said])
+        forces = np.array([one.forces for one in said])
+        results: dict[str, Any] = {
+            "energy": float(np.mean([one.energy[0] for one in said])),
+            "energies": energies.mean(axis=0),
+            "forces": forces.mean(axis=0),
+        }
+        results["free_energy"] = results["energy"]
+        if frame.pbc.all():
+            results["stress"] = np.mean([one.stress[0] for one in said], axis=0)
+        if len(said) > 1:
+            results["energies_std"] = energies.std(axis=0, ddof=1)
+            results["forces_std"] = np.sqrt(forces.var(axis=0, ddof=1).sum(axis=1))
+        self.results = results
+
+
+def _loaded(potential: Source, device: str) -> Potential:
+    return potential if isinstance(potential, Potential) else Potential.load(potential, device=device)

@@ -1,0 +1,405 @@
+"""An energy model made of the gated crystal graph convolution: energies, forces and stresses that MD can run on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import torch
+
+from mlff_curate.cgcnn.elements import symbol_of
+from mlff_curate.cgcnn.potential_network import PotentialNetwork, PotentialSizes
+from mlff_curate.cgcnn.potential_terms import VOIGT, PotentialLabels, Weights, batch_of, terms_of
+from mlff_curate.cgcnn.potential_training import Material, PotentialTraining, in_parts, train_potential
+from mlff_curate.cgcnn.training import split
+from mlff_curate.data.outputs import require_free, whole_files
+from mlff_curate.devices import require_device
+from mlff_curate.errors import DataError, UsageError
+from mlff_curate.graphs.vectors import vector_graph
+from mlff_curate.parallel import one_thread
+from mlff_curate.parameters import Parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ase import Atoms
+
+    from mlff_curate.data.labels import Labels
+    from mlff_curate.graphs.vectors import VectorGraph
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+_MOST_DEGREE = 6
+_FRAMES_AT_ONCE = 64
+
+
+@dataclass(frozen=True, eq=False)
+class FittedPotential:
+    """A trained network, and what turns its output into energies.
+
+    Attributes
+    ----------
+    network
+        On its device, in evaluation mode.
+    level
+        (S,) energy of a free atom of each element as the data have it, eV: by least squares, not computed.
+    scale
+        eV, the network's unit of energy.
+    """
+
+    network: PotentialNetwork
+    level: np.ndarray
+    scale: float
+
+
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """What a potential says of F frames with N atoms in all.
+
+    Attributes
+    ----------
+    energy
+        (F,) eV.
+    energies
+        (N,) of each atom, eV.
+    forces
+        (N, 3) eV/Angstrom.
+    stress
+        (F, 6) eV/Angstrom^3 in ASE's order and sign; nan for a frame that is not periodic in three directions.
+    """
+
+    energy: np.ndarray
+    energies: np.ndarray
+    forces: np.ndarray
+    stress: np.ndarray
+
+
+class Potential(Parameters):
+    """A smooth interatomic potential with gated convolutions and, unless switched off, three-body information.
+
+    Parameters
+    ----------
+    cutoff
+        Angstrom. An atom hears all neighbours inside; through several convolutions it sees further.
+    channels
+        Size of the state of an atom.
+    radial
+        Bessel functions per distance.
+    convolutions
+        How many, one after the other.
+    angular
+        Channels of the neighbour density that angles are told by.
+    degree
+        Largest l of its spherical harmonics; -1: distances alone.
+    energy_weight, force_weight, stress_weight
+        Of the terms of the loss: energy per atom, components of forces, stress times volume per atom.
+    learning_rate
+        Of Adam; falls along a cosine.
+    epochs, batch_size
+        Epochs at most, and frames per step.
+    validation
+        Share of the frames held out, to stop early and to keep the best weights.
+    patience
+        Epochs without a smaller validation error before training stops.
+    dtype
+        ``"float32"`` or ``"float64"``, for training and predictions.
+    seed
+        Of weights, split and batches.
+    device
+        Torch device.
+
+    Attributes
+    ----------
+    fitted_
+        See :class:`FittedPotential`.
+    training_
+        See :class:`PotentialTraining`.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from ase.calculators.emt import EMT
+    >>> from mlff_curate.cgcnn.potential import Potential
+    >>> from mlff_curate.data.labels import Labels
+    >>> frames = [bulk("Cu", cubic=True) for _ in range(6)]
+    >>> for k, atoms in enumerate(frames):
+    ...     atoms.rattle(0.1, seed=k)
+    ...     atoms.calc = EMT()
+    >>> labels = [Labels(energy=a.get_potential_energy(), forces=a.get_forces()) for a in frames]
+    >>> potential = Potential(channels=8, angular=4, convolutions=1, epochs=2).fit(frames, labels)
+    >>> potential.predict(frames[:2]).forces.shape
+    (8, 3)
+    """
+
+    def __init__(
+        self,
+        cutoff: float = 5.0,
+        channels: int = 32,
+        radial: int = 8,
+        convolutions: int = 2,
+        angular: int = 16,
+        degree: int = 3,
+        energy_weight: float = 20.0,
+        force_weight: float = 1.0,
+        stress_weight: float = 1.0,
+        learning_rate: float = 5e-3,
+        epochs: int = 200,
+        batch_size: int = 5,
+        validation: float = 0.05,
+        patience: int = 1000,
+        dtype: str = "float32",
+        seed: int = 0,
+        device: str = "cpu",
+    ) -> None:
+        self.cutoff = cutoff
+        self.channels = channels
+        self.radial = radial
+        self.convolutions = convolutions
+        self.angular = angular
+        self.degree = degree
+        self.energy_weight = energy_weight
+        self.force_weight = force_weight
+        self.stress_weight = stress_weight
+        self.learning_rate = learning_rate
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.validation = validation
+        self.patience = patience
+        self.dtype = dtype
+        self.seed = seed
+        self.device = device
+
+    def fit(
+        self,
+        frames: Sequence[Atoms],
+        labels: Sequence[Labels],
+        *,
+        progress: Callable[[int, int, str], None] | None = None,
+    ) -> Self:
+        """Train on frames and their labels.
+
+        Parameters
+        ----------
+        frames
+            F frames.
+        labels
+            (F,) any of energy, forces and stress; a missing one counts nothing.
+        progress
+            Called with epochs done, epochs in all, and the errors in words; before the first, how far the graph is.
+
+        Raises
+        ------
+        UsageError
+            A parameter out of range.
+        DataError
+            No frame has a label that counts, or training diverged at once.
+        """
+        self.require_parameters()
+        known = PotentialLabels.of(frames, labels)
+        there = {
+            "energy": np.isfinite(known.energy).any(),
+            "force": np.isfinite(known.forces).any(),
+            "stress": np.isfinite(known.virial).any(),
+        }
+        if not any(there[kind] and getattr(self, f"{kind}_weight") > 0 for kind in there):
+            raise DataError("no frame has an energy, forces or a stress that a potential could be trained on")
+        graph = vector_graph(
+            frames,
+            self.cutoff,
+            progress=None
+            if progress is None
+            else lambda done, all_: progress(0, self.epochs, f"neighbours of {done} of {all_} frames"),
+        )
+        training, held_out = split(len(frames), self.validation, self.seed)
+        elements = np.unique(graph.numbers)
+        composition = np.zeros((len(frames), len(elements)))
+        np.add.at(composition, (graph.frame, np.searchsorted(elements, graph.numbers)), 1.0)
+        level, scale = _units(known, composition, graph.atoms, graph.frame, training)
+        sizes = PotentialSizes(
+            elements=tuple(elements.tolist()),
+            cutoff=float(self.cutoff),
+            channels=self.channels,
+            radial=self.radial,
+            convolutions=self.convolutions,
+            angular=self.angular,
+            degree=self.degree,
+            neighbours=max(1.0, len(graph.centre) / max(len(graph.numbers), 1)),
+        )
+        devices = [] if self.device == "cpu" else [torch.device(self.device)]
+        dtype = DTYPES[self.dtype]
+        with one_thread(), torch.random.fork_rng(devices):
+            torch.manual_seed(self.seed)
+            network = PotentialNetwork(sizes).to(self.device, dtype)
+            self.training_: PotentialTraining | None = train_potential(
+                network,
+                Material(graph, known, composition @ level, scale),
+                training,
+                held_out,
+                weights=Weights(self.energy_weight, self.force_weight, self.stress_weight),
+                learning_rate=self.learning_rate,
+                batch_size=self.batch_size,
+                epochs=self.epochs,
+                patience=self.patience,
+                seed=self.seed,
+                dtype=dtype,
+                device=self.device,
+                progress=progress,
+            )
+        self.fitted_ = FittedPotential(network, level, scale)
+        return self
+
+    def predict(self, frames: Sequence[Atoms], *, progress: Callable[[int, int], None] | None = None) -> Predicted:
+        """Return energies, forces and stresses of F frames.
+
+        Parameters
+        ----------
+        frames
+            Any, of elements that the model was trained on.
+        progress
+            Called with frames done and in all.
+
+        Raises
+        ------
+        DataError
+            An element that the model never saw; names frame and element.
+        ValueError
+            The model is not fitted.
+        """
+        fitted = getattr(self, "fitted_", None)
+        if fitted is None:
+            message = "the model is not trained: call fit"
+            raise ValueError(message)
+        _require_known(frames, np.array(fitted.network.sizes.elements))
+        parts = [_nothing()]
+        for start in range(0, len(frames), _FRAMES_AT_ONCE):
+            some = frames[start : start + _FRAMES_AT_ONCE]
+            parts.append(self.predict_graph(vector_graph(some, fitted.network.sizes.cutoff), some))
+            if progress is not None:
+                progress(start + len(some), len(frames))
+        return _joined(parts)
+
+    def predict_graph(self, graph: VectorGraph, frames: Sequence[Atoms]) -> Predicted:
+        """Return energies, forces and stresses of frames whose neighbours are known; see :meth:`predict`."""
+        fitted = self.fitted_
+        network, elements = fitted.network, np.array(fitted.network.sizes.elements)
+        _require_known(frames, elements)
+        dtype = next(network.parameters()).dtype
+        volume = np.array([atoms.get_volume() if atoms.pbc.all() else np.nan for atoms in frames])
+        parts = [_nothing()]
+        for some in in_parts(graph.atoms, np.arange(graph.frames)):
+            piece = graph if len(some) == graph.frames else graph.part(some)
+            with one_thread():
+                terms = terms_of(network, batch_of(piece, elements.tolist(), dtype, self.device))
+            energies = terms.energies.cpu().double().numpy() * fitted.scale
+            energies = energies + fitted.level[np.searchsorted(elements, piece.numbers)]
+            virial = terms.virial.cpu().double().numpy() * fitted.scale
+            parts.append(
+                Predicted(
+                    energy=np.bincount(piece.frame, energies, piece.frames),
+                    energies=energies,
+                    forces=terms.forces.cpu().double().numpy() * fitted.scale,
+                    stress=0.5 * (virial + virial.transpose(0, 2, 1))[:, VOIGT[0], VOIGT[1]] / volume[some, None],
+                )
+            )
+        return _joined(parts)
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write the potential to one safetensors file, at exactly this path; it appears whole or not at all.
+
+        Raises
+        ------
+        OutputError
+            The file exists and is not to be replaced, or cannot be written.
+        ValueError
+            The potential is not fitted.
+        """
+        from mlff_curate.cgcnn.potential_file import to_bytes
+
+        contents = to_bytes(self)
+        require_free([Path(path)], [], overwrite=overwrite)
+        with whole_files(Path(path)) as (stream,):
+            stream.write(contents)
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: str = "cpu") -> Potential:
+        """Return the potential in a file that :meth:`save` or ``mlff-curate train`` wrote.
+
+        Raises
+        ------
+        DataError
+            The file is missing, damaged, or holds something else.
+        """
+        from mlff_curate.cgcnn.potential_file import read_potential
+
+        require_device(device)
+        return read_potential(path, device)
+
+    def require_parameters(self) -> None:
+        """Refuse parameters out of range.
+
+        Raises
+        ------
+        UsageError
+            Names the option.
+        """
+        at_least = {"channels": 1, "radial": 1, "convolutions": 1, "angular": 1, "degree": -1, "epochs": 1}
+        for name, least in (at_least | {"batch_size": 1, "patience": 1}).items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+                raise UsageError(f"an integer of at least {least}, got {value!r}", key=_option(name))
+        if self.degree > _MOST_DEGREE:
+            raise UsageError(f"at most {_MOST_DEGREE}, got {self.degree}", key="--degree")
+        for name in ("cutoff", "learning_rate"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"a number above 0, got {getattr(self, name)!r}", key=_option(name))
+        for name in ("energy_weight", "force_weight", "stress_weight"):
+            if not getattr(self, name) >= 0:
+                raise UsageError(f"a number of at least 0, got {getattr(self, name)!r}", key=_option(name))
+        if not 0 <= self.validation < 1:
+            raise UsageError(f"a share in [0, 1), got {self.validation!r}", key="--validation")
+        if self.dtype not in DTYPES:
+            raise UsageError(f"{self.dtype!r} is unknown; available: {', '.join(DTYPES)}", key="--dtype")
+        require_device(self.device)
+
+
+def _nothing() -> Predicted:
+    return Predicted(np.zeros(0), np.zeros(0), np.zeros((0, 3)), np.zeros((0, 6)))
+
+
+def _joined(parts: Sequence[Predicted]) -> Predicted:
+    return Predicted(
+        *(
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("energy", "energies", "forces", "stress")
+        )
+    )
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _units(
+    known: PotentialLabels, composition: np.ndarray, atoms: np.ndarray, frame: np.ndarray, training: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Return energies of free elements, (S,) eV, and the unit of energy: the usual force times an Angstrom."""
+    use = training[np.isfinite(known.energy[training])]
+    level = np.zeros(composition.shape[1])
+    spread = 0.0
+    if len(use):
+        share = composition[use] / atoms[use, None]
+        per_atom = known.energy[use] / atoms[use]
+        level = np.linalg.pinv(share) @ per_atom
+        spread = float(np.std(per_atom - share @ level))
+    forces = known.forces[np.isin(frame, training)]
+    forces = forces[np.isfinite(forces)]
+    size = float(np.sqrt(np.mean(forces**2))) if len(forces) else 0.0
+    return level, size or spread or 1.0
+
+
+def _require_known(frames: Sequence[Atoms], elements: np.ndarray) -> None:
+    for index, atoms in enumerate(frames):
+        unseen = np.setdiff1d(atoms.numbers, elements)
+        if len(unseen):
+            raise DataError(f"the model never saw {', '.join(symbol_of(int(z)) for z in unseen)}", frame=index)

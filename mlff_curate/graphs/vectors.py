@@ -1,0 +1,66 @@
+"""Graphs of all neighbours inside a cutoff with the vectors to them: what a potential sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlff_curate.graphs.disjoint import DisjointGraph
+from mlff_curate.graphs.neighbours import neighbour_list
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ase import Atoms
+
+
+@dataclass(frozen=True, eq=False)
+class VectorGraph(DisjointGraph):
+    """Frames whose atoms are joined to all neighbours inside a cutoff, periodic images included.
+
+    Attributes
+    ----------
+    vector
+        (E, 3) from centre to neighbour, Angstrom.
+    """
+
+    vector: np.ndarray
+
+    def part(self, frames: np.ndarray) -> VectorGraph:
+        """Return the graph of some frames, (f,) indices, in that order; its nodes are :meth:`nodes_of` them here."""
+        frames = np.asarray(frames, np.int64)
+        edges, shift = self._edges_of(frames)
+        return VectorGraph(
+            numbers=self.numbers[self.nodes_of(frames)],
+            frame=np.repeat(np.arange(len(frames)), self.atoms[frames]),
+            centre=self.centre[edges] + shift,
+            neighbour=self.neighbour[edges] + shift,
+            vector=self.vector[edges],
+            frames=len(frames),
+        )
+
+
+def vector_graph(
+    frames: Sequence[Atoms], cutoff: float, progress: Callable[[int, int], None] | None = None
+) -> VectorGraph:
+    """Join each atom of F frames to all neighbours inside a cutoff in Angstrom; `progress` is told the frames done."""
+    none = np.zeros(0, np.int64)
+    centres, neighbours, vectors, start = [none], [none], [np.zeros((0, 3))], 0
+    for done, atoms in enumerate(frames, 1):
+        found = neighbour_list([atoms], cutoff)
+        centres.append(found.centre + start)
+        neighbours.append(found.neighbour + start)
+        vectors.append(found.vector)
+        start += len(atoms)
+        if progress is not None:
+            progress(done, len(frames))
+    return VectorGraph(
+        numbers=np.concatenate([none, *(atoms.numbers for atoms in frames)]),
+        frame=np.repeat(np.arange(len(frames)), [len(atoms) for atoms in frames]),
+        centre=np.concatenate(centres),
+        neighbour=np.concatenate(neighbours),
+        frames=len(frames),
+        vector=np.concatenate(vectors),
+    )

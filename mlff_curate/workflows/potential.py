@@ -1,0 +1,264 @@
+"""``train`` and ``evaluate`` of potentials: frames and labels in, a model file or errors out."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ase.units import GPa
+
+from mlff_curate.cgcnn.potential import Potential
+from mlff_curate.cgcnn.potential_file import to_bytes
+from mlff_curate.data.outputs import require_free, whole_files
+from mlff_curate.errors import OutputError
+from mlff_curate.validation.potential_errors import potential_errors
+from mlff_curate.wording import counted
+from mlff_curate.workflows.potential_data import read_potential_data
+from mlff_curate.workflows.telling import peak_memory_mb
+from mlff_curate.workflows.train import ENDED
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mlff_curate.cgcnn.potential_training import PotentialTraining
+    from mlff_curate.workflows.potential_data import PotentialData, PotentialInput, Progress
+
+_GROUPS_SHOWN = 30
+_WORDS = (
+    ("energy", 1e3, "meV/atom"),
+    ("force", 1e3, "meV/A"),
+    ("stress", 1 / GPa, "GPa"),
+)
+
+
+@dataclass(frozen=True)
+class PotentialTrained:
+    """A finished ``train`` of a potential.
+
+    Attributes
+    ----------
+    potential
+        The trained potential.
+    output
+        Where it lies.
+    frames
+        How many were learned from or held out.
+    errors
+        ``train`` and, where frames were held out, ``validation``: name of an error to its value.
+    seconds
+        Stage to seconds.
+    notes
+        Sentences for the user.
+    """
+
+    potential: Potential
+    output: Path
+    frames: int
+    errors: Mapping[str, Mapping[str, float]]
+    seconds: dict[str, float]
+    notes: tuple[str, ...]
+
+    @property
+    def training(self) -> PotentialTraining:
+        """How training went."""
+        assert self.potential.training_ is not None
+        return self.potential.training_
+
+    def summary(self, seconds: float) -> dict[str, object]:
+        """Return what ``--json`` prints."""
+        return {
+            "task": "potential",
+            "frames": self.frames,
+            "validation_frames": len(self.training.validation_frames),
+            "epochs": self.training.epochs,
+            "best_epoch": self.training.best_epoch,
+            "ended": self.training.ended,
+            **{f"{part}_{name}": value for part, some in self.errors.items() for name, value in some.items()},
+            "seconds": round(seconds, 3),
+            "peak_memory_mb": round(peak_memory_mb(), 1),
+            "output": str(self.output),
+            "notes": list(self.notes),
+        }
+
+    def lines(self) -> list[str]:
+        """Return what a person reads."""
+        training = self.training
+        return [
+            f"{self.output}: potential, trained on {counted(self.frames - len(training.validation_frames), 'frame')}",
+            *(f"{part}: {error_words(some)}" for part, some in self.errors.items()),
+            f"{counted(training.epochs, 'epoch')}, the weights of epoch {training.best_epoch} were kept",
+            *(f"note: {note}" for note in self.notes),
+        ]
+
+
+def error_words(errors: Mapping[str, float]) -> str:
+    """Return mean absolute errors as a person reads them."""
+    return ", ".join(
+        f"{kind} {errors[f'{kind}_mae'] * factor:.4g} {unit}"
+        for kind, factor, unit in _WORDS
+        if f"{kind}_mae" in errors
+    )
+
+
+def train_potential_files(
+    what: PotentialInput,
+    output: str | Path,
+    parameters: Mapping[str, Any],
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> PotentialTrained:
+    """Train a potential on files, and write it.
+
+    Parameters
+    ----------
+    what
+        Inputs and names of labels.
+    output
+        The model file.
+    parameters
+        Of :class:`Potential`.
+    overwrite
+        Replace a file that exists.
+    progress
+        Called with stage, steps done, steps in all or None, and a word on the state.
+
+    Raises
+    ------
+    CurateError
+        From reading and training; also an output that exists or cannot be written. Nothing is written then.
+    """
+    potential = Potential(**parameters)
+    potential.require_parameters()
+    path = Path(output)
+    if not path.name:
+        raise OutputError("is a folder", file=str(output))
+    require_free([path], what.files, overwrite=overwrite)
+    start = time.perf_counter()
+    data = read_potential_data(what, progress)
+    seconds = {"read": time.perf_counter() - start}
+    start = time.perf_counter()
+    with data.naming_frames():
+        potential.fit(
+            data.frames,
+            data.labels,
+            progress=None if progress is None else lambda done, all_, words: progress("train", done, all_, words),
+        )
+    seconds["train"] = time.perf_counter() - start
+    start = time.perf_counter()
+    assert potential.training_ is not None
+    held_out = np.array(potential.training_.validation_frames, np.int64)
+    learned = np.setdiff1d(np.arange(len(data.frames)), held_out)
+    found = potential.predict(data.frames)
+    n_atoms = np.array([len(atoms) for atoms in data.frames])
+    parts = {"train": learned, "validation": held_out}
+    errors = {name: potential_errors(found, data.labels, n_atoms, some) for name, some in parts.items() if len(some)}
+    contents = to_bytes(potential)
+    with whole_files(path) as (stream,):
+        stream.write(contents)
+    seconds["write"] = time.perf_counter() - start
+    ended = ENDED[potential.training_.ended]
+    notes = (*data.notes, *([ended] if ended else []))
+    if not len(held_out):
+        notes = (*notes, "no frame was held out: nothing is known of errors on other frames")
+    return PotentialTrained(potential, path, len(data.frames), errors, seconds, notes)
+
+
+@dataclass(frozen=True)
+class PotentialEvaluated:
+    """A finished ``evaluate`` of a potential.
+
+    Attributes
+    ----------
+    model
+        Path of the model.
+    frames
+        How many were predicted.
+    errors
+        Name of an error to its value, over all frames.
+    groups
+        The same of each group.
+    group_key
+        What made the groups, or None.
+    seconds
+        Stage to seconds.
+    notes
+        Sentences for the user.
+    """
+
+    model: str
+    frames: int
+    errors: dict[str, float]
+    groups: dict[str, dict[str, float]]
+    group_key: str | None
+    seconds: dict[str, float]
+    notes: tuple[str, ...]
+
+    def summary(self, seconds: float) -> dict[str, object]:
+        """Return what ``--json`` prints."""
+        return {
+            "model": self.model,
+            "task": "potential",
+            "frames": self.frames,
+            "all": self.errors,
+            "groups": self.groups,
+            "group_key": self.group_key,
+            "seconds": round(seconds, 3),
+            "peak_memory_mb": round(peak_memory_mb(), 1),
+            "notes": list(self.notes),
+        }
+
+    def lines(self) -> list[str]:
+        """Return what a person reads."""
+        lines = [f"mean absolute errors of {counted(self.frames, 'frame')}: {error_words(self.errors)}"]
+        if self.group_key is not None:
+            shown = list(self.groups.items())[:_GROUPS_SHOWN]
+            lines += [f"{name}, {counted(int(some['frames']), 'frame')}: {error_words(some)}" for name, some in shown]
+            if len(self.groups) > len(shown):
+                lines.append(f"{len(self.groups) - len(shown)} more groups: --json has them")
+        return lines + [f"note: {note}" for note in self.notes]
+
+
+def evaluate_potential_files(
+    model: str | Path, what: PotentialInput, *, device: str = "cpu", progress: Progress | None = None
+) -> PotentialEvaluated:
+    """Compare what a stored potential predicts with the labels of frames.
+
+    Raises
+    ------
+    CurateError
+        From reading the model and the frames; an element that the model never saw.
+    """
+    start = time.perf_counter()
+    potential = Potential.load(model, device=device)
+    data = read_potential_data(what, progress)
+    seconds = {"read": time.perf_counter() - start}
+    start = time.perf_counter()
+    with data.naming_frames():
+        found = potential.predict(
+            data.frames,
+            progress=None if progress is None else lambda done, all_: progress("predict", done, all_, ""),
+        )
+    seconds["predict"] = time.perf_counter() - start
+    n_atoms = np.array([len(atoms) for atoms in data.frames])
+    names = np.array(data.groups)
+    groups = {}
+    for name in sorted(set(data.groups)):
+        some = np.flatnonzero(names == name)
+        groups[name] = {**potential_errors(found, data.labels, n_atoms, some), "frames": float(len(some))}
+    return PotentialEvaluated(
+        model=str(model),
+        frames=len(data.frames),
+        errors=potential_errors(found, data.labels, n_atoms, np.arange(len(data.frames))),
+        groups=groups,
+        group_key=data.group_key,
+        seconds=seconds,
+        notes=tuple(_left_out(data)),
+    )
+
+
+def _left_out(data: PotentialData) -> list[str]:
+    return [note for note in data.notes if "read from" not in note]
