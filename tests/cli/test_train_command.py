@@ -189,8 +189,10 @@ def test_folders_whose_targets_have_other_names_are_not_mixed(train, cifs, here)
         name = "energy_meV" if "energy" in text else "target"
         assert (done.code, done.err) == (
             1,
-            f"mlff-curate: error: more: the targets are called {name}, those read before band_gap: name one with "
-            "--target\n",
+            (
+                f"mlff-curate: error: more: the targets are called {name}, those read before band_gap: name one with "
+                "--target\n"
+            ),
         )
     done = train(cifs, "more", "-o", "m", "--task", "regression", "--target", "band_gap", "--json")
     assert (done.code, done.json["frames"]) == (0, 9)
