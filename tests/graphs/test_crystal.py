@@ -69,6 +69,42 @@ def test_rounded_coordinates_leave_equal_distances_equal():
     assert (edges_of(crystal_graph([atoms]), 2)[2] < 1).sum() == 12
 
 
+def test_distances_that_differ_a_little_are_told_apart_in_padded_graphs_as_by_the_authors_program():
+    atoms = perovskite()
+    atoms.positions += np.random.default_rng(0).uniform(-1, 1, (5, 3)) * TIE / 12
+    found = brute_force(atoms, 2, 8.0)
+    last = found[11][0]
+    neighbour, distance, weight = edges_of(crystal_graph([atoms], padded=True), 2)
+    expected = [(d, j) for d, j in found if d <= last + 1e-5]
+    assert len(expected) < 14  # all of the shell
+    assert sorted(neighbour.tolist()) == sorted(j for _, j in expected)
+    assert distance == pytest.approx([d for d, _ in expected])
+    assert (weight < 1).sum() == sum(d >= last - 1e-5 for d, _ in expected)
+    assert weight.sum() == pytest.approx(12)
+
+
+def test_equal_distances_share_places_in_padded_graphs_too():
+    plain, padded = (edges_of(crystal_graph([perovskite()], padded=padded), 2) for padded in (False, True))
+    assert padded[2] == pytest.approx(plain[2])
+    assert padded[0].tolist() == plain[0].tolist()
+
+
+def test_padded_graphs_take_rounded_thirds_for_thirds():
+    exact, rounded = bulk("ZnS", "wurtzite", a=3.82, c=6.26), bulk("ZnS", "wurtzite", a=3.82, c=6.26)
+    places = rounded.get_scaled_positions()
+    places[:, :2] = places[:, :2].round(4)
+    rounded.set_scaled_positions(places)
+    assert np.abs(rounded.positions - exact.positions).max() > 1e-5
+    before = rounded.positions.copy()
+    expected, found, plain = (
+        crystal_graph([atoms], padded=padded) for atoms, padded in ((exact, True), (rounded, True), (rounded, False))
+    )
+    assert found.distance == pytest.approx(expected.distance, abs=1e-9)
+    assert found.weight == pytest.approx(expected.weight)
+    assert np.abs(plain.distance - expected.distance).max() > 1e-5
+    assert np.array_equal(rounded.positions, before)
+
+
 @pytest.mark.parametrize("padded", [False, True])
 def test_an_atom_without_neighbours_has_no_edges_unless_padded(padded):
     graph = crystal_graph([Atoms("He"), Atoms("He", cell=[30] * 3, pbc=True)], padded=padded)
