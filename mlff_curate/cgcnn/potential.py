@@ -14,7 +14,7 @@ from mlff_curate.cgcnn.potential_network import PotentialNetwork, PotentialSizes
 from mlff_curate.cgcnn.potential_terms import VOIGT, PotentialLabels, Weights, batch_of, terms_of
 from mlff_curate.cgcnn.potential_training import Material, PotentialTraining, in_parts, train_potential
 from mlff_curate.cgcnn.training import split
-from mlff_curate.data.outputs import require_free, whole_files
+from mlff_curate.data.outputs import write_whole
 from mlff_curate.devices import require_device
 from mlff_curate.errors import DataError, UsageError
 from mlff_curate.graphs.vectors import vector_graph
@@ -316,10 +316,7 @@ class Potential(Parameters):
         """
         from mlff_curate.cgcnn.potential_file import to_bytes
 
-        contents = to_bytes(self)
-        require_free([Path(path)], [], overwrite=overwrite)
-        with whole_files(Path(path)) as (stream,):
-            stream.write(contents)
+        write_whole(Path(path), to_bytes(self), overwrite=overwrite)
 
     @classmethod
     def load(cls, path: str | Path, *, device: str = "cpu") -> Potential:

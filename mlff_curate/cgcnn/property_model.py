@@ -28,7 +28,7 @@ from mlff_curate.cgcnn.property_network import (
 )
 from mlff_curate.cgcnn.published import read_published
 from mlff_curate.cgcnn.training import OPTIMISERS, PropertyTraining, split, train
-from mlff_curate.data.outputs import require_free, whole_files
+from mlff_curate.data.outputs import write_whole
 from mlff_curate.data.targets import targets_of
 from mlff_curate.devices import require_device
 from mlff_curate.errors import DataError, UsageError
@@ -391,10 +391,7 @@ class CGCNN(Parameters):
         """
         from mlff_curate.cgcnn.model_file import to_bytes
 
-        contents = to_bytes(self)
-        require_free([Path(path)], [], overwrite=overwrite)
-        with whole_files(Path(path)) as (stream,):
-            stream.write(contents)
+        write_whole(Path(path), to_bytes(self), overwrite=overwrite)
 
     @classmethod
     def load(cls, path: str | Path, *, device: str = "cpu") -> CGCNN:

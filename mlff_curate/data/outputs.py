@@ -206,6 +206,19 @@ def whole_files(*paths: Path) -> Iterator[list[BinaryIO]]:
             stream.close()
 
 
+def write_whole(path: Path, contents: bytes, *, overwrite: bool) -> None:
+    """Write one file that appears whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        The file exists and is not to be replaced, or cannot be written.
+    """
+    require_free([path], [], overwrite=overwrite)
+    with whole_files(path) as (stream,):
+        stream.write(contents)
+
+
 def _close(stream: BinaryIO) -> None:
     with suppress(OSError):  # a full disk is full again when the rest of the buffer goes out
         stream.close()

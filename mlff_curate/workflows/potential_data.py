@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from mlff_curate.data.labels import labels_of, require_keys
 from mlff_curate.data.reading import read_frames
 from mlff_curate.errors import CurateError, DataError
 from mlff_curate.wording import counted
+from mlff_curate.workflows.places import Placed
 from mlff_curate.workflows.property_data import GROUP_KEY, NO_GROUP
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class PotentialInput:
 
 
 @dataclass
-class PotentialData:
+class PotentialData(Placed):
     """F frames with what is known of each.
 
     Attributes
@@ -83,16 +83,6 @@ class PotentialData:
     groups: list[str] = field(default_factory=list)
     group_key: str | None = None
     notes: list[str] = field(default_factory=list)
-
-    @contextmanager
-    def naming_frames(self) -> Iterator[None]:
-        """Give errors that count frames over all inputs the file of the frame and its place there."""
-        try:
-            yield
-        except CurateError as error:
-            if error.frame is not None and error.file is None:
-                error.file, error.frame = self.sources[error.frame], self.indices[error.frame]
-            raise
 
 
 def read_potential_data(what: PotentialInput, progress: Progress | None = None) -> PotentialData:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,11 +14,12 @@ from mlff_curate.data.frames import geometry
 from mlff_curate.data.labels import names_of_kind
 from mlff_curate.data.reading import read_frames
 from mlff_curate.data.targets import available, candidates, target_of
-from mlff_curate.errors import CurateError, DataError, UsageError
+from mlff_curate.errors import DataError, UsageError
 from mlff_curate.wording import counted
+from mlff_curate.workflows.places import Placed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from ase import Atoms
 
@@ -66,7 +66,7 @@ class PropertyInput:
 
 
 @dataclass
-class PropertyData:
+class PropertyData(Placed):
     """F frames with what is known of each.
 
     Attributes
@@ -114,16 +114,6 @@ class PropertyData:
             self.group_key,
             list(self.notes),
         )
-
-    @contextmanager
-    def naming_frames(self) -> Iterator[None]:
-        """Give errors that count frames over all inputs the file of the frame and its place there."""
-        try:
-            yield
-        except CurateError as error:
-            if error.frame is not None and error.file is None:
-                error.file, error.frame = self.sources[error.frame], self.indices[error.frame]
-            raise
 
 
 def read_property_data(
