@@ -15,7 +15,7 @@ from mlff_curate.cgcnn.property_model import CGCNN, FittedProperty
 from mlff_curate.cgcnn.property_network import NetworkSizes, PropertyNetwork
 from mlff_curate.cgcnn.training import PropertyTraining
 from mlff_curate.data.checkpoints import checkpoint_bytes, read_checkpoint
-from mlff_curate.errors import DataError, UsageError
+from mlff_curate.errors import DataError
 
 if TYPE_CHECKING:
     from mlff_curate.data.checkpoints import Checkpoint
@@ -75,7 +75,7 @@ def read_model(path: str | Path, device: str = "cpu") -> CGCNN:
 
 
 def _unpack(checkpoint: Checkpoint, device: str) -> CGCNN:
-    model = _model(checkpoint, device)
+    model = checkpoint.untrained(CGCNN, device)
     sizes = _sizes(checkpoint)
     wanted: dict[str, tuple[str, tuple[int | str, ...]]] = {}
     origin = checkpoint.setting("encoding", (str, type(None)))
@@ -116,24 +116,6 @@ def _unpack(checkpoint: Checkpoint, device: str) -> CGCNN:
         target=checkpoint.setting("target", (str, type(None))),
     )
     model.training_ = _training(checkpoint)
-    return model
-
-
-def _model(checkpoint: Checkpoint, device: str) -> CGCNN:
-    parameters = checkpoint.setting("parameters", dict)
-    names = set(CGCNN().get_params())
-    odd = sorted(names ^ set(parameters))
-    if odd:
-        checkpoint.fail(f"the parameter {odd[0][:40]} is {'missing' if odd[0] in names else 'not known'}")
-    model = CGCNN(**{**parameters, "device": device})
-    try:
-        model.require_parameters()
-    except UsageError as error:
-        if error.key == "--device":
-            raise
-        checkpoint.fail(f"parameter {error}")
-    except TypeError:
-        checkpoint.fail("a parameter is of the wrong type")
     return model
 
 

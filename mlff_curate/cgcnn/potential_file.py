@@ -13,7 +13,6 @@ from mlff_curate.cgcnn.potential import DTYPES, FittedPotential, Potential
 from mlff_curate.cgcnn.potential_network import PotentialNetwork, PotentialSizes
 from mlff_curate.cgcnn.potential_training import PotentialTraining
 from mlff_curate.data.checkpoints import checkpoint_bytes, read_checkpoint
-from mlff_curate.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,7 +65,7 @@ def read_potential(path: str | Path, device: str = "cpu") -> Potential:
         The file is missing, damaged, of another kind, or does not make a potential; names array or setting.
     """
     checkpoint = read_checkpoint(path, KIND)
-    potential = _potential(checkpoint, device)
+    potential = checkpoint.untrained(Potential, device)
     sizes = _sizes(checkpoint)
     # settings could ask for a network of any size: none is made that the file cannot fill
     held = sum(array.size for array in checkpoint.arrays.values())
@@ -89,24 +88,6 @@ def read_potential(path: str | Path, device: str = "cpu") -> Potential:
         checkpoint.fail("the setting scale is out of range")
     potential.fitted_ = FittedPotential(network.to(device), checkpoint.arrays["level"], scale)
     potential.training_ = _training(checkpoint)
-    return potential
-
-
-def _potential(checkpoint: Checkpoint, device: str) -> Potential:
-    parameters = checkpoint.setting("parameters", dict)
-    names = set(Potential().get_params())
-    odd = sorted(names ^ set(parameters))
-    if odd:
-        checkpoint.fail(f"the parameter {odd[0][:40]} is {'missing' if odd[0] in names else 'not known'}")
-    potential = Potential(**{**parameters, "device": device})
-    try:
-        potential.require_parameters()
-    except UsageError as error:
-        if error.key == "--device":
-            raise
-        checkpoint.fail(f"parameter {error}")
-    except TypeError:
-        checkpoint.fail("a parameter is of the wrong type")
     return potential
 
 

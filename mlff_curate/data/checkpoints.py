@@ -12,19 +12,32 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, cast
 
 import numpy as np
 
 from mlff_curate import __version__
 from mlff_curate.data.opening import open_binary
-from mlff_curate.errors import DataError
+from mlff_curate.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import BinaryIO
 
     Shape = tuple[int | str, ...]
+
+
+class _Model(Protocol):
+    """A class of models with parameters in scikit-learn's manners."""
+
+    def __init__(self, **parameters: Any) -> None: ...
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]: ...
+
+    def require_parameters(self) -> None: ...
+
+
+_M = TypeVar("_M", bound=_Model)
 
 FORMAT = 1
 """Version of what the header says. A reader refuses a newer one."""
@@ -57,6 +70,33 @@ class Checkpoint:
     file: str
     arrays: Mapping[str, np.ndarray]
     settings: Mapping[str, Any]
+
+    def untrained(self, kind: type[_M], device: str) -> _M:
+        """Return a model with the parameters stored, checked, on a device.
+
+        Raises
+        ------
+        DataError
+            A parameter is missing, not known, or not what it may be.
+        UsageError
+            The device cannot be used.
+        """
+        parameters = self.setting("parameters", dict)
+        names = set(kind().get_params())
+        odd = sorted(names ^ set(parameters))
+        if odd:
+            self.fail(f"the parameter {odd[0][:40]} is {'missing' if odd[0] in names else 'not known'}")
+        given = {name: tuple(value) if isinstance(value, list) else value for name, value in parameters.items()}
+        model = kind(**{**given, "device": device})
+        try:
+            model.require_parameters()
+        except UsageError as error:
+            if error.key == "--device":
+                raise
+            self.fail(f"parameter {error}")
+        except TypeError:
+            self.fail("a parameter is of the wrong type")
+        return model
 
     def fail(self, message: str) -> NoReturn:
         """Refuse the file.

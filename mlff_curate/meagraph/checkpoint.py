@@ -161,22 +161,7 @@ def _noise_shapes() -> dict[str, tuple[int | str, ...]]:
 
 def _model(checkpoint: Checkpoint, device: str) -> MEAGraph:
     """Return the untrained model with the parameters stored."""
-    parameters = checkpoint.setting("parameters", dict)
-    names = set(MEAGraph().get_params())
-    odd = sorted(names ^ set(parameters))
-    if odd:
-        checkpoint.fail(f"the parameter {odd[0][:40]} is {'missing' if odd[0] in names else 'not known'}")
-    if isinstance(parameters["channels"], list):
-        parameters = {**parameters, "channels": tuple(parameters["channels"])}
-    model = MEAGraph(**{**parameters, "device": device})
-    try:
-        model.require_parameters()
-    except UsageError as error:
-        if error.key == "--device":
-            raise
-        checkpoint.fail(f"parameter {error}")
-    except TypeError:
-        checkpoint.fail("a parameter is of the wrong type")
+    model = checkpoint.untrained(MEAGraph, device)
     if model.mode != "inductive":
         checkpoint.fail("its mode is not inductive")
     return model
