@@ -74,6 +74,10 @@ class MissingDependencyError(CurateError):
     """An optional part (LAMMPS, Dask, ...) is needed for this and is not installed."""
 
 
+class WorkerError(CurateError):
+    """A process that took part in the work is gone, or could not do its share."""
+
+
 class UsageError(CurateError):
     """An option has a value that no data could make right."""
 

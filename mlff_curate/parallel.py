@@ -88,7 +88,7 @@ def _start_worker() -> None:
 
 
 @contextmanager
-def _interrupts_not_inherited() -> Iterator[None]:
+def interrupts_not_inherited() -> Iterator[None]:
     """Let processes started inside ignore Ctrl-C from their first instruction: the parent ends its workers."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -113,7 +113,7 @@ def _map_processes(function: Callable[[_Task], _Result], tasks: Iterable[_Task],
             if waiting:
                 waiting.append(pool.submit(function, task))
             else:  # the first task starts the workers
-                with _interrupts_not_inherited():
+                with interrupts_not_inherited():
                     waiting.append(pool.submit(function, task))
             if len(waiting) >= workers * _AHEAD:
                 yield waiting.popleft().result()

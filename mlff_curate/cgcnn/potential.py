@@ -11,8 +11,9 @@ import torch
 
 from mlff_curate.cgcnn.elements import symbol_of
 from mlff_curate.cgcnn.potential_network import PotentialNetwork, PotentialSizes
+from mlff_curate.cgcnn.potential_share import Material, in_parts
 from mlff_curate.cgcnn.potential_terms import VOIGT, PotentialLabels, Weights, batch_of, terms_of
-from mlff_curate.cgcnn.potential_training import Material, PotentialTraining, in_parts, train_potential
+from mlff_curate.cgcnn.potential_training import PotentialTraining, train_potential
 from mlff_curate.cgcnn.training import split
 from mlff_curate.data.outputs import write_whole
 from mlff_curate.devices import require_device
@@ -26,8 +27,11 @@ if TYPE_CHECKING:
 
     from ase import Atoms
 
+    from mlff_curate.cgcnn.potential_state import TrainingState
+    from mlff_curate.data.checkpoints import Checkpoint
     from mlff_curate.data.labels import Labels
     from mlff_curate.graphs.vectors import VectorGraph
+    from mlff_curate.team import Team
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _MOST_DEGREE = 6
@@ -175,6 +179,9 @@ class Potential(Parameters):
         frames: Sequence[Atoms],
         labels: Sequence[Labels],
         *,
+        team: Team | None = None,
+        resume: Checkpoint | None = None,
+        keep: Callable[[TrainingState], None] | None = None,
         progress: Callable[[int, int, str], None] | None = None,
     ) -> Self:
         """Train on frames and their labels.
@@ -185,6 +192,12 @@ class Potential(Parameters):
             F frames.
         labels
             (F,) any of energy, forces and stress; a missing one counts nothing.
+        team
+            Processes that share the work, see :func:`mlff_curate.team.team`; the result has the same bits.
+        resume
+            State of a training of the same frames, labels and parameters, to go on from.
+        keep
+            Called with the state after each step.
         progress
             Called with epochs done, epochs in all, and the errors in words; before the first, how far the graph is.
 
@@ -193,7 +206,9 @@ class Potential(Parameters):
         UsageError
             A parameter out of range.
         DataError
-            No frame has a label that counts, or training diverged at once.
+            No frame has a label that counts, training diverged at once, or the state does not fit.
+        WorkerError
+            A process of the team is gone.
         """
         self.require_parameters()
         known = PotentialLabels.of(frames, labels)
@@ -230,7 +245,7 @@ class Potential(Parameters):
         dtype = DTYPES[self.dtype]
         with one_thread(), torch.random.fork_rng(devices):
             torch.manual_seed(self.seed)
-            network = PotentialNetwork(sizes).to(self.device, dtype)
+            network = PotentialNetwork(sizes).to(team.device if team is not None else self.device, dtype)
             self.training_: PotentialTraining | None = train_potential(
                 network,
                 Material(graph, known, composition @ level, scale),
@@ -243,7 +258,9 @@ class Potential(Parameters):
                 patience=self.patience,
                 seed=self.seed,
                 dtype=dtype,
-                device=self.device,
+                team=team,
+                resume=resume,
+                keep=keep,
                 progress=progress,
             )
         self.fitted_ = FittedPotential(network, level, scale)
