@@ -70,8 +70,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        _stop("mlff-curate: interrupted: nothing was written", _INTERRUPTED)
+    except (click.Abort, KeyboardInterrupt) as error:
+        words = str(error.__cause__ or error)  # click makes an Abort of every KeyboardInterrupt
+        _stop(f"mlff-curate: interrupted: {words or 'nothing was written'}", _INTERRUPTED)
     except Exception as error:
         if {"-v", "--verbose"} & set(arguments):
             raise

@@ -25,6 +25,9 @@ exclude_option = click.option(
 device_option = click.option(
     "--device", default="cpu", show_default=True, help="Torch device of the networks: cpu, cuda ..."
 )
+workers_option = click.option(
+    "--workers", default=1, show_default=True, help="Processes; the result does not depend on their number."
+)
 target_option = click.option(
     "--target", metavar="KEY", help="Name of the property: an info key of the frames, or a column of the table."
 )
@@ -82,9 +85,7 @@ def machine_options(function: _F) -> _F:
     """Add where to run: device, processes, Dask."""
     return _stack(
         device_option,
-        click.option(
-            "--workers", default=1, show_default=True, help="Processes; the result does not depend on their number."
-        ),
+        workers_option,
         click.option("--dask", metavar="ADDRESS", help="Address of a Dask scheduler to use instead of processes."),
     )(function)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -20,12 +21,14 @@ from .options import (
     run_options,
     table_option,
     target_option,
+    workers_option,
 )
 from .screen import finish, progress_bars
 
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from mlff_curate.team import Place
     from mlff_curate.workflows.potential import PotentialTrained
     from mlff_curate.workflows.train import PropertyTrained
 
@@ -47,6 +50,9 @@ _OF_POTENTIALS = (
     "force_weight",
     "stress_weight",
     "dtype",
+    "encoder",
+    "resume",
+    "checkpoint_every",
     "energy_key",
     "forces_key",
     "stress_key",
@@ -108,10 +114,26 @@ _OF_POTENTIALS = (
 @click.option(
     "--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True, help="Of a potential."
 )
+@click.option(
+    "--encoder",
+    metavar="MODEL",
+    type=click.Path(),
+    help="Begin from the weights of this potential; sizes that are not given are its.",
+)
+@click.option("--resume", is_flag=True, help="Go on from MODEL.checkpoint, which a killed training left behind.")
+@click.option(
+    "--checkpoint-every",
+    metavar="SECONDS",
+    type=float,
+    default=30.0,
+    show_default=True,
+    help="Of a potential's training, at least; inf: never.",
+)
 @label_options
 @group_by_option
 @reading_options
 @device_option
+@workers_option
 @run_options
 def train(
     *,
@@ -139,11 +161,15 @@ def train(
     force_weight: float | None,
     stress_weight: float | None,
     dtype: str,
+    encoder: str | None,
+    resume: bool,
+    checkpoint_every: float,
     energy_key: str | None,
     forces_key: str | None,
     stress_key: str | None,
     group_by: str | None,
     device: str,
+    workers: int,
     seed: int,
     overwrite: bool,
     as_json: bool,
@@ -187,6 +213,10 @@ def train(
         "units": files["units"],
         "log": files["log"],
     }
+    place = _place()
+    if place is not None and place.rank > 0:
+        _help(task, device, place)
+        return
     with progress_bars(quiet=quiet, verbose=verbose) as progress:
         if task == "potential":
             from mlff_curate.workflows.potential import train_potential_files
@@ -197,6 +227,11 @@ def train(
                 PotentialInput(inputs=inputs, label_keys=keys, **reading),  # type: ignore[arg-type]
                 output,
                 {**parameters, "dtype": dtype},
+                encoder=encoder,
+                checkpoint_every=checkpoint_every,
+                resume=resume,
+                workers=workers,
+                place=place,
                 overwrite=overwrite,
                 progress=progress,
             )
@@ -212,3 +247,20 @@ def train(
                 progress=progress,
             )
     finish(done, start, as_json=as_json, quiet=quiet, verbose=verbose)
+
+
+def _place() -> Place | None:
+    """Return where torchrun or srun put this process."""
+    if not {"RANK", "SLURM_PROCID"} & set(os.environ):
+        return None
+    from mlff_curate.team import place_in
+
+    return place_in(os.environ)
+
+
+def _help(task: str, device: str, place: Place) -> None:
+    """Do what a process does that a launcher started beside the first: compute, print and write nothing."""
+    if task == "potential":
+        from mlff_curate.team import help_team
+
+        help_team(device, place)

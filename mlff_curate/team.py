@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
+from torch.distributed.rendezvous import rendezvous
 
 from mlff_curate.errors import UsageError, WorkerError
 from mlff_curate.parallel import interrupts_not_inherited, require_workers
@@ -375,7 +376,7 @@ def _join_launched(place: Place, device: str) -> Team:
 
 
 def _join(rank: int, size: int, device: str, meeting: str) -> None:
-    store, _, _ = next(torch.distributed.rendezvous(meeting, rank, size, timeout=_MEETING))  # type: ignore[no-untyped-call]
+    store, _, _ = next(rendezvous(meeting, rank, size, timeout=_MEETING))
     store.set_timeout(_MEETING)
     # gloo carries what is said, whatever carries the answers: it notices at once that somebody is gone
     backend = "gloo" if device == "cpu" else "cpu:gloo,cuda:nccl"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -16,6 +17,7 @@ from mlff_curate.cgcnn.potential_terms import VOIGT, PotentialLabels, Weights, b
 from mlff_curate.cgcnn.potential_training import PotentialTraining, train_potential
 from mlff_curate.cgcnn.training import split
 from mlff_curate.data.outputs import write_whole
+from mlff_curate.data.soundness import require_sound
 from mlff_curate.devices import require_device
 from mlff_curate.errors import DataError, UsageError
 from mlff_curate.graphs.vectors import vector_graph
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from ase import Atoms
 
+    from mlff_curate.cgcnn.encoder import Encoder
     from mlff_curate.cgcnn.potential_state import TrainingState
     from mlff_curate.data.checkpoints import Checkpoint
     from mlff_curate.data.labels import Labels
@@ -179,6 +182,7 @@ class Potential(Parameters):
         frames: Sequence[Atoms],
         labels: Sequence[Labels],
         *,
+        encoder: Encoder | None = None,
         team: Team | None = None,
         resume: Checkpoint | None = None,
         keep: Callable[[TrainingState], None] | None = None,
@@ -192,6 +196,9 @@ class Potential(Parameters):
             F frames.
         labels
             (F,) any of energy, forces and stress; a missing one counts nothing.
+        encoder
+            Weights to begin from; its unit of energy is kept, and to its energies of free atoms comes what it leaves
+            unexplained, by least squares. None: random weights.
         team
             Processes that share the work, see :func:`mlff_curate.team.team`; the result has the same bits.
         resume
@@ -204,13 +211,19 @@ class Potential(Parameters):
         Raises
         ------
         UsageError
-            A parameter out of range.
+            A parameter out of range, or another one than the encoder's.
         DataError
-            No frame has a label that counts, training diverged at once, or the state does not fit.
+            A frame has no atoms, or positions or a cell that are no numbers; no frame has a label that counts; training
+            diverged at once; the state does not fit.
         WorkerError
             A process of the team is gone.
         """
         self.require_parameters()
+        if encoder is not None:
+            encoder.require_fits(self)
+        _require_sound(frames)
+        if not len(frames):
+            raise DataError("there are no frames to train on")
         known = PotentialLabels.of(frames, labels)
         there = {
             "energy": np.isfinite(known.energy).any(),
@@ -227,28 +240,13 @@ class Potential(Parameters):
             else lambda done, all_: progress(0, self.epochs, f"neighbours of {done} of {all_} frames"),
         )
         training, held_out = split(len(frames), self.validation, self.seed)
-        elements = np.unique(graph.numbers)
-        composition = np.zeros((len(frames), len(elements)))
-        np.add.at(composition, (graph.frame, np.searchsorted(elements, graph.numbers)), 1.0)
-        level, scale = _units(known, composition, graph.atoms, graph.frame, training)
-        sizes = PotentialSizes(
-            elements=tuple(elements.tolist()),
-            cutoff=float(self.cutoff),
-            channels=self.channels,
-            radial=self.radial,
-            convolutions=self.convolutions,
-            angular=self.angular,
-            degree=self.degree,
-            neighbours=max(1.0, len(graph.centre) / max(len(graph.numbers), 1)),
-        )
         devices = [] if self.device == "cpu" else [torch.device(self.device)]
-        dtype = DTYPES[self.dtype]
         with one_thread(), torch.random.fork_rng(devices):
             torch.manual_seed(self.seed)
-            network = PotentialNetwork(sizes).to(team.device if team is not None else self.device, dtype)
+            begun = self._begun(graph, frames, known, training, encoder)
             self.training_: PotentialTraining | None = train_potential(
-                network,
-                Material(graph, known, composition @ level, scale),
+                begun.network,
+                Material(graph, known, _composition(graph) @ begun.level, begun.scale),
                 training,
                 held_out,
                 weights=Weights(self.energy_weight, self.force_weight, self.stress_weight),
@@ -257,14 +255,45 @@ class Potential(Parameters):
                 epochs=self.epochs,
                 patience=self.patience,
                 seed=self.seed,
-                dtype=dtype,
+                dtype=DTYPES[self.dtype],
                 team=team,
                 resume=resume,
                 keep=keep,
                 progress=progress,
             )
-        self.fitted_ = FittedPotential(network, level, scale)
+        self.fitted_ = begun
         return self
+
+    def _begun(
+        self,
+        graph: VectorGraph,
+        frames: Sequence[Atoms],
+        known: PotentialLabels,
+        training: np.ndarray,
+        encoder: Encoder | None,
+    ) -> FittedPotential:
+        """Return network and units before the first step."""
+        elements = np.unique(graph.numbers)
+        sizes = PotentialSizes(
+            elements=tuple(elements.tolist()),
+            cutoff=float(self.cutoff),
+            channels=self.channels,
+            radial=self.radial,
+            convolutions=self.convolutions,
+            angular=self.angular,
+            degree=self.degree,
+            neighbours=max(1.0, len(graph.centre) / len(graph.numbers))
+            if encoder is None
+            else encoder.sizes.neighbours,
+        )
+        network = PotentialNetwork(sizes).to(self.device, DTYPES[self.dtype])
+        if encoder is None:
+            return FittedPotential(network, *_units(known, graph, training))
+        encoder.give(network)
+        start = copy.copy(self)
+        start.fitted_ = FittedPotential(network, encoder.level_of(elements), encoder.scale)
+        left = replace(known, energy=known.energy - start.predict_graph(graph, frames).energy)
+        return replace(start.fitted_, level=start.fitted_.level + _units(left, graph, training)[0])
 
     def predict(self, frames: Sequence[Atoms], *, progress: Callable[[int, int], None] | None = None) -> Predicted:
         """Return energies, forces and stresses of F frames.
@@ -279,7 +308,8 @@ class Potential(Parameters):
         Raises
         ------
         DataError
-            An element that the model never saw; names frame and element.
+            A frame has no atoms, or positions or a cell that are no numbers; an element that the model never saw. Names
+            the frame.
         ValueError
             The model is not fitted.
         """
@@ -287,6 +317,7 @@ class Potential(Parameters):
         if fitted is None:
             message = "the model is not trained: call fit"
             raise ValueError(message)
+        _require_sound(frames)
         _require_known(frames, np.array(fitted.network.sizes.elements))
         parts = [_nothing()]
         for start in range(0, len(frames), _FRAMES_AT_ONCE):
@@ -394,10 +425,19 @@ def _option(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _units(
-    known: PotentialLabels, composition: np.ndarray, atoms: np.ndarray, frame: np.ndarray, training: np.ndarray
-) -> tuple[np.ndarray, float]:
+def _composition(graph: VectorGraph) -> np.ndarray:
+    """Return how many atoms of each element, ascending, each frame has, (F, S)."""
+    elements, place = np.unique(graph.numbers, return_inverse=True)
+    return (
+        np.bincount(graph.frame * len(elements) + place, minlength=graph.frames * len(elements))
+        .reshape(graph.frames, len(elements))
+        .astype(np.float64)
+    )
+
+
+def _units(known: PotentialLabels, graph: VectorGraph, training: np.ndarray) -> tuple[np.ndarray, float]:
     """Return energies of free elements, (S,) eV, and the unit of energy: the usual force times an Angstrom."""
+    composition, atoms = _composition(graph), graph.atoms
     use = training[np.isfinite(known.energy[training])]
     level = np.zeros(composition.shape[1])
     spread = 0.0
@@ -406,10 +446,15 @@ def _units(
         per_atom = known.energy[use] / atoms[use]
         level = np.linalg.pinv(share) @ per_atom
         spread = float(np.std(per_atom - share @ level))
-    forces = known.forces[np.isin(frame, training)]
+    forces = known.forces[np.isin(graph.frame, training)]
     forces = forces[np.isfinite(forces)]
     size = float(np.sqrt(np.mean(forces**2))) if len(forces) else 0.0
     return level, size or spread or 1.0
+
+
+def _require_sound(frames: Sequence[Atoms]) -> None:
+    for index, atoms in enumerate(frames):
+        require_sound(atoms, None, index)
 
 
 def _require_known(frames: Sequence[Atoms], elements: np.ndarray) -> None:

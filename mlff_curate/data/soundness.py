@@ -24,7 +24,7 @@ _THINNEST = 0.01
 """Angstrom. A shorter periodic vector is as good as none."""
 
 
-def require_sound(atoms: Atoms, file: str, index: int) -> None:
+def require_sound(atoms: Atoms, file: str | None, index: int) -> None:
     """Refuse a frame that has no meaning.
 
     Raises
@@ -83,7 +83,7 @@ def _are_elements(numbers: np.ndarray) -> bool:
     return bool(np.minimum.reduce(numbers) > 0 and np.maximum.reduce(numbers) <= _LAST_ELEMENT)
 
 
-def _require_volume(atoms: Atoms, file: str, index: int) -> None:
+def _require_volume(atoms: Atoms, file: str | None, index: int) -> None:
     periodic = atoms.cell.array[atoms.pbc]
     if len(periodic) == 0:
         return

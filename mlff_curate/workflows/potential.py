@@ -10,20 +10,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase.units import GPa
 
+from mlff_curate.cgcnn.encoder import read_encoder
 from mlff_curate.cgcnn.potential import Potential
 from mlff_curate.cgcnn.potential_file import to_bytes
 from mlff_curate.data.outputs import require_free, whole_files
 from mlff_curate.errors import OutputError
+from mlff_curate.team import team
 from mlff_curate.validation.potential_errors import potential_errors
 from mlff_curate.wording import counted
+from mlff_curate.workflows.potential_checkpoint import checkpoint_beside, origin_of
 from mlff_curate.workflows.potential_data import read_potential_data
 from mlff_curate.workflows.telling import peak_memory_mb
 from mlff_curate.workflows.train import ENDED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from mlff_curate.cgcnn.potential_training import PotentialTraining
+    from mlff_curate.data.checkpoints import Checkpoint
+    from mlff_curate.team import Place
     from mlff_curate.workflows.potential_data import PotentialData, PotentialInput, Progress
 
 _GROUPS_SHOWN = 30
@@ -108,6 +113,11 @@ def train_potential_files(
     output: str | Path,
     parameters: Mapping[str, Any],
     *,
+    encoder: str | Path | None = None,
+    checkpoint_every: float = 30.0,
+    resume: bool = False,
+    workers: int = 1,
+    place: Place | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> PotentialTrained:
@@ -118,9 +128,17 @@ def train_potential_files(
     what
         Inputs and names of labels.
     output
-        The model file.
+        The model file. While training lasts, its checkpoint lies beside it under its name and ``.checkpoint``.
     parameters
         Of :class:`Potential`.
+    encoder
+        Model file to begin from: sizes of the network that `parameters` does not have are its.
+    checkpoint_every
+        Seconds between two checkpoints at least.
+    resume
+        Go on from the checkpoint, where there is one.
+    workers, place
+        Processes that share the training, see :func:`mlff_curate.team.team`.
     overwrite
         Replace a file that exists.
     progress
@@ -129,42 +147,68 @@ def train_potential_files(
     Raises
     ------
     CurateError
-        From reading and training; also an output that exists or cannot be written. Nothing is written then.
+        From reading and training; an output that exists or cannot be written; a checkpoint of another training. No model
+        is written then.
     """
-    potential = Potential(**parameters)
-    potential.require_parameters()
     path = Path(output)
     if not path.name:
         raise OutputError("is a folder", file=str(output))
-    require_free([path], what.files, overwrite=overwrite)
+    with team(workers, parameters.get("device", "cpu"), place) as together:
+        begin = None if encoder is None else read_encoder(encoder)
+        potential = Potential(**{**({} if begin is None else begin.parameters()), **parameters})
+        potential.require_parameters()
+        read = [*what.files, *([] if encoder is None else [Path(encoder)])]
+        require_free([path], read, overwrite=overwrite)
+        beside = checkpoint_beside(path, read, checkpoint_every, resume=resume, overwrite=overwrite)
+        start = time.perf_counter()
+        data = read_potential_data(what, progress)
+        seconds = {"read": time.perf_counter() - start}
+        start = time.perf_counter()
+        beside.origin = origin_of(potential, data, encoder)
+        with data.naming_frames(), beside.naming_itself():
+            before = beside.found() if resume else None
+            potential.fit(
+                data.frames,
+                data.labels,
+                encoder=begin,
+                team=together,
+                resume=before,
+                keep=beside.keep,
+                progress=None if progress is None else lambda done, all_, words: progress("train", done, all_, words),
+            )
+        seconds["train"] = time.perf_counter() - start
     start = time.perf_counter()
-    data = read_potential_data(what, progress)
-    seconds = {"read": time.perf_counter() - start}
-    start = time.perf_counter()
-    with data.naming_frames():
-        potential.fit(
-            data.frames,
-            data.labels,
-            progress=None if progress is None else lambda done, all_, words: progress("train", done, all_, words),
-        )
-    seconds["train"] = time.perf_counter() - start
-    start = time.perf_counter()
+    errors = _errors_of_parts(potential, data)
+    contents = to_bytes(potential)
+    with whole_files(path) as (stream,):
+        stream.write(contents)
+    beside.discard()
+    seconds["write"] = time.perf_counter() - start
+    notes = (*data.notes, *_about_training(potential, before, resume=resume))
+    return PotentialTrained(potential, path, len(data.frames), errors, seconds, notes)
+
+
+def _errors_of_parts(potential: Potential, data: PotentialData) -> dict[str, dict[str, float]]:
     assert potential.training_ is not None
     held_out = np.array(potential.training_.validation_frames, np.int64)
     learned = np.setdiff1d(np.arange(len(data.frames)), held_out)
     found = potential.predict(data.frames)
     n_atoms = np.array([len(atoms) for atoms in data.frames])
     parts = {"train": learned, "validation": held_out}
-    errors = {name: potential_errors(found, data.labels, n_atoms, some) for name, some in parts.items() if len(some)}
-    contents = to_bytes(potential)
-    with whole_files(path) as (stream,):
-        stream.write(contents)
-    seconds["write"] = time.perf_counter() - start
-    ended = ENDED[potential.training_.ended]
-    notes = (*data.notes, *([ended] if ended else []))
-    if not len(held_out):
-        notes = (*notes, "no frame was held out: nothing is known of errors on other frames")
-    return PotentialTrained(potential, path, len(data.frames), errors, seconds, notes)
+    return {name: potential_errors(found, data.labels, n_atoms, some) for name, some in parts.items() if len(some)}
+
+
+def _about_training(potential: Potential, before: Checkpoint | None, *, resume: bool) -> Iterator[str]:
+    """Say where training went on from, how it ended, and what is not known."""
+    assert potential.training_ is not None
+    if before is not None:
+        yield f"training went on after epoch {before.setting('epochs', int)}, from {before.file}"
+    elif resume:
+        yield "there was no checkpoint to go on from: training began anew"
+    if ENDED[potential.training_.ended]:
+        yield ENDED[potential.training_.ended]
+    if not potential.training_.validation_frames:
+        yield "no frame was held out: nothing is known of errors on other frames"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,107 @@
+"""Weights that a training begins from, in place of random ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from mlff_curate.cgcnn.potential import Potential
+from mlff_curate.data.checkpoints import kind_of
+from mlff_curate.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from mlff_curate.cgcnn.potential_network import PotentialNetwork, PotentialSizes
+
+_BY_ELEMENT = ("embedding.weight",)
+"""Arrays of the network with a row for each element."""
+_OF_DATA = ("elements", "neighbours")
+"""Sizes that are no parameter: the first are those of the new frames, the second is the encoder's."""
+
+
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """A trained network.
+
+    Attributes
+    ----------
+    sizes
+        Of the network.
+    weights
+        By name, as the network has them.
+    level
+        (S,) energy of a free atom of each of its elements, eV.
+    scale
+        eV, its unit of energy.
+    """
+
+    sizes: PotentialSizes
+    weights: Mapping[str, torch.Tensor]
+    level: np.ndarray
+    scale: float
+
+    @classmethod
+    def of(cls, potential: Potential) -> Encoder:
+        """Return the weights of a trained potential."""
+        fitted = potential.fitted_
+        weights = {name: value.detach().cpu() for name, value in fitted.network.state_dict().items()}
+        return cls(fitted.network.sizes, weights, fitted.level, fitted.scale)
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters of :class:`Potential` that a training from here must have."""
+        names = (field.name for field in fields(self.sizes) if field.name not in _OF_DATA)
+        return {name: getattr(self.sizes, name) for name in names}
+
+    def require_fits(self, potential: Potential) -> None:
+        """Refuse a potential of another shape.
+
+        Raises
+        ------
+        UsageError
+            Names the option and both values.
+        """
+        for name, value in self.parameters().items():
+            if getattr(potential, name) != value:
+                raise UsageError(
+                    f"the encoder has {value}, got {getattr(potential, name)}: weights fit a network of their own "
+                    "shape only",
+                    key=f"--{name.replace('_', '-')}",
+                )
+
+    def give(self, network: PotentialNetwork) -> None:
+        """Copy the weights into a network of the same shape; what it has for elements unknown here stays."""
+        known = np.array(self.sizes.elements)
+        wanted = np.array(network.sizes.elements)
+        rows = np.flatnonzero(np.isin(wanted, known))
+        its = np.searchsorted(known, wanted[rows])
+        with torch.no_grad():
+            for name, value in network.state_dict().items():
+                if name in _BY_ELEMENT:
+                    value[torch.from_numpy(rows)] = self.weights[name][torch.from_numpy(its)].to(value)
+                else:
+                    value.copy_(self.weights[name])
+
+    def level_of(self, elements: np.ndarray) -> np.ndarray:
+        """Return the energies of free atoms, (S,) eV; 0 of elements unknown here."""
+        known = np.array(self.sizes.elements)
+        place = np.minimum(np.searchsorted(known, elements), len(known) - 1)
+        return np.where(known[place] == elements, self.level[place], 0.0)
+
+
+def read_encoder(path: str | Path) -> Encoder:
+    """Return the weights in a model file.
+
+    Raises
+    ------
+    DataError
+        The file is missing, damaged, or holds something that no potential can begin from.
+    """
+    kind = kind_of(path)
+    if kind != "cgcnn-potential":
+        raise DataError(f"is a model of the kind {kind[:40]!r}: a training begins from a potential", file=str(path))
+    return Encoder.of(Potential.load(path))

@@ -1,0 +1,171 @@
+"""The state of a training on the disk, beside the model that is to come: what is killed can go on."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlff_curate import __version__
+from mlff_curate.data.checkpoints import Checkpoint, checkpoint_bytes, read_checkpoint
+from mlff_curate.data.frames import content_digest
+from mlff_curate.data.outputs import require_free, whole_files
+from mlff_curate.errors import DataError, OutputError, UsageError, WorkerError
+from mlff_curate.wording import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from mlff_curate.cgcnn.potential import Potential
+    from mlff_curate.cgcnn.potential_state import TrainingState
+    from mlff_curate.workflows.potential_data import PotentialData
+
+KIND = "cgcnn-potential-training"
+
+
+def origin_of(potential: Potential, data: PotentialData, encoder: str | Path | None) -> dict[str, Any]:
+    """Return what a training depends on: it can go on only where all of it is the same."""
+    frames, labels = hashlib.sha256(), hashlib.sha256()
+    for atoms, known in zip(data.frames, data.labels, strict=True):
+        frames.update(content_digest(atoms).encode())
+        for label in (known.energy, known.forces, known.stress):
+            labels.update(b"none" if label is None else np.ascontiguousarray(label, dtype="<f8").tobytes())
+    return {
+        "program": __version__,
+        # where it runs is no part of it
+        "parameters": {name: value for name, value in potential.get_params().items() if name != "device"},
+        "encoder": None if encoder is None else hashlib.sha256(Path(encoder).read_bytes()).hexdigest(),
+        "count": len(data.frames),
+        "frames": frames.hexdigest(),
+        "labels": labels.hexdigest(),
+    }
+
+
+@dataclass
+class PotentialCheckpoint:
+    """One file, written anew from time to time.
+
+    Attributes
+    ----------
+    path
+        Where.
+    every
+        Seconds between two times at least.
+    origin
+        What the training depends on, see :func:`origin_of`.
+    """
+
+    path: Path
+    every: float
+    origin: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._last = time.monotonic()
+
+    def keep(self, state: TrainingState) -> None:
+        """Write the state, if the last time is long enough ago.
+
+        Raises
+        ------
+        OutputError
+            The disk does not take it.
+        """
+        if time.monotonic() - self._last < self.every:
+            return
+        arrays, settings = state.pack()
+        with whole_files(self.path) as (stream,):
+            stream.write(checkpoint_bytes(KIND, arrays, {"state": settings, "origin": dict(self.origin)}))
+        self._last = time.monotonic()
+
+    def found(self) -> Checkpoint | None:
+        """Return the state that lies there, or None.
+
+        Raises
+        ------
+        DataError
+            The file is damaged, or something else, or of another training; the message says what differs.
+        """
+        if not self.path.exists():
+            return None
+        stored = read_checkpoint(self.path, KIND)
+        theirs = stored.setting("origin", dict)
+        difference = _difference(theirs, self.origin)
+        if difference is not None:
+            key, words = difference
+            raise DataError(f"{words}: only the same training can go on", file=str(self.path), key=key)
+        return Checkpoint(stored.file, stored.arrays, stored.setting("state", dict))
+
+    @contextmanager
+    def naming_itself(self) -> Iterator[None]:
+        """Tell who ends a training too early what it can go on from."""
+        lay_there = self.path.exists()
+        try:
+            yield
+        except KeyboardInterrupt:
+            if self.path.exists():
+                raise KeyboardInterrupt(f"--resume goes on from {self.path}") from None
+            raise
+        except WorkerError as error:
+            if self.path.exists():
+                error.message += f"; --resume goes on from {self.path}"
+            raise
+        except DataError:
+            if not lay_there:  # it would come to the same end
+                self.discard()
+            raise
+
+    def discard(self) -> None:
+        """Remove the file."""
+        self.path.unlink(missing_ok=True)
+
+
+def checkpoint_beside(
+    output: Path, inputs: Sequence[Path], every: float, *, resume: bool, overwrite: bool
+) -> PotentialCheckpoint:
+    """Return the checkpoint of a training whose model is to be written to `output`, its origin not yet known.
+
+    Raises
+    ------
+    UsageError
+        The time between two is below 0.
+    OutputError
+        It cannot be written, or one lies there and the user has not said what is to become of it.
+    """
+    if not every >= 0:
+        raise UsageError(f"a number of seconds of at least 0, got {every}", key="--checkpoint-every")
+    path = output.with_name(f"{output.name}.checkpoint")
+    require_free([path], inputs, overwrite=True)
+    if path.exists() and not resume and not overwrite:
+        raise OutputError(
+            "is the checkpoint of a training that was broken off: say --resume to go on with it, "
+            "or --overwrite to begin anew",
+            file=str(path),
+        )
+    return PotentialCheckpoint(path, every)
+
+
+def _difference(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> tuple[str | None, str] | None:
+    """Return an option and a sentence on the first thing that differs."""
+    if theirs.get("program") != ours["program"]:
+        return None, f"was written by version {str(theirs.get('program'))[:20]}, this is {ours['program']}"
+    before = theirs.get("parameters")
+    before = before if isinstance(before, dict) else {}
+    for name, value in ours["parameters"].items():
+        if before.get(name) != value:
+            return f"--{name.replace('_', '-')}", f"was {str(before.get(name))[:40]} there and is {value} now"
+    if theirs.get("encoder") != ours["encoder"]:
+        return "--encoder", "is not what that training began from"
+    if theirs.get("count") != ours["count"]:
+        return (
+            None,
+            f"is of a training on {theirs.get('count')} frames, and there are {counted(ours['count'], 'frame')} now",
+        )
+    for name in ("frames", "labels"):
+        if theirs.get(name) != ours[name]:
+            return None, f"is of a training on other {name}"
+    return None

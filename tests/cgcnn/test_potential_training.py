@@ -1,0 +1,239 @@
+"""How a potential is trained: in pieces, broken off and gone on with, gone wrong, begun from another."""
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.emt import EMT
+
+from mlff_curate.cgcnn import potential_share
+from mlff_curate.cgcnn.encoder import Encoder, read_encoder
+from mlff_curate.cgcnn.potential import Potential
+from mlff_curate.cgcnn.potential_file import to_bytes
+from mlff_curate.cgcnn.potential_share import pieces_of
+from mlff_curate.data.checkpoints import Checkpoint
+from mlff_curate.data.labels import Labels
+from mlff_curate.errors import DataError, UsageError
+from mlff_curate.team import team
+
+SMALL = {
+    "channels": 8,
+    "radial": 5,
+    "angular": 4,
+    "degree": 2,
+    "convolutions": 1,
+    "cutoff": 4.0,
+    "batch_size": 4,
+    "validation": 0.2,
+}
+
+
+def crystal(seed, elements=("Cu",), **shift):
+    atoms = bulk("Cu", cubic=True)
+    atoms.symbols[:] = [elements[k % len(elements)] for k in range(len(atoms))]
+    atoms.rattle(0.12, seed=seed)
+    labelled = atoms.copy()
+    labelled.calc = EMT()
+    energy = labelled.get_potential_energy() + len(atoms) * shift.get("shift", 0.0)
+    return atoms, Labels(energy=energy, forces=labelled.get_forces(), stress=labelled.get_stress())
+
+
+def material(n=12, **how):
+    return map(list, zip(*(crystal(k, **how) for k in range(n)), strict=True))
+
+
+def kept_states(stop=None):
+    """A place for states, as a file would hold them, and what fills it; with `stop`, training is broken off there."""
+    states = []
+
+    def keep(state):
+        arrays, settings = state.pack()
+        states.append(Checkpoint("kept", {name: array.copy() for name, array in arrays.items()}, settings))
+        if stop is not None and len(states) == stop:
+            raise KeyboardInterrupt
+
+    return states, keep
+
+
+@pytest.mark.parametrize("steps", [1, 3, 4, 8])
+def test_a_training_broken_off_goes_on_to_the_same_bits(steps):
+    frames, labels = material()
+    whole = Potential(**SMALL, epochs=4).fit(frames, labels)
+    states, keep = kept_states(stop=steps)
+    with pytest.raises(KeyboardInterrupt):
+        Potential(**SMALL, epochs=4).fit(frames, labels, keep=keep)
+    again = Potential(**SMALL, epochs=4).fit(frames, labels, resume=states[-1])
+    assert to_bytes(again) == to_bytes(whole)
+
+
+def test_a_state_that_does_not_fit_is_refused():
+    frames, labels = material(6)
+    states, keep = kept_states()
+    Potential(**SMALL, epochs=1).fit(frames, labels, keep=keep)
+    good = states[-1]
+    for change, words in [
+        (lambda a, s: a.pop("average.embedding.weight"), r"average\.embedding\.weight is missing"),
+        (lambda a, s: a.update({"adam.999.step": np.float32(1)}), "belongs to no parameter"),
+        (lambda a, s: s.update(epochs=3), "loss holds other than one number per epoch"),
+    ]:
+        arrays, settings = dict(good.arrays), dict(good.settings)
+        change(arrays, settings)
+        with pytest.raises(DataError, match=words):
+            Potential(**SMALL, epochs=2).fit(frames, labels, resume=Checkpoint("x", arrays, settings))
+
+
+def test_pieces_are_alike_whole_and_never_many_of_little():
+    edges = np.array([10, 400, 90, 80, 210, 0, 300])
+    frames = np.array([6, 0, 1, 5, 4])
+    pieces = pieces_of(edges, frames, 300)
+    assert sorted(np.concatenate(pieces)) == sorted(frames)
+    assert len(pieces) == 3
+    assert max(edges[piece].sum() for piece in pieces) == 400
+    assert [len(piece) for piece in pieces_of(edges, frames, 10_000)] == [5]
+    assert len(pieces_of(edges, frames, 1)) == 5
+    assert [piece.tolist() for piece in pieces_of(edges, np.array([5]), 300)] == [[5]]
+
+
+def test_pieces_add_up_to_the_batch(monkeypatch):
+    """With few labels, so that a piece's share of them is not its share of the frames."""
+    frames, labels = material(4)
+    labels[1] = Labels(energy=labels[1].energy)
+    labels[2] = Labels()
+    found = []
+    for least in (1, 10**6):
+        monkeypatch.setattr(potential_share, "_EDGES_OF_A_PIECE", {"cpu": least})
+        fitted = Potential(**SMALL | {"validation": 0.0}, epochs=2, dtype="float64").fit(frames, labels)
+        found.append(fitted.training_.loss)
+    np.testing.assert_allclose(*found, rtol=1e-9)
+
+
+def test_several_processes_give_the_same_bits(monkeypatch):
+    frames, labels = material()
+    monkeypatch.setattr(potential_share, "_EDGES_OF_A_PIECE", {"cpu": 200})  # as it was when frames were large
+    alone = Potential(**SMALL, epochs=2).fit(frames, labels)
+    with team(2) as together:
+        shared = Potential(**SMALL, epochs=2).fit(frames, labels, team=together)
+    assert to_bytes(shared) == to_bytes(alone)
+
+
+def poisoned(monkeypatch, at):
+    """Let the loss be no number from one step on."""
+    steps = []
+    whole = potential_share.Sharing.gradient
+
+    def gradient(self, *arguments):
+        steps.append(1)
+        loss = whole(self, *arguments)
+        return float("nan") if len(steps) >= at else loss
+
+    monkeypatch.setattr(potential_share.Sharing, "gradient", gradient)
+
+
+def test_a_loss_that_is_no_number_in_the_first_epoch_is_refused(monkeypatch):
+    poisoned(monkeypatch, at=2)
+    model = Potential(**SMALL, epochs=3)
+    with pytest.raises(DataError, match="training diverged in its first epoch: a smaller --learning-rate may help"):
+        model.fit(*material())
+    assert not hasattr(model, "fitted_")
+
+
+def test_a_loss_that_is_no_number_later_keeps_the_last_good_weights(monkeypatch):
+    frames, labels = material()
+    states, keep = kept_states()
+    Potential(**SMALL, epochs=5).fit(frames, labels, keep=keep)
+    poisoned(monkeypatch, at=8)  # three steps an epoch: in the third
+    model = Potential(**SMALL, epochs=5).fit(frames, labels)
+    assert (model.training_.ended, model.training_.epochs) == ("diverged", 2)
+    for name, value in model.fitted_.network.state_dict().items():
+        best = [state.arrays[f"best.{name}"] for state in states if state.settings["epochs"] == 2]
+        np.testing.assert_array_equal(value, best[0])
+
+
+def test_weights_that_explode_are_noticed():
+    frames, labels = material()
+    with pytest.raises(DataError, match="diverged in its first epoch"):
+        Potential(**SMALL, epochs=5, learning_rate=1e25).fit(frames, labels)
+
+
+def test_frames_held_out_without_labels_do_not_choose_the_weights():
+    """They would be predicted without an error from the first epoch on."""
+    frames, labels = material()
+    model = Potential(**SMALL, epochs=3).fit(frames, labels)
+    for held_out in model.training_.validation_frames:
+        labels[held_out] = Labels()
+    model.fit(frames, labels)
+    assert model.training_.best_epoch == 3
+    assert np.isnan(model.training_.force_mae).all()
+
+
+@pytest.fixture(scope="module")
+def copper():
+    frames, labels = material(16)
+    return Potential(**SMALL, epochs=60, learning_rate=0.02).fit(frames, labels)
+
+
+def test_a_training_begins_from_an_encoder(copper):
+    """Before the first step of any size forces are the encoder's, and energies too, on whatever zero they are."""
+    frames, labels = material(8, shift=-3.0)
+    still = {"epochs": 1, "learning_rate": 1e-30}
+    begun = Potential(**SMALL, **still).fit(frames, labels, encoder=Encoder.of(copper))
+    np.testing.assert_allclose(begun.predict(frames).forces, copper.predict(frames).forces, atol=1e-6)
+    off = (begun.predict(frames).energy - copper.predict(frames).energy) / 4
+    np.testing.assert_allclose(off, off.mean(), atol=1e-6)
+    assert off.mean() == pytest.approx(-3.0, abs=0.02)
+    scratch = Potential(**SMALL, **still).fit(frames, labels)
+    assert begun.training_.loss[0] < 0.5 * scratch.training_.loss[0]
+
+
+def test_an_encoder_teaches_elements_that_it_does_not_know(copper):
+    frames, labels = material(10, elements=("Cu", "Au"))
+    encoder = Encoder.of(copper)
+    begun = Potential(**SMALL, epochs=1, learning_rate=1e-30).fit(frames, labels, encoder=encoder)
+    network = begun.fitted_.network
+    assert network.sizes.elements == (29, 79)
+    assert network.sizes.neighbours == copper.fitted_.network.sizes.neighbours
+    torch.testing.assert_close(network.embedding.weight[0], copper.fitted_.network.embedding.weight[0])
+    new = [
+        Potential(**SMALL, epochs=1, learning_rate=1e-30, seed=s).fit(frames, labels, encoder=encoder) for s in (0, 1)
+    ]
+    rows = [model.fitted_.network.embedding.weight[1] for model in new]
+    assert torch.equal(rows[0], network.embedding.weight[1])
+    assert not torch.equal(rows[0], rows[1])
+    copper_again, _ = material(3)
+    np.testing.assert_allclose(begun.predict(copper_again).forces, copper.predict(copper_again).forces, atol=1e-6)
+
+
+def test_what_no_training_can_begin_from_is_refused(copper, tmp_path):
+    frames, labels = material(3)
+    encoder = Encoder.of(copper)
+    with pytest.raises(UsageError, match=r"--channels: the encoder has 8, got 16: weights fit a network of their own"):
+        Potential(**SMALL | {"channels": 16}).fit(frames, labels, encoder=encoder)
+    with pytest.raises(UsageError, match=r"--cutoff: the encoder has 4\.0, got 5\.0"):
+        Potential(**SMALL | {"cutoff": 5.0}).fit(frames, labels, encoder=encoder)
+    assert encoder.parameters() == {name: SMALL[name] for name in encoder.parameters()}
+    copper.save(tmp_path / "cu.model")
+    assert read_encoder(tmp_path / "cu.model").sizes == encoder.sizes
+    (tmp_path / "not.model").write_bytes(b"\x80")
+    with pytest.raises(DataError, match=r"not\.model: is no model file"):
+        read_encoder(tmp_path / "not.model")
+
+
+def test_frames_that_are_none_are_refused_by_their_place(copper):
+    good, labels = material(2)
+    empty, lost, flat = Atoms(), good[0].copy(), good[0].copy()
+    lost.positions[2, 1] = np.nan
+    flat.cell[2] = 0
+    for bad, words in [
+        (empty, "frame 1: the frame has no atoms"),
+        (lost, r"frame 1: positions: atom 2 has a position that is not a number"),
+        (flat, "frame 1: cell: pbc is T T T but the cell has no volume there"),
+    ]:
+        frames = [good[0], bad]
+        with pytest.raises(DataError, match=words):
+            copper.predict(frames)
+        with pytest.raises(DataError, match=words):
+            Potential(**SMALL).fit(frames, [labels[0], Labels(energy=0.0, forces=np.zeros((len(bad), 3)))])
+    with pytest.raises(DataError, match="there are no frames to train on"):
+        Potential(**SMALL).fit([], [])
+    assert len(copper.predict([]).energy) == 0
