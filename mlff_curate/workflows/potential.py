@@ -147,8 +147,8 @@ def train_potential_files(
     Raises
     ------
     CurateError
-        From reading and training; an output that exists or cannot be written; a checkpoint of another training. No model
-        is written then.
+        From reading and training; an output that exists or cannot be written; a checkpoint of another training. No
+        model is written then.
     """
     path = Path(output)
     if not path.name:

@@ -161,10 +161,7 @@ def _difference(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> tuple[str
     if theirs.get("encoder") != ours["encoder"]:
         return "--encoder", "is not what that training began from"
     if theirs.get("count") != ours["count"]:
-        return (
-            None,
-            f"is of a training on {theirs.get('count')} frames, and there are {counted(ours['count'], 'frame')} now",
-        )
+        return None, f"is of a training on {theirs.get('count')} frames, not {counted(ours['count'], 'frame')}"
     for name in ("frames", "labels"):
         if theirs.get(name) != ours[name]:
             return None, f"is of a training on other {name}"
