@@ -14,6 +14,9 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+_BETWEEN_LINES = 10
+"""Seconds."""
+
 
 class Done(Protocol):
     """A finished job: its stages' seconds, and what it has to say."""
@@ -33,15 +36,21 @@ class Done(Protocol):
 def progress_bars(*, quiet: bool, verbose: bool) -> Iterator[Callable[[str, int, int | None, str], None]]:
     """Yield a callback that takes stage, steps done, steps in all or None, and a word on the state.
 
-    Shows a bar per stage on stderr if that is a terminal; otherwise says each new stage once, if verbose.
+    Shows a bar per stage on stderr if that is a terminal. Otherwise, if verbose, says each new stage once, and every ten
+    seconds how far one is that has something to say of its state.
     """
+    paces: dict[str, _Pace] = {}
     if quiet or not sys.stderr.isatty():
-        seen: set[str] = set()
 
-        def say(stage: str, done: int, total: int | None, words: str) -> None:  # noqa: ARG001
-            if verbose and not quiet and stage not in seen:
-                seen.add(stage)
+        def say(stage: str, done: int, total: int | None, words: str) -> None:
+            if quiet or not verbose:
+                return
+            if stage not in paces:
+                paces[stage] = _Pace(done)
                 click.echo(f"{stage} ...", err=True)
+            pace = paces[stage]
+            if total is not None and words and done > pace.first and (done == total or pace.is_time_to_tell()):
+                click.echo(f"{stage}: {done} of {total}, {words}{pace.left(done, total)}", err=True)
 
         yield say
         return
@@ -61,9 +70,40 @@ def progress_bars(*, quiet: bool, verbose: bool) -> Iterator[Callable[[str, int,
         def move(stage: str, done: int, total: int | None, words: str) -> None:
             if stage not in tasks:
                 tasks[stage] = bars.add_task(stage, total=total, words=words)
-            bars.update(tasks[stage], completed=done, total=total, words=words)
+                paces[stage] = _Pace(done)
+            told = words + paces[stage].left(done, total)
+            bars.update(tasks[stage], completed=done, total=total, words=told.removeprefix(", "))
 
         yield move
+
+
+class _Pace:
+    """How fast a stage goes on, from the steps done when it was first heard of."""
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+        self._start = time.monotonic()
+        self._told = -math.inf
+
+    def is_time_to_tell(self) -> bool:
+        """Return whether nothing was told for ten seconds; if so, something is now."""
+        now = time.monotonic()
+        if now - self._told < _BETWEEN_LINES:
+            return False
+        self._told = now
+        return True
+
+    def left(self, done: int, total: int | None) -> str:
+        """Return how much longer it takes at most, to be put behind other words."""
+        if total is None or not self.first < done < total:
+            return ""
+        return f", {_spoken((time.monotonic() - self._start) / (done - self.first) * (total - done))} left"
+
+
+def _spoken(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def finish(done: Done, start: float, *, as_json: bool, quiet: bool, verbose: bool) -> None:

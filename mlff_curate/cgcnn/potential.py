@@ -232,12 +232,13 @@ class Potential(Parameters):
         }
         if not any(there[kind] and getattr(self, f"{kind}_weight") > 0 for kind in there):
             raise DataError("no frame has an energy, forces or a stress that a potential could be trained on")
+        before = 0 if resume is None else resume.setting("epochs", int)
         graph = vector_graph(
             frames,
             self.cutoff,
             progress=None
             if progress is None
-            else lambda done, all_: progress(0, self.epochs, f"neighbours of {done} of {all_} frames"),
+            else lambda done, all_: progress(before, self.epochs, f"neighbours of {done} of {all_} frames"),
         )
         training, held_out = split(len(frames), self.validation, self.seed)
         devices = [] if self.device == "cpu" else [torch.device(self.device)]
