@@ -36,8 +36,8 @@ class Done(Protocol):
 def progress_bars(*, quiet: bool, verbose: bool) -> Iterator[Callable[[str, int, int | None, str], None]]:
     """Yield a callback that takes stage, steps done, steps in all or None, and a word on the state.
 
-    Shows a bar per stage on stderr if that is a terminal. Otherwise, if verbose, says each new stage once, and every ten
-    seconds how far one is that has something to say of its state.
+    Shows a bar per stage on stderr if that is a terminal. Otherwise, if verbose, says each new stage once, and every
+    ten seconds how far one is that has something to say of its state.
     """
     paces: dict[str, _Pace] = {}
     if quiet or not sys.stderr.isatty():

@@ -319,7 +319,7 @@ class Potential(Parameters):
             message = "the model is not trained: call fit"
             raise ValueError(message)
         _require_sound(frames)
-        _require_known(frames, np.array(fitted.network.sizes.elements))
+        self.require_known(frames)
         parts = [_nothing()]
         for start in range(0, len(frames), _FRAMES_AT_ONCE):
             some = frames[start : start + _FRAMES_AT_ONCE]
@@ -332,7 +332,7 @@ class Potential(Parameters):
         """Return energies, forces and stresses of frames whose neighbours are known; see :meth:`predict`."""
         fitted = self.fitted_
         network, elements = fitted.network, np.array(fitted.network.sizes.elements)
-        _require_known(frames, elements)
+        self.require_known(frames)
         dtype = next(network.parameters()).dtype
         volume = np.array([atoms.get_volume() if atoms.pbc.all() else np.nan for atoms in frames])
         parts = [_nothing()]
@@ -352,6 +352,20 @@ class Potential(Parameters):
                 )
             )
         return _joined(parts)
+
+    def require_known(self, frames: Sequence[Atoms]) -> None:
+        """Refuse elements that the model was not trained on.
+
+        Raises
+        ------
+        DataError
+            Names frame and elements.
+        """
+        elements = self.fitted_.network.sizes.elements
+        for index, atoms in enumerate(frames):
+            unseen = np.setdiff1d(atoms.numbers, elements)
+            if len(unseen):
+                raise DataError(f"the model never saw {', '.join(symbol_of(int(z)) for z in unseen)}", frame=index)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the potential to one safetensors file, at exactly this path; it appears whole or not at all.
@@ -456,10 +470,3 @@ def _units(known: PotentialLabels, graph: VectorGraph, training: np.ndarray) -> 
 def _require_sound(frames: Sequence[Atoms]) -> None:
     for index, atoms in enumerate(frames):
         require_sound(atoms, None, index)
-
-
-def _require_known(frames: Sequence[Atoms], elements: np.ndarray) -> None:
-    for index, atoms in enumerate(frames):
-        unseen = np.setdiff1d(atoms.numbers, elements)
-        if len(unseen):
-            raise DataError(f"the model never saw {', '.join(symbol_of(int(z)) for z in unseen)}", frame=index)

@@ -14,12 +14,12 @@ from mlff_curate.cgcnn.encoder import read_encoder
 from mlff_curate.cgcnn.potential import Potential
 from mlff_curate.cgcnn.potential_file import to_bytes
 from mlff_curate.data.outputs import require_free, whole_files
-from mlff_curate.errors import OutputError
+from mlff_curate.errors import DataError, OutputError
 from mlff_curate.team import team
 from mlff_curate.validation.potential_errors import potential_errors
 from mlff_curate.wording import counted
 from mlff_curate.workflows.potential_checkpoint import checkpoint_beside, origin_of
-from mlff_curate.workflows.potential_data import read_potential_data
+from mlff_curate.workflows.potential_data import KINDS, read_potential_data
 from mlff_curate.workflows.telling import peak_memory_mb
 from mlff_curate.workflows.train import ENDED
 
@@ -274,11 +274,15 @@ def evaluate_potential_files(
     Raises
     ------
     CurateError
-        From reading the model and the frames; an element that the model never saw.
+        From reading the model and the frames; an element that the model never saw; no label at all.
     """
     start = time.perf_counter()
     potential = Potential.load(model, device=device)
     data = read_potential_data(what, progress)
+    with data.naming_frames():
+        potential.require_known(data.frames)
+    if all(getattr(item, kind) is None for item in data.labels for kind in KINDS):
+        raise DataError("no frame has an energy, forces or a stress to compare with", file=what.inputs[0])
     seconds = {"read": time.perf_counter() - start}
     start = time.perf_counter()
     with data.naming_frames():

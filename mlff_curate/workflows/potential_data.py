@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     Progress = Callable[[str, int, int | None, str], None]
 
 KINDS = ("energy", "forces", "stress")
+_ONE = {"energy": "an energy", "forces": "forces", "stress": "a stress"}
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def _about(labels: list[Labels]) -> Iterator[str]:
         names = Counter(name for item in labels if (name := getattr(item, f"{kind}_key")) is not None)
         shown = ", ".join(f"{name} ({n} of {counted(len(labels), 'frame')})" for name, n in sorted(names.items()))
         verb = "are" if kind == "forces" else "is"
-        yield f"{kind} {verb} read from {shown}" if shown else f"no frame has {'' if kind == 'forces' else 'a '}{kind}"
+        yield f"{kind} {verb} read from {shown}" if shown else f"no frame has {_ONE[kind]}"
     for name, n in sorted(Counter(name for item in labels for name in item.not_finite).items()):
         yield f"{name} is not finite in {counted(n, 'frame')}: taken as missing there"
     for name, n in sorted(Counter(name for item in labels for name in item.without_cell).items()):

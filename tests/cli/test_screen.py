@@ -3,6 +3,7 @@
 import time
 
 import pytest
+
 from mlff_curate_cli import screen
 from mlff_curate_cli.screen import progress_bars
 

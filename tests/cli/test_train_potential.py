@@ -8,6 +8,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
 from mlff_curate.cgcnn.potential import Potential
+from mlff_curate.data.checkpoints import checkpoint_bytes
 
 SMALL = [
     "--epochs",
@@ -95,3 +96,87 @@ def test_frames_without_labels_and_strange_elements_are_refused(command, frames)
     assert "ag.extxyz: frame 1: the model never saw Ag" in done.err
     done = command("evaluate", "m", frames, "--target", "energy")
     assert (done.code, "--target: means nothing to" in done.err) == (2, True)
+
+
+def test_one_frame_trains_and_says_what_is_not_known(command, frames):
+    write("one.extxyz", read(frames, "0"))
+    done = command("train", "one.extxyz", "-o", "one.model", *SMALL, "--json")
+    assert done.code == 0
+    assert (done.json["frames"], done.json["validation_frames"], done.json["best_epoch"]) == (1, 0, 3)
+    assert "no frame was held out: nothing is known of errors on other frames" in done.json["notes"]
+    assert "validation_force_mae" not in done.json
+    done = command("evaluate", "one.model", frames, "--json")
+    assert (done.code, done.json["frames"]) == (0, 12)
+
+
+def test_nothing_held_out_keeps_the_last_epoch(command, frames):
+    done = command("train", frames, "-o", "cu.model", *SMALL, "--validation", "0", "--json")
+    assert (done.json["validation_frames"], done.json["best_epoch"]) == (0, 3)
+    assert "no frame was held out: nothing is known of errors on other frames" in done.json["notes"]
+
+
+def test_an_element_in_few_frames_is_learned_and_another_is_refused_by_frame(command, frames):
+    write("more.extxyz", [*read(frames, ":"), bulk("Cu"), bulk("Fe", cubic=True)])
+    command("train", frames, "-o", "cu.model", *SMALL, "-q")
+    done = command("evaluate", "cu.model", "more.extxyz")
+    assert done.code == 1
+    assert done.err == "mlff-curate: error: more.extxyz: frame 13: the model never saw Fe\n"
+
+
+def test_without_labels_there_is_nothing_to_compare(command, frames):
+    write("bare.extxyz", [bulk("Cu")])
+    command("train", frames, "-o", "cu.model", *SMALL, "-q")
+    done = command("evaluate", "cu.model", "bare.extxyz")
+    assert done.code == 1
+    assert done.err == "mlff-curate: error: bare.extxyz: no frame has an energy, forces or a stress to compare with\n"
+    done = command("train", "bare.extxyz", "-o", "x.model")
+    assert done.code == 1
+    assert "no frame has an energy, forces or a stress that a potential could be trained on" in done.err
+    only_energies = read(frames, ":")
+    for atoms in only_energies:
+        atoms.calc = SinglePointCalculator(atoms, energy=atoms.get_potential_energy())
+    write("energies.extxyz", only_energies)
+    done = command("evaluate", "cu.model", "energies.extxyz", "--json")
+    assert set(done.json["all"]) == {"energy_mae", "energy_rmse"}
+    assert {"no frame has forces", "no frame has a stress"} <= set(done.json["notes"])
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda whole: whole[:-100], "the model file is truncated"),
+        (lambda whole: whole[:5], "is no model file"),
+        (lambda _: b"", "the file is empty"),
+        (lambda whole: whole[:-4] + b"\0\0\0\0", "the model file is damaged: its contents do not match its checksum"),
+        (
+            lambda _: b"PK\x03\x04" + bytes(200),
+            "is no model file but a zip archive, as torch.save writes: such a file",
+        ),
+    ],
+)
+def test_damaged_models_are_refused(command, frames, here, make, words):
+    command("train", frames, "-o", "cu.model", *SMALL, "-q")
+    (here / "bad.model").write_bytes(make((here / "cu.model").read_bytes()))
+    done = command("evaluate", "bad.model", frames)
+    assert done.code == 1
+    assert f"bad.model: {words}" in done.err
+    done = command("train", frames, "-o", "x", "--encoder", "bad.model")
+    assert (done.code, words in done.err) == (1, True)
+
+
+def test_models_of_other_kinds_are_refused(command, frames, here):
+    labelled = read(frames, ":")
+    for k, atoms in enumerate(labelled):
+        atoms.info["gap"] = float(k)
+    write("gaps.extxyz", labelled)
+    gap = ["--task", "regression", "--target", "gap", "--epochs", "1"]
+    assert command("train", "gaps.extxyz", "-o", "gap.model", *gap, "-q").code == 0
+    done = command("train", frames, "-o", "x", "--encoder", "gap.model")
+    assert (done.code, done.err) == (
+        1,
+        "mlff-curate: error: gap.model: is a model of the kind 'cgcnn-property': a training begins from a potential\n",
+    )
+    (here / "x.model").write_bytes(checkpoint_bytes("meagraph", {}, {}))
+    done = command("evaluate", "x.model", frames)
+    assert done.code == 1
+    assert "x.model: is a model of the kind 'meagraph'" in done.err
