@@ -25,8 +25,7 @@ from .screen import finish, progress_bars
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from mlff_curate.workflows.evaluate import Evaluated
-    from mlff_curate.workflows.potential import PotentialEvaluated
+    from mlff_curate.workflows.model_results import Evaluated
 
     from .options import Reading
 
@@ -101,9 +100,7 @@ def evaluate(
             from mlff_curate.workflows.potential_data import PotentialInput
 
             what = PotentialInput(inputs=inputs, label_keys=keys, **reading)  # type: ignore[arg-type]
-            done: Evaluated | PotentialEvaluated = evaluate_potential_files(
-                model, what, device=device, progress=progress
-            )
+            done: Evaluated = evaluate_potential_files(model, what, device=device, progress=progress)
         else:
             from mlff_curate.workflows.evaluate import evaluate_files
             from mlff_curate.workflows.property_data import PropertyInput

@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from mlff_curate.team import Place
-    from mlff_curate.workflows.potential import PotentialTrained
-    from mlff_curate.workflows.train import PropertyTrained
+    from mlff_curate.workflows.model_results import Trained
 
     from .options import Reading
 
@@ -223,7 +222,7 @@ def train(
             from mlff_curate.workflows.potential_data import PotentialInput
 
             keys = {"energy": energy_key, "forces": forces_key, "stress": stress_key}
-            done: PotentialTrained | PropertyTrained = train_potential_files(
+            done: Trained = train_potential_files(
                 PotentialInput(inputs=inputs, label_keys=keys, **reading),  # type: ignore[arg-type]
                 output,
                 {**parameters, "dtype": dtype},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,93 +17,12 @@ from mlff_curate.data.outputs import require_free, whole_files
 from mlff_curate.errors import DataError, OutputError
 from mlff_curate.validation.property_errors import classification_errors, regression_errors
 from mlff_curate.wording import counted
+from mlff_curate.workflows.model_results import Evaluated
 from mlff_curate.workflows.property_data import read_property_data
-from mlff_curate.workflows.telling import peak_memory_mb
+from mlff_curate.workflows.train import error_words
 
 if TYPE_CHECKING:
     from mlff_curate.workflows.property_data import Progress, PropertyData, PropertyInput
-
-_GROUPS_SHOWN = 30
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """A finished ``evaluate``.
-
-    Attributes
-    ----------
-    model
-        Path of the model.
-    task
-        ``regression`` or ``classification``.
-    target
-        What the target is called.
-    frames
-        How many were predicted.
-    compared
-        How many of them have a target.
-    errors
-        Name of an error to its value, over all frames; empty where none has a target.
-    groups
-        The same of each group.
-    group_key
-        What made the groups, or None.
-    predictions
-        The table written, or None.
-    seconds
-        Stage to seconds.
-    notes
-        Sentences for the user.
-    """
-
-    model: str
-    task: str
-    target: str | None
-    frames: int
-    compared: int
-    errors: dict[str, float]
-    groups: dict[str, dict[str, float]]
-    group_key: str | None
-    predictions: Path | None
-    seconds: dict[str, float]
-    notes: tuple[str, ...]
-
-    def summary(self, seconds: float) -> dict[str, object]:
-        """Return what ``--json`` prints."""
-        return {
-            "model": self.model,
-            "task": self.task,
-            "target": self.target,
-            "frames": self.frames,
-            "compared": self.compared,
-            "all": self.errors,
-            "groups": self.groups,
-            "group_key": self.group_key,
-            "predictions": None if self.predictions is None else str(self.predictions),
-            "seconds": round(seconds, 3),
-            "peak_memory_mb": round(peak_memory_mb(), 1),
-            "notes": list(self.notes),
-        }
-
-    def lines(self) -> list[str]:
-        """Return what a person reads."""
-        lines = []
-        if self.errors:
-            lines.append(f"{self.task} of {self.target}, {counted(self.compared, 'frame')}: {_words(self.errors)}")
-        if self.group_key is not None:
-            shown = list(self.groups.items())[:_GROUPS_SHOWN]
-            lines += [f"{name}, {counted(int(errors['frames']), 'frame')}: {_words(errors)}" for name, errors in shown]
-            if len(self.groups) > len(shown):
-                lines.append(f"{len(self.groups) - len(shown)} more groups: --json has them")
-        if self.predictions is not None:
-            lines.append(f"{self.predictions}: {counted(self.frames, 'prediction')}")
-        return lines + [f"note: {note}" for note in self.notes]
-
-
-def _words(errors: dict[str, float]) -> str:
-    return ", ".join(
-        f"{name} {value:.4g}" for name, value in errors.items() if name != "frames" and not np.isnan(value)
-    )
 
 
 def evaluate_files(
@@ -176,16 +95,21 @@ def evaluate_files(
     seconds["write"] = time.perf_counter() - start
     return Evaluated(
         model=str(model),
-        task=trained.task,
-        target=data.target,
+        title=f"{trained.task} of {data.target}, {counted(int(there.sum()), 'frame')}",
+        kind={
+            "task": trained.task,
+            "target": data.target,
+            "compared": int(there.sum()),
+            "predictions": str(outputs[0]) if outputs else None,
+        },
         frames=len(data.frames),
-        compared=int(there.sum()),
         errors=errors,
         groups=groups,
         group_key=data.group_key,
-        predictions=outputs[0] if outputs else None,
+        words=error_words,
         seconds=seconds,
         notes=tuple(data.notes),
+        written=tuple(f"{table}: {counted(len(data.frames), 'prediction')}" for table in outputs),
     )
 
 

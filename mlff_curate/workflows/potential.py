@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,85 +17,22 @@ from mlff_curate.errors import DataError, OutputError
 from mlff_curate.team import team
 from mlff_curate.validation.potential_errors import potential_errors
 from mlff_curate.wording import counted
+from mlff_curate.workflows.model_results import Evaluated, Trained
 from mlff_curate.workflows.potential_checkpoint import checkpoint_beside, origin_of
 from mlff_curate.workflows.potential_data import KINDS, read_potential_data
-from mlff_curate.workflows.telling import peak_memory_mb
-from mlff_curate.workflows.train import ENDED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from mlff_curate.cgcnn.potential_training import PotentialTraining
     from mlff_curate.data.checkpoints import Checkpoint
     from mlff_curate.team import Place
     from mlff_curate.workflows.potential_data import PotentialData, PotentialInput, Progress
 
-_GROUPS_SHOWN = 30
 _WORDS = (
     ("energy", 1e3, "meV/atom"),
     ("force", 1e3, "meV/A"),
     ("stress", 1 / GPa, "GPa"),
 )
-
-
-@dataclass(frozen=True)
-class PotentialTrained:
-    """A finished ``train`` of a potential.
-
-    Attributes
-    ----------
-    potential
-        The trained potential.
-    output
-        Where it lies.
-    frames
-        How many were learned from or held out.
-    errors
-        ``train`` and, where frames were held out, ``validation``: name of an error to its value.
-    seconds
-        Stage to seconds.
-    notes
-        Sentences for the user.
-    """
-
-    potential: Potential
-    output: Path
-    frames: int
-    errors: Mapping[str, Mapping[str, float]]
-    seconds: dict[str, float]
-    notes: tuple[str, ...]
-
-    @property
-    def training(self) -> PotentialTraining:
-        """How training went."""
-        assert self.potential.training_ is not None
-        return self.potential.training_
-
-    def summary(self, seconds: float) -> dict[str, object]:
-        """Return what ``--json`` prints."""
-        return {
-            "task": "potential",
-            "frames": self.frames,
-            "validation_frames": len(self.training.validation_frames),
-            "epochs": self.training.epochs,
-            "best_epoch": self.training.best_epoch,
-            "ended": self.training.ended,
-            **{f"{part}_{name}": value for part, some in self.errors.items() for name, value in some.items()},
-            "seconds": round(seconds, 3),
-            "peak_memory_mb": round(peak_memory_mb(), 1),
-            "output": str(self.output),
-            "notes": list(self.notes),
-        }
-
-    def lines(self) -> list[str]:
-        """Return what a person reads."""
-        training = self.training
-        return [
-            f"{self.output}: potential, trained on {counted(self.frames - len(training.validation_frames), 'frame')}",
-            *(f"{part}: {error_words(some)}" for part, some in self.errors.items()),
-            f"{counted(training.epochs, 'epoch')}, the weights of epoch {training.best_epoch} were kept",
-            *(f"note: {note}" for note in self.notes),
-        ]
 
 
 def error_words(errors: Mapping[str, float]) -> str:
@@ -120,7 +56,7 @@ def train_potential_files(
     place: Place | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
-) -> PotentialTrained:
+) -> Trained:
     """Train a potential on files, and write it.
 
     Parameters
@@ -184,8 +120,19 @@ def train_potential_files(
         stream.write(contents)
     beside.discard()
     seconds["write"] = time.perf_counter() - start
-    notes = (*data.notes, *_about_training(potential, before, resume=resume))
-    return PotentialTrained(potential, path, len(data.frames), errors, seconds, notes)
+    assert potential.training_ is not None
+    return Trained(
+        model=potential,
+        training=potential.training_,
+        output=path,
+        title="potential",
+        kind={"task": "potential"},
+        frames=len(data.frames),
+        errors=errors,
+        words=error_words,
+        seconds=seconds,
+        notes=(*data.notes, *_about_training(potential, before, resume=resume)),
+    )
 
 
 def _errors_of_parts(potential: Potential, data: PotentialData) -> dict[str, dict[str, float]]:
@@ -199,76 +146,19 @@ def _errors_of_parts(potential: Potential, data: PotentialData) -> dict[str, dic
 
 
 def _about_training(potential: Potential, before: Checkpoint | None, *, resume: bool) -> Iterator[str]:
-    """Say where training went on from, how it ended, and what is not known."""
+    """Say where training went on from, and what is not known."""
     assert potential.training_ is not None
     if before is not None:
         yield f"training went on after epoch {before.setting('epochs', int)}, from {before.file}"
     elif resume:
         yield "there was no checkpoint to go on from: training began anew"
-    if ENDED[potential.training_.ended]:
-        yield ENDED[potential.training_.ended]
     if not potential.training_.validation_frames:
         yield "no frame was held out: nothing is known of errors on other frames"
 
 
-@dataclass(frozen=True)
-class PotentialEvaluated:
-    """A finished ``evaluate`` of a potential.
-
-    Attributes
-    ----------
-    model
-        Path of the model.
-    frames
-        How many were predicted.
-    errors
-        Name of an error to its value, over all frames.
-    groups
-        The same of each group.
-    group_key
-        What made the groups, or None.
-    seconds
-        Stage to seconds.
-    notes
-        Sentences for the user.
-    """
-
-    model: str
-    frames: int
-    errors: dict[str, float]
-    groups: dict[str, dict[str, float]]
-    group_key: str | None
-    seconds: dict[str, float]
-    notes: tuple[str, ...]
-
-    def summary(self, seconds: float) -> dict[str, object]:
-        """Return what ``--json`` prints."""
-        return {
-            "model": self.model,
-            "task": "potential",
-            "frames": self.frames,
-            "all": self.errors,
-            "groups": self.groups,
-            "group_key": self.group_key,
-            "seconds": round(seconds, 3),
-            "peak_memory_mb": round(peak_memory_mb(), 1),
-            "notes": list(self.notes),
-        }
-
-    def lines(self) -> list[str]:
-        """Return what a person reads."""
-        lines = [f"mean absolute errors of {counted(self.frames, 'frame')}: {error_words(self.errors)}"]
-        if self.group_key is not None:
-            shown = list(self.groups.items())[:_GROUPS_SHOWN]
-            lines += [f"{name}, {counted(int(some['frames']), 'frame')}: {error_words(some)}" for name, some in shown]
-            if len(self.groups) > len(shown):
-                lines.append(f"{len(self.groups) - len(shown)} more groups: --json has them")
-        return lines + [f"note: {note}" for note in self.notes]
-
-
 def evaluate_potential_files(
     model: str | Path, what: PotentialInput, *, device: str = "cpu", progress: Progress | None = None
-) -> PotentialEvaluated:
+) -> Evaluated:
     """Compare what a stored potential predicts with the labels of frames.
 
     Raises
@@ -297,12 +187,15 @@ def evaluate_potential_files(
     for name in sorted(set(data.groups)):
         some = np.flatnonzero(names == name)
         groups[name] = {**potential_errors(found, data.labels, n_atoms, some), "frames": float(len(some))}
-    return PotentialEvaluated(
+    return Evaluated(
         model=str(model),
+        title=f"mean absolute errors of {counted(len(data.frames), 'frame')}",
+        kind={"task": "potential"},
         frames=len(data.frames),
         errors=potential_errors(found, data.labels, n_atoms, np.arange(len(data.frames))),
         groups=groups,
         group_key=data.group_key,
+        words=error_words,
         seconds=seconds,
         notes=tuple(_left_out(data)),
     )

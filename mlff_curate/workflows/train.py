@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,95 +14,16 @@ from mlff_curate.cgcnn.property_network import CLASSIFICATION
 from mlff_curate.data.outputs import require_free, whole_files
 from mlff_curate.errors import DataError, OutputError
 from mlff_curate.validation.property_errors import classification_errors, regression_errors
-from mlff_curate.wording import counted
+from mlff_curate.workflows.model_results import Trained
 from mlff_curate.workflows.property_data import read_property_data
-from mlff_curate.workflows.telling import peak_memory_mb
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mlff_curate.cgcnn.training import PropertyTraining
     from mlff_curate.workflows.property_data import Progress, PropertyInput
 
 _LEAST_TO_JUDGE = 5
 """Frames held out. Of fewer, chance decides whether a model beats the mean."""
-ENDED = {
-    "all epochs": "",
-    "early": "stopped, as the validation error fell no more",
-    "diverged": "stopped, as the loss was no number any more: the last good weights were kept, a smaller "
-    "--learning-rate may help",
-}
-
-
-@dataclass(frozen=True)
-class PropertyTrained:
-    """A finished ``train`` of a property.
-
-    Attributes
-    ----------
-    model
-        The trained model.
-    output
-        Where it lies.
-    frames
-        How many were learned from or held out.
-    target
-        What the target is called.
-    errors
-        ``train`` and, where frames were held out, ``validation``: name of an error to its value.
-    seconds
-        Stage to seconds.
-    notes
-        Sentences for the user.
-    """
-
-    model: CGCNN
-    output: Path
-    frames: int
-    target: str | None
-    errors: Mapping[str, Mapping[str, float]]
-    seconds: dict[str, float]
-    notes: tuple[str, ...]
-
-    @property
-    def training(self) -> PropertyTraining:
-        """How training went."""
-        assert self.model.training_ is not None
-        return self.model.training_
-
-    def summary(self, seconds: float) -> dict[str, object]:
-        """Return what ``--json`` prints."""
-        return {
-            "task": self.model.task,
-            "conv": self.model.conv,
-            "target": self.target,
-            "frames": self.frames,
-            "validation_frames": len(self.training.validation_frames),
-            "epochs": self.training.epochs,
-            "best_epoch": self.training.best_epoch,
-            "ended": self.training.ended,
-            **{f"{part}_{name}": value for part, some in self.errors.items() for name, value in some.items()},
-            "seconds": round(seconds, 3),
-            "peak_memory_mb": round(peak_memory_mb(), 1),
-            "output": str(self.output),
-            "notes": list(self.notes),
-        }
-
-    def lines(self) -> list[str]:
-        """Return what a person reads."""
-        training = self.training
-        lines = [
-            (
-                f"{self.output}: {self.model.task} of {self.target}, {self.model.conv} convolution, trained on "
-                f"{counted(self.frames - len(training.validation_frames), 'frame')}"
-            ),
-            *(
-                f"{part}: {', '.join(f'{name} {value:.4g}' for name, value in some.items() if not np.isnan(value))}"
-                for part, some in self.errors.items()
-            ),
-            f"{counted(training.epochs, 'epoch')}, the weights of epoch {training.best_epoch} were kept",
-        ]
-        return lines + [f"note: {note}" for note in self.notes]
 
 
 def train_property_files(
@@ -113,7 +33,7 @@ def train_property_files(
     *,
     overwrite: bool = False,
     progress: Progress | None = None,
-) -> PropertyTrained:
+) -> Trained:
     """Train a property model on files, and write it.
 
     Parameters
@@ -165,9 +85,25 @@ def train_property_files(
         stream.write(contents)
     seconds["write"] = time.perf_counter() - start
     assert model.training_ is not None
-    ended = ENDED[model.training_.ended]
-    notes = (*data.notes, *([ended] if ended else []), *_about_validation(model, predicted, data.targets))
-    return PropertyTrained(model, path, len(data.frames), data.target, errors, seconds, notes)
+    return Trained(
+        model=model,
+        training=model.training_,
+        output=path,
+        title=f"{model.task} of {data.target}, {model.conv} convolution",
+        kind={"task": model.task, "conv": model.conv, "target": data.target},
+        frames=len(data.frames),
+        errors=errors,
+        words=error_words,
+        seconds=seconds,
+        notes=(*data.notes, *_about_validation(model, predicted, data.targets)),
+    )
+
+
+def error_words(errors: Mapping[str, float]) -> str:
+    """Return errors of a property as a person reads them."""
+    return ", ".join(
+        f"{name} {value:.4g}" for name, value in errors.items() if name != "frames" and not np.isnan(value)
+    )
 
 
 def _errors(model: CGCNN, predicted: np.ndarray, true: np.ndarray) -> dict[str, dict[str, float]]:
