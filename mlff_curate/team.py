@@ -37,6 +37,10 @@ _MEETING = timedelta(minutes=10)
 _ANSWER = timedelta(days=100)
 """Time that helpers wait for a question. That somebody is gone is told by closed connections, not by a clock."""
 _STOP = 0
+_HEAD = 6
+"""Numbers at the head of a question."""
+_LETTER = 256
+"""Numbers of the first message of a question."""
 _LOOPBACK = ("lo", "lo0")
 _DTYPES = (torch.float32, torch.float64)
 
@@ -178,8 +182,12 @@ class Team:
             if self.size > 1:
                 sizes = [len(task) for task in tasks]
                 head = [question, len(tasks), sum(sizes), len(state), length, _DTYPES.index(state.dtype)]
-                torch.distributed.broadcast(torch.tensor(head), src=0)
-                torch.distributed.broadcast(torch.from_numpy(np.concatenate([np.array(sizes), *tasks])), src=0)
+                order = np.concatenate([np.array(head + sizes), *tasks])
+                first = np.zeros(_LETTER, np.int64)  # of one size, so that one message does for most questions
+                first[: len(order)] = order[:_LETTER]
+                torch.distributed.broadcast(torch.from_numpy(first), src=0)
+                if len(order) > _LETTER:
+                    torch.distributed.broadcast(torch.from_numpy(order[_LETTER:].copy()), src=0)
                 torch.distributed.broadcast(state, src=0)
             return self._answers(question, state, tasks, length)
 
@@ -199,17 +207,18 @@ class Team:
             self._service = given[0]
             self._service.to(self.device)
             while True:
-                head = torch.zeros(6, dtype=torch.int64)
-                torch.distributed.broadcast(head, src=0)
-                question, count, total, size, length, dtype = head.tolist()
+                first = torch.zeros(_LETTER, dtype=torch.int64)
+                torch.distributed.broadcast(first, src=0)
+                question, count, total, size, length, dtype = first[:_HEAD].tolist()
                 if question == _STOP:
                     return
-                order = torch.zeros(count + total, dtype=torch.int64)
-                torch.distributed.broadcast(order, src=0)
+                rest = torch.zeros(max(0, _HEAD + count + total - _LETTER), dtype=torch.int64)
+                if len(rest):
+                    torch.distributed.broadcast(rest, src=0)
                 state = torch.zeros(size, dtype=_DTYPES[dtype], device=self.device)
                 torch.distributed.broadcast(state, src=0)
-                numbers = order.numpy()
-                tasks = np.split(numbers[count:], np.cumsum(numbers[: count - 1])) if count else []
+                numbers = torch.cat([first[_HEAD:], rest]).numpy()[: count + total]
+                tasks = np.split(numbers[count:], np.cumsum(numbers[: count - 1]))
                 self._answers(question, state, tasks, length)
 
     def _answers(self, question: int, state: torch.Tensor, tasks: Sequence[np.ndarray], length: int) -> torch.Tensor:
@@ -217,29 +226,27 @@ class Team:
         mine = range(self.rank, len(tasks), self.size)
         if self.size == 1:
             return torch.stack(self._service.answer(question, state, tasks, mine))
-        rows = state.new_zeros(-(-len(tasks) // self.size), length)
+        rows = state.new_zeros(-(-len(tasks) // self.size), length + 1)  # the last column tells of failures
         failed = None
         try:
             for i, row in enumerate(self._service.answer(question, state, tasks, mine)):
-                rows[i] = row
+                rows[i, :-1] = row
         except Exception as error:
             if self.rank == 0:
                 raise
             failed = f"{type(error).__name__}: {error}"
-        self._require_well(failed)
+            rows[:, -1] = 1
+        if self.device != "cpu":  # NCCL would wait for a dead process; gloo, which has the connections, does not
+            torch.distributed.all_reduce(torch.zeros(1))
         every = [torch.empty_like(rows) for _ in range(self.size)]
         torch.distributed.all_gather(every, rows)
-        return torch.stack(every, dim=1).flatten(0, 1)[: len(tasks)]
-
-    def _require_well(self, failed: str | None) -> None:
-        """Let every process know of a failure in any. Here a dead one is noticed too, whatever carries the answers."""
-        flags = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
-        torch.distributed.all_gather(flags, torch.tensor([failed is not None], dtype=torch.int64))
-        ill = [rank for rank, flag in enumerate(flags) if flag.item()]
+        answers = torch.stack(every, dim=1)
+        ill = answers[0, :, -1].nonzero().flatten().tolist()
         if ill:
             words = [failed]
             torch.distributed.broadcast_object_list(words, src=ill[0], device=torch.device("cpu"))
             raise WorkerError(f"worker {ill[0] + 1} of {self.size} failed ({words[0]})")
+        return answers.flatten(0, 1)[: len(tasks), :-1]
 
     def _meet(self) -> None:
         """Find the others, where that was put off."""
@@ -266,7 +273,7 @@ class Team:
             if self._service is None:
                 torch.distributed.broadcast_object_list([None], src=0, device=torch.device("cpu"))
             else:
-                torch.distributed.broadcast(torch.tensor([_STOP] * 6), src=0)
+                torch.distributed.broadcast(torch.full((_LETTER,), _STOP), src=0)
 
 
 def _is_connection(error: RuntimeError) -> bool:

@@ -38,7 +38,8 @@ class Sums:
 def test_answers_come_in_the_order_of_the_tasks(workers):
     with team(workers) as together:
         together.share(Sums())
-        for tasks, dtype in ((TASKS, torch.float64), (TASKS[2:3], torch.float32)):
+        many = [np.arange(400), np.arange(3), np.arange(90)]
+        for tasks, dtype in ((TASKS, torch.float64), (TASKS[2:3], torch.float32), (many, torch.float64)):
             state = torch.tensor([1.0, 0.1], dtype=dtype)
             answers = together.ask(1, state, tasks, 3)
             assert answers.dtype == dtype
