@@ -17,11 +17,13 @@ from ase.io import read, write
 from mlff_curate.cgcnn import potential_share
 from mlff_curate.cgcnn.potential import Potential
 from mlff_curate.data.checkpoints import checkpoint_bytes, kind_of, read_checkpoint
+from mlff_curate.graphs.vectors import vector_graph
 from mlff_curate.workflows.potential_checkpoint import PotentialCheckpoint
 from mlff_curate_cli.main import group
 
 SIZES = ["--channels", 8, "--angular", 4, "--degree", 2, "--cutoff", 4, "--convolutions", 1]
 SMALL = [*SIZES, "--epochs", 6, "--batch-size", 4]
+LARGE = [*SMALL, "--cutoff", 5]
 PROGRAM = "from mlff_curate_cli.main import main; main()"
 
 
@@ -213,13 +215,15 @@ def test_a_training_that_diverges_leaves_no_checkpoint(command, frames, here, mo
 @pytest.fixture
 def large(here, command):
     """Frames of which a batch is worth two pieces, and the model that one process makes of them."""
-    write(here / "large.extxyz", crystals(6, repeat=10))
-    assert command("train", "large.extxyz", "-o", "whole.model", *SMALL, "-q").code == 0
+    frames = crystals(6, repeat=14)
+    assert all(len(vector_graph([atoms], 5.0).centre) * 4 >= 2 * 4096 for atoms in frames)
+    write(here / "large.extxyz", frames)
+    assert command("train", "large.extxyz", "-o", "whole.model", *LARGE, "-q").code == 0
     return (here / "whole.model").read_bytes()
 
 
 def test_the_number_of_workers_changes_no_bit(command, large, here):
-    assert command("train", "large.extxyz", "-o", "two.model", *SMALL, "--workers", 2, "-q").code == 0
+    assert command("train", "large.extxyz", "-o", "two.model", *LARGE, "--workers", 2, "-q").code == 0
     assert (here / "two.model").read_bytes() == large
 
 
@@ -236,7 +240,7 @@ def test_torchrun_starts_workers_as_well(large, here):
         "train",
     ]
     done = subprocess.run(
-        [sys.executable, *line, "large.extxyz", "-o", "two.model", *map(str, SMALL), "--json"],
+        [sys.executable, *line, "large.extxyz", "-o", "two.model", *map(str, LARGE), "--json"],
         capture_output=True,
         text=True,
         timeout=200,
@@ -260,7 +264,7 @@ def slurm(rank):
 
 
 def test_srun_starts_workers_as_well(large, here):
-    both = [begun("large.extxyz", "-o", "two.model", *SMALL, **slurm(rank)) for rank in (0, 1)]
+    both = [begun("large.extxyz", "-o", "two.model", *LARGE, **slurm(rank)) for rank in (0, 1)]
     told = [process.communicate(timeout=200) for process in both]
     assert [process.returncode for process in both] == [0, 0], told
     assert "two.model: potential" in told[0][0]
@@ -270,7 +274,7 @@ def test_srun_starts_workers_as_well(large, here):
 
 @pytest.mark.usefixtures("large")
 def test_a_leader_that_refuses_lets_its_helpers_go():
-    both = [begun("large.extxyz", "-o", "whole.model", *SMALL, **slurm(rank)) for rank in (0, 1)]
+    both = [begun("large.extxyz", "-o", "whole.model", *LARGE, **slurm(rank)) for rank in (0, 1)]
     told = [process.communicate(timeout=100) for process in both]
     assert [process.returncode for process in both] == [1, 1]
     assert told[0][1] == "mlff-curate: error: whole.model: exists already: say --overwrite to replace it\n"
@@ -287,19 +291,19 @@ def test_a_dead_worker_is_told_and_its_training_goes_on(command, large, here, mo
 
     with monkeypatch.context() as patch:
         patch.setattr(PotentialCheckpoint, "keep", and_kill)
-        done = command("train", "large.extxyz", "-o", "two.model", *SMALL, "--workers", 2, "--checkpoint-every", 0)
+        done = command("train", "large.extxyz", "-o", "two.model", *LARGE, "--workers", 2, "--checkpoint-every", 0)
     assert done.code == 1
     assert done.err == (
         "mlff-curate: error: worker 2 of 2 was killed by signal 9 before the work was done: out of memory?; "
         "--resume goes on from two.model.checkpoint\n"
     )
-    assert command("train", "large.extxyz", "-o", "two.model", *SMALL, "--resume", "-q").code == 0
+    assert command("train", "large.extxyz", "-o", "two.model", *LARGE, "--resume", "-q").code == 0
     assert (here / "two.model").read_bytes() == large
 
 
 @pytest.mark.usefixtures("large")
 def test_helpers_of_a_killed_leader_end(here):
-    process = begun("large.extxyz", "-o", "two.model", *SMALL, "--workers", 2, "--checkpoint-every", 0, "-q")
+    process = begun("large.extxyz", "-o", "two.model", *LARGE, "--workers", 2, "--checkpoint-every", 0, "-q")
     wait_for(here / "two.model.checkpoint", process)
     process.kill()
     process.communicate(timeout=60)  # returns once nobody holds its output any more
