@@ -126,9 +126,8 @@ class SmoothConvolution(nn.Module):
     def _power_spectrum(self, v: torch.Tensor, edges: VectorEdges) -> torch.Tensor:
         """Return (N, (degree + 1) C): for each l the products of two mixtures of the density, summed over m."""
         weight = self.radial(edges.radial) * functional.embedding(edges.neighbour, self.strength(v))  # (E, C)
-        C = weight.shape[1]
-        density = edges.gather((edges.harmonics[:, :, None] * weight[:, None, :]).flatten(1), len(v))
-        density = density.view(len(v), -1, C) * self.scale  # (N, (degree + 1)^2, C)
+        # atom by atom, a small matrix product: the products of each edge never lie in memory
+        density = edges.harmonics @ edges.by_atom(weight, len(v)) * self.scale  # (N, (degree + 1)^2, C)
         out, first = [density[:, 0]], 1
         for degree in range(1, self.degree + 1):
             part = density[:, first : first + 2 * degree + 1]
@@ -150,7 +149,10 @@ class VectorEdges:
     envelope
         (E, 1).
     harmonics
-        (E, (degree + 1)^2) spherical harmonics of the directions; no columns without angles.
+        (N, (degree + 1)^2, M) spherical harmonics of the directions to each atom's neighbours, 0 where it has fewer than
+        M, the most that any has; empty without angles.
+    place
+        (E,) of each edge among the N M places of neighbours.
     """
 
     centre: torch.Tensor
@@ -158,6 +160,11 @@ class VectorEdges:
     radial: torch.Tensor
     envelope: torch.Tensor
     harmonics: torch.Tensor
+    place: torch.Tensor
+
+    def by_atom(self, values: torch.Tensor, atoms: int) -> torch.Tensor:
+        """Return values of edges, (E, C), as (N, M, C)."""
+        return _by_atom(values, self.place, atoms, self.harmonics.shape[2])
 
     def gather(self, messages: torch.Tensor, atoms: int) -> torch.Tensor:
         """Return the sum of the messages, (E, C), at each of N centres."""
@@ -197,15 +204,36 @@ class PotentialNetwork(nn.Module):
             (E,) int64.
         """
         v: torch.Tensor = self.embedding(species)
-        edges = self._edges(vector, centre, neighbour)
+        edges = self._edges(vector, centre, neighbour, len(species))
         for convolution in self.convolutions:
             v = convolution(v, edges)
         return self.energy(v)[:, 0]  # type: ignore[no-any-return]
 
-    def _edges(self, vector: torch.Tensor, centre: torch.Tensor, neighbour: torch.Tensor) -> VectorEdges:
+    def _edges(
+        self, vector: torch.Tensor, centre: torch.Tensor, neighbour: torch.Tensor, atoms: int
+    ) -> VectorEdges:
         distance = vector.norm(dim=1, keepdim=True)
         radial, fading = self.radial(distance)
-        return VectorEdges(centre, neighbour, radial, fading, spherical_harmonics(vector / distance, self.sizes.degree))
+        place, most = _places(centre, atoms)
+        harmonics = spherical_harmonics(vector / distance, self.sizes.degree)
+        harmonics = _by_atom(harmonics, place, atoms, most).transpose(1, 2)
+        return VectorEdges(centre, neighbour, radial, fading, harmonics, place)
+
+
+def _places(centre: torch.Tensor, atoms: int) -> tuple[torch.Tensor, int]:
+    """Return where each of E edges goes in a table with a row for each atom, and how many places rows have."""
+    order = torch.argsort(centre, stable=True)
+    counts = torch.bincount(centre, minlength=atoms)
+    most = int(counts.max()) if len(centre) else 0
+    first = torch.cumsum(counts, 0) - counts
+    place = torch.empty_like(centre)
+    place[order] = torch.arange(len(centre), device=centre.device)
+    return place - first[centre] + centre * most, most
+
+
+def _by_atom(values: torch.Tensor, place: torch.Tensor, atoms: int, most: int) -> torch.Tensor:
+    table = values.new_zeros(atoms * most, values.shape[1])
+    return table.index_copy(0, place, values).view(atoms, most, values.shape[1])
 
 
 def spherical_harmonics(direction: torch.Tensor, degree: int) -> torch.Tensor:
