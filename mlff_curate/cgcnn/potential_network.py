@@ -100,12 +100,14 @@ class SmoothConvolution(nn.Module):
     def __init__(self, sizes: PotentialSizes) -> None:
         super().__init__()
         H, K, C = sizes.channels, sizes.radial, sizes.angular
+        import os
+        M = int(os.environ.get('MSG', H))
         self.scale = 1 / math.sqrt(sizes.neighbours)
         self.degree = sizes.degree
-        self.centre = nn.Linear(H, 2 * H)
-        self.neighbour = nn.Linear(H, 2 * H, bias=False)
-        self.edge = nn.Linear(K, 2 * H, bias=False)
-        self.heard = nn.Linear(H, H)
+        self.centre = nn.Linear(H, 2 * M)
+        self.neighbour = nn.Linear(H, 2 * M, bias=False)
+        self.edge = nn.Linear(K, 2 * M, bias=False)
+        self.heard = nn.Linear(M, H)
         if sizes.degree >= 0:
             self.radial = nn.Linear(K, C, bias=False)
             self.strength = nn.Linear(H, C, bias=False)
