@@ -289,6 +289,9 @@ class Potential(Parameters):
         )
         network = PotentialNetwork(sizes).to(self.device, DTYPES[self.dtype])
         if encoder is None:
+            first = graph.part(_sample(graph.atoms, training, self.seed))
+            batch = batch_of(first, sizes.elements, DTYPES[self.dtype], self.device)
+            network.take_units(batch.vector, batch.species, batch.centre, batch.neighbour)
             return FittedPotential(network, *_units(known, graph, training))
         encoder.give(network)
         start = copy.copy(self)
@@ -421,6 +424,15 @@ class Potential(Parameters):
         if self.dtype not in DTYPES:
             raise UsageError(f"{self.dtype!r} is unknown; available: {', '.join(DTYPES)}", key="--dtype")
         require_device(self.device)
+
+
+_SAMPLE = 2048
+
+
+def _sample(atoms: np.ndarray, training: np.ndarray, seed: int) -> np.ndarray:
+    """Return some training frames, drawn, with about as many atoms as means and spreads take."""
+    order = np.random.default_rng([seed, 3]).permutation(training)
+    return order[: max(1, int(np.searchsorted(np.cumsum(atoms[order]), _SAMPLE)))]
 
 
 def _nothing() -> Predicted:

@@ -23,6 +23,8 @@ from torch.nn import functional
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_LEAST_SPREAD = 0.01
+
 _SMOOTHNESS = 6
 """Power of the envelope (J. Gasteiger et al., ICLR 2020, equation 8)."""
 
@@ -88,6 +90,37 @@ class RadialFunctions(nn.Module):
         return waves * fading, fading
 
 
+class Standardised(nn.Module):
+    """Values of atoms less their mean, by their spread, both as they were over the first batch seen.
+
+    The surroundings of an atom in a solid vary by a few per cent about those of its crystal: as they are, weights
+    would have to grow large to tell them apart, and training would be slow. No statistics are taken later.
+
+    Parameters
+    ----------
+    width
+        Values per atom.
+    """
+
+    mean: torch.Tensor
+    spread: torch.Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.learning = False
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("spread", torch.ones(width))
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """Return (N, width) of the same."""
+        if self.learning and len(values):
+            self.mean = values.detach().mean(dim=0)
+            spread = (values.detach() - self.mean).square().mean(dim=0).sqrt()
+            # what hardly varies is not blown up beyond what does
+            self.spread = spread + _LEAST_SPREAD * spread.square().mean().sqrt().clamp(min=1e-6)
+        return (values - self.mean) / self.spread
+
+
 class SmoothConvolution(nn.Module):
     """One round of messages.
 
@@ -107,11 +140,13 @@ class SmoothConvolution(nn.Module):
         self.centre = nn.Linear(H, 2 * M)
         self.neighbour = nn.Linear(H, 2 * M, bias=False)
         self.edge = nn.Linear(K, 2 * M, bias=False)
+        self.message_units = Standardised(M)
         self.heard = nn.Linear(M, H)
         if sizes.degree >= 0:
             self.radial = nn.Linear(K, C, bias=False)
             self.strength = nn.Linear(H, C, bias=False)
             self.mixing = nn.Parameter(torch.randn(sizes.degree + 1, C, C) / math.sqrt(C))
+            self.shape_units = Standardised((sizes.degree + 1) * C)
             self.shape = nn.Sequential(nn.Linear((sizes.degree + 1) * C, 2 * H), nn.SiLU(), nn.Linear(2 * H, H))
 
     def forward(self, v: torch.Tensor, edges: VectorEdges) -> torch.Tensor:
@@ -120,9 +155,9 @@ class SmoothConvolution(nn.Module):
         z = functional.embedding(edges.centre, own) + functional.embedding(edges.neighbour, others)
         gate, core = (z + self.edge(edges.radial)).chunk(2, dim=1)
         message = torch.sigmoid(gate) * functional.silu(core) * edges.envelope  # (E, H)
-        new = self.heard(edges.gather(message, len(v)) * self.scale)
+        new = self.heard(self.message_units(edges.gather(message, len(v)) * self.scale))
         if self.degree >= 0:
-            new = new + self.shape(self._power_spectrum(v, edges))
+            new = new + self.shape(self.shape_units(self._power_spectrum(v, edges)))
         return v + functional.silu(new)
 
     def _power_spectrum(self, v: torch.Tensor, edges: VectorEdges) -> torch.Tensor:
@@ -210,6 +245,18 @@ class PotentialNetwork(nn.Module):
         for convolution in self.convolutions:
             v = convolution(v, edges)
         return self.energy(v)[:, 0]  # type: ignore[no-any-return]
+
+    def take_units(
+        self, vector: torch.Tensor, species: torch.Tensor, centre: torch.Tensor, neighbour: torch.Tensor
+    ) -> None:
+        """Take means and spreads from one batch, layer after layer; see :class:`Standardised`."""
+        layers = [module for module in self.modules() if isinstance(module, Standardised)]
+        for layer in layers:
+            layer.learning = True
+        with torch.no_grad():
+            self(vector, species, centre, neighbour)
+        for layer in layers:
+            layer.learning = False
 
     def _edges(
         self, vector: torch.Tensor, centre: torch.Tensor, neighbour: torch.Tensor, atoms: int
