@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -37,8 +38,14 @@ if TYPE_CHECKING:
     from mlff_curate.team import Team
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+_STEPS = 20_000
+"""Of training where epochs are not given: frames of two atoms need as many as frames of a hundred."""
+
 _MOST_DEGREE = 6
 _FRAMES_AT_ONCE = 64
+
+_SAMPLE = 2048
+"""Atoms that means and spreads are taken from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +111,7 @@ class Potential(Parameters):
     learning_rate
         Of Adam; falls along a cosine.
     epochs, batch_size
-        Epochs at most, and frames per step.
+        Epochs at most, and frames per step; epochs None: as many as make 20 000 steps.
     validation
         Share of the frames held out, to stop early and to keep the best weights.
     patience
@@ -151,7 +158,7 @@ class Potential(Parameters):
         force_weight: float = 1.0,
         stress_weight: float = 1.0,
         learning_rate: float = 5e-3,
-        epochs: int = 200,
+        epochs: int | None = None,
         batch_size: int = 5,
         validation: float = 0.05,
         patience: int = 1000,
@@ -232,15 +239,16 @@ class Potential(Parameters):
         }
         if not any(there[kind] and getattr(self, f"{kind}_weight") > 0 for kind in there):
             raise DataError("no frame has an energy, forces or a stress that a potential could be trained on")
+        training, held_out = split(len(frames), self.validation, self.seed)
+        epochs = self._epochs(len(training))
         before = 0 if resume is None else resume.setting("epochs", int)
         graph = vector_graph(
             frames,
             self.cutoff,
             progress=None
             if progress is None
-            else lambda done, all_: progress(before, self.epochs, f"neighbours of {done} of {all_} frames"),
+            else lambda done, all_: progress(before, epochs, f"neighbours of {done} of {all_} frames"),
         )
-        training, held_out = split(len(frames), self.validation, self.seed)
         devices = [] if self.device == "cpu" else [torch.device(self.device)]
         with one_thread(), torch.random.fork_rng(devices):
             torch.manual_seed(self.seed)
@@ -253,7 +261,7 @@ class Potential(Parameters):
                 weights=Weights(self.energy_weight, self.force_weight, self.stress_weight),
                 learning_rate=self.learning_rate,
                 batch_size=self.batch_size,
-                epochs=self.epochs,
+                epochs=epochs,
                 patience=self.patience,
                 seed=self.seed,
                 dtype=DTYPES[self.dtype],
@@ -264,6 +272,10 @@ class Potential(Parameters):
             )
         self.fitted_ = begun
         return self
+
+    def _epochs(self, frames: int) -> int:
+        """Return how many epochs there are with so many frames to learn from."""
+        return self.epochs or math.ceil(_STEPS / math.ceil(frames / self.batch_size))
 
     def _begun(
         self,
@@ -406,8 +418,9 @@ class Potential(Parameters):
         UsageError
             Names the option.
         """
-        at_least = {"channels": 1, "radial": 1, "convolutions": 1, "angular": 1, "degree": -1, "epochs": 1}
-        for name, least in (at_least | {"batch_size": 1, "patience": 1}).items():
+        at_least = {"channels": 1, "radial": 1, "convolutions": 1, "angular": 1, "degree": -1}
+        at_least |= {"batch_size": 1, "patience": 1, **({} if self.epochs is None else {"epochs": 1})}
+        for name, least in at_least.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
                 raise UsageError(f"an integer of at least {least}, got {value!r}", key=_option(name))
@@ -426,11 +439,8 @@ class Potential(Parameters):
         require_device(self.device)
 
 
-_SAMPLE = 2048
-
-
 def _sample(atoms: np.ndarray, training: np.ndarray, seed: int) -> np.ndarray:
-    """Return some training frames, drawn, with about as many atoms as means and spreads take."""
+    """Return some training frames, drawn, with about as many atoms as means and spreads are taken from."""
     order = np.random.default_rng([seed, 3]).permutation(training)
     return order[: max(1, int(np.searchsorted(np.cumsum(atoms[order]), _SAMPLE)))]
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _LEAST_SPREAD = 0.01
+"""Share of the usual spread that each is increased by."""
 
 _SMOOTHNESS = 6
 """Power of the envelope (J. Gasteiger et al., ICLR 2020, equation 8)."""
@@ -133,15 +134,13 @@ class SmoothConvolution(nn.Module):
     def __init__(self, sizes: PotentialSizes) -> None:
         super().__init__()
         H, K, C = sizes.channels, sizes.radial, sizes.angular
-        import os
-        M = int(os.environ.get('MSG', H))
         self.scale = 1 / math.sqrt(sizes.neighbours)
         self.degree = sizes.degree
-        self.centre = nn.Linear(H, 2 * M)
-        self.neighbour = nn.Linear(H, 2 * M, bias=False)
-        self.edge = nn.Linear(K, 2 * M, bias=False)
-        self.message_units = Standardised(M)
-        self.heard = nn.Linear(M, H)
+        self.centre = nn.Linear(H, 2 * H)
+        self.neighbour = nn.Linear(H, 2 * H, bias=False)
+        self.edge = nn.Linear(K, 2 * H, bias=False)
+        self.message_units = Standardised(H)
+        self.heard = nn.Linear(H, H)
         if sizes.degree >= 0:
             self.radial = nn.Linear(K, C, bias=False)
             self.strength = nn.Linear(H, C, bias=False)
@@ -186,7 +185,7 @@ class VectorEdges:
     envelope
         (E, 1).
     harmonics
-        (N, (degree + 1)^2, M) spherical harmonics of the directions to each atom's neighbours, 0 where it has fewer than
+        (N, (degree + 1)^2, M) spherical harmonics of the directions to an atom's neighbours, 0 where it has fewer than
         M, the most that any has; empty without angles.
     place
         (E,) of each edge among the N M places of neighbours.
@@ -258,9 +257,7 @@ class PotentialNetwork(nn.Module):
         for layer in layers:
             layer.learning = False
 
-    def _edges(
-        self, vector: torch.Tensor, centre: torch.Tensor, neighbour: torch.Tensor, atoms: int
-    ) -> VectorEdges:
+    def _edges(self, vector: torch.Tensor, centre: torch.Tensor, neighbour: torch.Tensor, atoms: int) -> VectorEdges:
         distance = vector.norm(dim=1, keepdim=True)
         radial, fading = self.radial(distance)
         place, most = _places(centre, atoms)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlff_curate.graphs.vectors import VectorGraph
     from mlff_curate.team import Team
 
-_BEND = 0.1
+_BEND = 1.0
 """Residual, in units of the root mean square force, from which on the loss is the absolute value."""
 
 _EDGES_OF_A_PIECE = {"cpu": 4096, "cuda": 32768}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,6 +28,12 @@ _WARM_UP = 100
 
 _LAST_RATE = 0.01
 """Share of the learning rate that is left at the end."""
+
+_LATE, _TURNED = 0.6, 0.7
+"""Shares of the steps between which the weight of energies rises to its last value."""
+
+_LATE_ENERGY = 20.0
+"""What it is multiplied by: forces shape the network first, and are many; energies are then fitted by it."""
 
 _LONGEST_STEP = 10.0
 """Norm of the gradient that it is cut to."""
@@ -94,7 +100,7 @@ def train_potential(
     training, validation
         Indices of frames; the second may be empty: then the weights after the last epoch are kept.
     weights
-        Of the terms of the loss.
+        Of the terms of the loss, as training begins; that of energies rises later.
     learning_rate
         Of Adam; rises over the first steps and falls along a cosine.
     batch_size, epochs
@@ -177,7 +183,7 @@ def _rest_of_epoch(
         step = state.epochs * len(batches) + state.steps
         for group in state.adam.param_groups:
             group["lr"] = learning_rate * _share_of_rate(step, steps)
-        loss = sharing.gradient(state.network, batch, weights)
+        loss = sharing.gradient(state.network, batch, _weights_at(weights, step / steps))
         length = torch.nn.utils.clip_grad_norm_(state.network.parameters(), _LONGEST_STEP)
         if not math.isfinite(loss) or not math.isfinite(float(length)):
             return False
@@ -188,6 +194,12 @@ def _rest_of_epoch(
         if keep is not None and state.steps < len(batches):
             keep(state)
     return True
+
+
+def _weights_at(weights: Weights, done: float) -> Weights:
+    """Return the weights of the loss after a share of all steps."""
+    share = min(1.0, max(0.0, (done - _LATE) / (_TURNED - _LATE)))
+    return replace(weights, energy=weights.energy * _LATE_ENERGY**share)
 
 
 def _share_of_rate(step: int, steps: int) -> float:
