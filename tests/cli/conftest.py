@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import pytest
 from ase.build import bulk
+from mlff_curate_cli.main import main
 
 from mlff_curate.data.formatting import format_frame
-from mlff_curate_cli.main import main
 
 
 class Run(NamedTuple):

@@ -7,9 +7,9 @@ import sys
 import ase.io
 import pytest
 from click.testing import CliRunner
+from mlff_curate_cli.example import example
 
 from mlff_curate.errors import OutputError, UsageError
-from mlff_curate_cli.example import example
 
 
 @pytest.fixture

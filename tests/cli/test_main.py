@@ -9,10 +9,10 @@ import time
 
 import click
 import pytest
+from mlff_curate_cli.main import group, main
 
 from mlff_curate import __version__
 from mlff_curate.errors import DataError, UsageError
-from mlff_curate_cli.main import group, main
 
 
 @pytest.fixture(autouse=True)

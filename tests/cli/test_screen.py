@@ -3,7 +3,6 @@
 import time
 
 import pytest
-
 from mlff_curate_cli import screen
 from mlff_curate_cli.screen import progress_bars
 

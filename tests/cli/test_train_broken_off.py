@@ -13,13 +13,13 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
+from mlff_curate_cli.main import group
 
 from mlff_curate.cgcnn import potential_share
 from mlff_curate.cgcnn.potential import Potential
 from mlff_curate.data.checkpoints import checkpoint_bytes, kind_of, read_checkpoint
 from mlff_curate.graphs.vectors import vector_graph
 from mlff_curate.workflows.potential_checkpoint import PotentialCheckpoint
-from mlff_curate_cli.main import group
 
 SIZES = ["--channels", 8, "--angular", 4, "--degree", 2, "--cutoff", 4, "--convolutions", 1]
 SMALL = [*SIZES, "--epochs", 6, "--batch-size", 4]

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from mlff_curate_cli.main import main
 
 from mlff_curate import read_frames
 from mlff_curate.errors import DataError
-from mlff_curate_cli.main import main
 
 FOLDER = Path(__file__).parent / "invalid"
 FAULTS = sorted(path.name.removesuffix(".message") for path in FOLDER.glob("*.message"))
