@@ -1,6 +1,6 @@
 """Errors of potentials on held-out frames, trained on the same: ours, quadratic SNAP and, where installed, MACE.
 
-    potential_accuracy.py DATA.extxyz... [--epochs 200] [--seeds 1] [--degree 3 -1] [--cutoff 5.0]
+    potential_accuracy.py DATA.extxyz... [--epochs N] [--seeds 1] [--degree 4 -1] [--cutoff 5.0]
         [--mace PYTHON] [--mace-epochs 60] [--skip snap potential]
 
 Frames, split and errors are those of the judge of pruned sets: no frame 3 eV/atom above the lowest (sets of one
@@ -181,9 +181,10 @@ def main() -> None:
     """Print a line per set, seed and model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="+")
-    parser.add_argument("--epochs", type=int, default=200)
+    parser.add_argument("--epochs", type=int, help="default: that of the model, 20 000 steps")
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--degree", type=int, nargs="+", default=[3], help="-1: distances alone")
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--degree", type=int, nargs="+", default=[4], help="-1: distances alone")
     parser.add_argument("--cutoff", type=float, default=5.0, help="of ours and of MACE")
     parser.add_argument("--mace", type=Path, help="Python of an environment with mace-torch")
     parser.add_argument("--mace-epochs", type=int, default=60)
@@ -191,14 +192,14 @@ def main() -> None:
     arguments = parser.parse_args()
     for path in arguments.data:
         material = Material.read(path)
-        for seed in range(arguments.seeds):
+        for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
             parts = material.split(seed)
             jobs: dict[str, Callable[[], Off]] = {}
             if "snap" not in arguments.skip:
                 jobs["quadratic SNAP"] = partial(snap, material, *parts)
             for degree in arguments.degree if "potential" not in arguments.skip else ():
                 model = Potential(epochs=arguments.epochs, seed=seed, degree=degree, cutoff=arguments.cutoff)
-                name = f"potential, degree {degree}, {arguments.epochs} epochs"
+                name = f"potential, degree {degree}, {arguments.epochs or 'all'} epochs"
                 jobs[name] = partial(potential, material, *parts, model)
             if arguments.mace is not None:
                 jobs[f"MACE, {arguments.mace_epochs} epochs"] = partial(

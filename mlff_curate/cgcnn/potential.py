@@ -153,7 +153,7 @@ class Potential(Parameters):
         radial: int = 8,
         convolutions: int = 2,
         angular: int = 16,
-        degree: int = 3,
+        degree: int = 4,
         energy_weight: float = 20.0,
         force_weight: float = 1.0,
         stress_weight: float = 1.0,
