@@ -105,7 +105,7 @@ _OF_POTENTIALS = (
     help="Epochs without a better validation error before training stops.  [default: 100; potential: 1000]",
 )
 @click.option("--cutoff", metavar="R", type=float, help="Of a potential, Angstrom.  [default: 5]")
-@click.option("--degree", metavar="L", type=int, help="Of its spherical harmonics; -1: distances alone.  [default: 3]")
+@click.option("--degree", metavar="L", type=int, help="Of its spherical harmonics; -1: distances alone.  [default: 4]")
 @click.option("--angular", metavar="N", type=int, help="Channels that they have.  [default: 16]")
 @click.option("--energy-weight", metavar="X", type=float, help="In a potential's loss.  [default: 20]")
 @click.option("--force-weight", metavar="X", type=float, help="In a potential's loss.  [default: 1]")
