@@ -11,6 +11,7 @@ from mlff_curate.errors import MissingDependencyError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
 
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
@@ -69,16 +70,21 @@ def require_workers(workers: int) -> None:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch use one thread inside, as it does in a worker."""
+def threads(count: int) -> Iterator[None]:
+    """Let torch use so many threads inside."""
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(count)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def one_thread() -> AbstractContextManager[None]:
+    """Let torch use one thread inside, as it does in a worker."""
+    return threads(1)
 
 
 def _start_worker() -> None:

@@ -22,7 +22,7 @@ from mlff_curate.data.soundness import require_sound
 from mlff_curate.devices import require_device
 from mlff_curate.errors import DataError, UsageError
 from mlff_curate.graphs.vectors import vector_graph
-from mlff_curate.parallel import one_thread
+from mlff_curate.parallel import one_thread, threads
 from mlff_curate.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -343,7 +343,7 @@ class Potential(Parameters):
                 progress(start + len(some), len(frames))
         return _joined(parts)
 
-    def predict_graph(self, graph: VectorGraph, frames: Sequence[Atoms]) -> Predicted:
+    def predict_graph(self, graph: VectorGraph, frames: Sequence[Atoms], *, n_threads: int = 1) -> Predicted:
         """Return energies, forces and stresses of frames whose neighbours are known; see :meth:`predict`."""
         fitted = self.fitted_
         network, elements = fitted.network, np.array(fitted.network.sizes.elements)
@@ -353,7 +353,7 @@ class Potential(Parameters):
         parts = [_nothing()]
         for some in in_parts(graph.atoms, np.arange(graph.frames)):
             piece = graph if len(some) == graph.frames else graph.part(some)
-            with one_thread():
+            with threads(n_threads):
                 terms = terms_of(network, batch_of(piece, elements.tolist(), dtype, self.device))
             energies = terms.energies.cpu().double().numpy() * fitted.scale
             energies = energies + fitted.level[np.searchsorted(elements, piece.numbers)]
