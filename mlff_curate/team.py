@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import numpy as np
 import torch
@@ -354,8 +354,8 @@ def _launched_team(place: Place, device: str) -> Iterator[Team]:
         _leave()
 
 
-def help_team(device: str, place: Place) -> None:
-    """Help the process of rank 0 until it is done; one that is gone ends this one without a word of its own.
+def help_team(device: str, place: Place) -> NoReturn:
+    """Help the process of rank 0 until it is done, and end; one that is gone ends this one without a word of its own.
 
     Raises
     ------
@@ -364,12 +364,14 @@ def help_team(device: str, place: Place) -> None:
     """
     torch.set_num_threads(1)
     together = _join_launched(place, device)
+    status = 0
     try:
         together.help()
     except WorkerError:
-        sys.exit(WorkerError.exit_status)  # rank 0 has said, or could not say, why
-    finally:
-        _leave()
+        status = WorkerError.exit_status  # rank 0 has said, or could not say, why
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # a farewell to connections that the other end is closing has aborted this process
 
 
 def _join_launched(place: Place, device: str) -> Team:
