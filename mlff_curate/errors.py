@@ -74,6 +74,12 @@ class MissingDependencyError(CurateError):
     """An optional part (LAMMPS, Dask, ...) is needed for this and is not installed."""
 
 
+class InterruptedRunError(CurateError):
+    """A job was told to end (Ctrl-C, a scheduler's SIGTERM) and can go on later from what it has written."""
+
+    exit_status = 130
+
+
 class UsageError(CurateError):
     """An option has a value that no data could make right."""
 

@@ -30,9 +30,16 @@ def draw_velocities(atoms: Atoms, conditions: Conditions) -> None:
     rng = np.random.default_rng([conditions.seed, 0])
     masses = atoms.get_masses()[:, None]
     momenta = rng.standard_normal((len(atoms), 3)) * np.sqrt(masses * kB * conditions.temperature)
-    if conditions.ensemble == NVE:
-        momenta -= masses * momenta.sum(axis=0) / masses.sum()
-        kinetic = 0.5 * float(np.sum(momenta**2 / masses))
-        wanted = 0.5 * conditions.degrees_of_freedom(len(atoms)) * kB * conditions.temperature
-        momenta *= np.sqrt(wanted / kinetic) if kinetic > 0 else 0.0
     atoms.set_momenta(momenta)
+    if conditions.ensemble == NVE:
+        rest_centre(atoms)
+        kinetic = float(atoms.get_kinetic_energy())
+        wanted = 0.5 * conditions.degrees_of_freedom(len(atoms)) * kB * conditions.temperature
+        atoms.set_momenta(atoms.get_momenta() * (np.sqrt(wanted / kinetic) if kinetic > 0 else 0.0))
+
+
+def rest_centre(atoms: Atoms) -> None:
+    """Put the centre of mass at rest, in place."""
+    masses = atoms.get_masses()[:, None]
+    momenta = atoms.get_momenta()
+    atoms.set_momenta(momenta - masses * momenta.sum(axis=0) / masses.sum())
