@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlff_curate.calculators.computed import computed
+
 if TYPE_CHECKING:
     from ase import Atoms
 
@@ -50,8 +52,9 @@ class LammpsDriver:
             cell[self._periodic] = lattice
             atoms.set_cell(cell)
         atoms.positions = positions - wrapped @ lattice
-        energy, forces = atoms.get_potential_energy(), atoms.get_forces()
+        forces = atoms.get_forces()
+        energy = computed(atoms, "energy")
         if not self._periodic.all():
             return energy, forces, np.zeros((3, 3))
-        stress = voigt_6_to_full_3x3_stress(atoms.get_stress())
+        stress = voigt_6_to_full_3x3_stress(computed(atoms, "stress"))
         return energy, forces, -np.asarray(stress) * atoms.get_volume()

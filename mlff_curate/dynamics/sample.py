@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase.units import GPa, kB
 
+from mlff_curate.calculators.computed import computed
+
 if TYPE_CHECKING:
     from ase import Atoms
 
@@ -50,12 +52,12 @@ class Sample:
 
 def sample_of(atoms: Atoms, step: int, conditions: Conditions) -> Sample:
     """Sum up atoms whose calculator has computed them."""
-    potential = float(atoms.get_potential_energy())
+    potential = float(computed(atoms, "energy"))
     kinetic = float(atoms.get_kinetic_energy())
     pressure = volume = disagreement = math.nan
     if atoms.pbc.all():
         volume = float(atoms.get_volume())
-        stress = atoms.get_stress()  # potential part, ASE's sign
+        stress = computed(atoms, "stress")  # potential part, ASE's sign
         pressure = float((2.0 * kinetic / volume - np.sum(stress[:3])) / 3.0 / GPa)
     assert atoms.calc is not None
     if "forces_std" in atoms.calc.results:

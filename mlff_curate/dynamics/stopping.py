@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase.data import chemical_symbols, covalent_radii
 
+from mlff_curate.calculators.computed import computed
 from mlff_curate.calculators.moving_neighbours import MovingNeighbours
 from mlff_curate.errors import DataError, UsageError
 
@@ -119,7 +120,7 @@ class Watch:
         )
 
     def _not_finite(self, atoms: Atoms, sample: Sample) -> str | None:
-        forces = atoms.get_forces()
+        forces = computed(atoms, "forces")
         bad = np.flatnonzero(~np.isfinite(forces).all(axis=1) | ~np.isfinite(atoms.get_momenta()).all(axis=1))
         if len(bad):
             return f"the force on {_named(atoms, bad[0])} is not finite"
@@ -169,8 +170,7 @@ class Watch:
         most = self.rules.max_disagreement
         if most is None or not sample.disagreement > most:
             return None
-        assert atoms.calc is not None
-        worst = int(np.argmax(atoms.calc.results["forces_std"]))
+        worst = int(np.argmax(computed(atoms, "forces_std")))
         return (
             f"the committee disagrees on the force on {_named(atoms, worst)}: standard deviation "
             f"{sample.disagreement:.3g} eV/Angstrom, more than {most:g}"
