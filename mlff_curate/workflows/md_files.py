@@ -140,7 +140,7 @@ def read_stored(path: Path) -> Stored:
         settings = json.loads(found.setting("run", str))
         return Stored(state, settings, lengths, found.setting("frames", int))
     except (DataError, ValueError) as error:
-        words = error.message if isinstance(error, DataError) else str(error)
+        words = error.message.replace("the model file", "the file") if isinstance(error, DataError) else str(error)
         raise DataError(f"cannot be gone on from ({words}): --overwrite begins anew", file=str(path)) from None
 
 
