@@ -68,13 +68,16 @@ def test_cell_and_atoms_come_back_as_they_were_given_when_the_cell_moves(both, a
     for engine in (ase, lammps):
         for _ in range(60):
             engine.step()
-    np.testing.assert_allclose(lammps.atoms.cell.array, ase.atoms.cell.array, rtol=3e-2, atol=0.05)
+    assert lammps.atoms.get_volume() == pytest.approx(ase.atoms.get_volume(), rel=0.02)
+    if shape == "isotropic":  # a free cell turns in LAMMPS, where it stays triangular
+        np.testing.assert_allclose(lammps.atoms.cell.array, ase.atoms.cell.array, rtol=5e-3)
     copy = lammps.atoms.copy()
     copy.calc = EMT()
     np.testing.assert_allclose(copy.get_forces(), lammps.atoms.get_forces(), atol=1e-8)
     np.testing.assert_allclose(copy.get_stress(), lammps.atoms.get_stress(), atol=1e-9)
+    # atoms stay in the cells that they were in
     scaled = [engine.atoms.get_scaled_positions(wrap=False) for engine in (ase, lammps)]
-    np.testing.assert_allclose(scaled[1] - scaled[1].mean(axis=0), scaled[0] - scaled[0].mean(axis=0), atol=0.05)
+    np.testing.assert_allclose(scaled[1] - scaled[1].mean(axis=0), scaled[0] - scaled[0].mean(axis=0), atol=0.1)
 
 
 @pytest.mark.parametrize("kind", ["slab", "cluster", "wire"])
@@ -108,6 +111,11 @@ def test_masses_of_the_frame_count(both, alloy):
         both(atoms, Conditions("nve", temperature=300), EMT)
 
 
+def moving(atoms):
+    atoms.set_momenta(np.ones((len(atoms), 3)))
+    return atoms
+
+
 class _Breaks(Calculator):
     """Forces of nothing, and an error at the nth time."""
 
@@ -129,7 +137,7 @@ class _Breaks(Calculator):
 @pytest.mark.parametrize("error", [ValueError("the network is out of order"), KeyboardInterrupt(), SystemExit(143)])
 def test_what_the_potential_raises_is_raised_after_the_run(lammps_engine, alloy, monkeypatch, error):
     monkeypatch.setattr(_Breaks, "error", error)
-    engine = lammps_engine(alloy(0), Conditions("nve", temperature=300), lambda: _Breaks(5))
+    engine = lammps_engine(moving(alloy(0)), Conditions("nve"), lambda: _Breaks(5))
     for _ in range(4):
         engine.step()
     with pytest.raises(type(error)) as raised:
@@ -141,7 +149,7 @@ def test_what_the_potential_raises_is_raised_after_the_run(lammps_engine, alloy,
 
 
 def test_what_it_raises_ends_a_long_run_at_once(lammps_engine, alloy):
-    engine = lammps_engine(alloy(0), Conditions("nve", temperature=300), lambda: _Breaks(5))
+    engine = lammps_engine(moving(alloy(0)), Conditions("nve"), lambda: _Breaks(5))
     with pytest.raises(ValueError, match="out of order"):
         engine._session.run(10_000_000, setup=False)
     assert engine._session._lammps.extract_global("ntimestep") < 10
