@@ -1,6 +1,7 @@
 """`mlff-curate md` as a user calls it: outputs that are whole, runs that go on, and one line on what went wrong."""
 
 import csv
+import fcntl
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from ase.io import read, write
 
 from mlff_curate.cgcnn.potential import Potential
 from mlff_curate.data.labels import Labels
+from mlff_curate.workflows import md as workflow
 
 SHORT = ["--timestep", "2", "--every", "10", "--thermo", "5", "--checkpoint", "20"]
 
@@ -48,6 +50,10 @@ def md(command, models, here):
     shutil.copy(models / "0.model", here / "cu.model")
     write(here / "cu.extxyz", make_crystal())
     return lambda *words: command("md", "cu.model", "cu.extxyz", *words)
+
+
+def _break(_):
+    raise RuntimeError("the machine went down")
 
 
 def rows_of(path):
@@ -167,10 +173,8 @@ def test_a_run_that_was_ended_goes_on_to_the_same_bytes(md, here, engine, name):
 
 
 def test_resume_begins_where_there_is_nothing_and_may_go_further(md, here, monkeypatch):
-    from mlff_curate.workflows import md as workflow
-
     assert md(*SHORT, "--steps", "50", "-o", "whole.extxyz", "--resume", "-q").code == 0
-    monkeypatch.setattr(workflow.UnfinishedRun, "finish", lambda self: 1 / 0)
+    monkeypatch.setattr(workflow.UnfinishedRun, "finish", _break)
     assert md(*SHORT, "--steps", "40", "-o", "more.extxyz", "-q").code == 1
     monkeypatch.undo()
     monkeypatch.chdir(here)
@@ -183,10 +187,8 @@ def test_resume_begins_where_there_is_nothing_and_may_go_further(md, here, monke
 @pytest.fixture
 def unfinished(md, here, monkeypatch):
     """A run of 40 steps that did not come to its end, as `run.extxyz.unfinished`."""
-    from mlff_curate.workflows import md as workflow
-
     with monkeypatch.context() as patch:
-        patch.setattr(workflow.UnfinishedRun, "finish", lambda self: 1 / 0)
+        patch.setattr(workflow.UnfinishedRun, "finish", _break)
         assert md(*SHORT, "--steps", "40", "-o", "run.extxyz", "-q").code == 1
     return here / "run.extxyz.unfinished"
 
@@ -194,19 +196,24 @@ def unfinished(md, here, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--timestep", "1"], "--timestep: was 2.0 when the run in run.extxyz.unfinished was begun: --overwrite without"),
+        (
+            ["--timestep", "1"],
+            "--timestep: was 2.0 when the run in run.extxyz.unfinished was begun: --overwrite",
+        ),
         (["--supercell", "1", "1", "2"], "--supercell: was 1 1 1 when"),
         (["--committee", "cu.model"], "--committee: was none when"),
         (["--ensemble", "nve"], "--ensemble: was langevin when"),
         (["--steps", "30"], "--steps: the run in run.extxyz.unfinished is at step 40 already"),
     ],
 )
-def test_a_run_goes_on_as_it_was_begun(md, unfinished, words, message):
+@pytest.mark.usefixtures("unfinished")
+def test_a_run_goes_on_as_it_was_begun(md, words, message):
     done = md(*SHORT, "--steps", "60", "-o", "run.extxyz", "--resume", *words)
     assert (done.code, message in done.err) == (2, True), done.err
 
 
-def test_a_run_does_not_go_on_with_another_model_or_start(md, unfinished, models, here):
+@pytest.mark.usefixtures("unfinished")
+def test_a_run_does_not_go_on_with_another_model_or_start(md, models, here):
     write(here / "cu.extxyz", make_crystal(1))
     done = md(*SHORT, "--steps", "60", "-o", "run.extxyz", "--resume")
     assert "START: has changed since the run in run.extxyz.unfinished was begun" in done.err
@@ -235,8 +242,6 @@ def test_a_damaged_checkpoint_is_refused_and_overwrite_begins_anew(md, unfinishe
 
 
 def test_two_runs_do_not_write_to_the_same_place(md, unfinished):
-    import fcntl
-
     with (unfinished / "lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = md(*SHORT, "--steps", "60", "-o", "run.extxyz", "--resume")
@@ -266,22 +271,28 @@ def test_a_committee_is_averaged_and_may_stop_the_run(md, models, here):
     pair = [Potential.load(name).predict([frame]).forces for name in ("cu.model", models / "1.model")]
     np.testing.assert_allclose(frame.get_forces(), np.mean(pair, axis=0), atol=1e-4)
     most = 1.0001 * spread[0]
-    done = md("--thermo", "1", "--steps", "400", "--temperature", "900", *other, "--max-disagreement", most, "--overwrite")
+    done = md(
+        "--thermo", "1", "--steps", "400", "--temperature", "900", *other, "--max-disagreement", most, "--overwrite"
+    )
     assert done.code == 1
     assert "the committee disagrees on the force on atom " in done.out
     assert f"more than {most:g}" in done.out
 
 
-def test_the_next_run_takes_the_velocities_along(md, command, here):
+def test_the_next_run_takes_the_velocities_along(md, command):
     assert md(*SHORT, "--steps", "20", "-q").code == 0
     last = read("cu.md.extxyz", -1)
-    done = command("md", "cu.model", "cu.md.extxyz", *SHORT, "--ensemble", "nose-hoover", "--steps", "10", "-o", "b.extxyz")
+    done = command(
+        "md", "cu.model", "cu.md.extxyz", *SHORT, "--ensemble", "nose-hoover", "--steps", "10", "-o", "b.extxyz"
+    )
     assert "note: started from the last of 4 frames" not in done.out
     assert "note: started from the last of 3 frames" in done.out
     assert "note: velocities are those of START" in done.out
     np.testing.assert_array_equal(read("b.extxyz", 0).get_momenta(), last.get_momenta())
     np.testing.assert_array_equal(read("b.extxyz", 0).positions, last.positions)
-    done = command("md", "cu.model", "cu.md.extxyz", *SHORT, "--frame", "1", "--new-velocities", "--steps", "1", "-o", "c")
+    done = command(
+        "md", "cu.model", "cu.md.extxyz", *SHORT, "--frame", "1", "--new-velocities", "--steps", "1", "-o", "c"
+    )
     assert "velocities" not in done.out
     np.testing.assert_array_equal(read("c", 0, format="extxyz").positions, read("cu.md.extxyz", 1).positions)
 
@@ -351,7 +362,8 @@ def bad_start(name):
         ("sheared", ["--ensemble", "npt", "--shape", "axes"], "frame 1: --shape axes needs perpendicular cell vectors"),
     ],
 )
-def test_a_frame_that_cannot_be_started_from_is_named(md, command, here, start, words, message):
+@pytest.mark.usefixtures("md")
+def test_a_frame_that_cannot_be_started_from_is_named(command, here, start, words, message):
     write("start.extxyz", bad_start(start))
     before = files(here)
     done = command("md", "cu.model", "start.extxyz", *words)
@@ -360,11 +372,12 @@ def test_a_frame_that_cannot_be_started_from_is_named(md, command, here, start, 
     assert files(here) == before
 
 
-def test_files_that_are_none(md, command, here, put):
+@pytest.mark.usefixtures("md")
+def test_files_that_are_none(command, here, put):
     assert "none.extxyz: no such file" in command("md", "cu.model", "none.extxyz").err
     put("empty.extxyz", b"")
     assert "empty.extxyz: the file " in command("md", "cu.model", "empty.extxyz").err
-    put("no-atoms.extxyz", b"0\npbc=\"F F F\" Properties=species:S:1:pos:R:3\n")
+    put("no-atoms.extxyz", b'0\npbc="F F F" Properties=species:S:1:pos:R:3\n')
     assert "no-atoms.extxyz: frame 0: the frame has no atoms" in command("md", "cu.model", "no-atoms.extxyz").err
     (here / "cut.model").write_bytes((here / "cu.model").read_bytes()[:-50])
     done = command("md", "cut.model", "cu.extxyz")

@@ -28,7 +28,7 @@ def make_alloy(seed=0, *, size=(2, 1, 1), strain=0.03):
 class Springs(Calculator):
     """Springs between the nearest neighbours of a crystal: a potential that takes no time."""
 
-    implemented_properties = ["energy", "forces", "stress"]
+    implemented_properties = ("energy", "forces", "stress")
 
     def __init__(self, crystal, stiffness=2.5):
         super().__init__()
@@ -50,7 +50,11 @@ class Springs(Calculator):
         np.add.at(forces, i, pull)
         np.add.at(forces, j, -pull)
         stress = (vector.T @ pull / atoms.get_volume())[(0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1)]
-        self.results = {"energy": 0.5 * self.stiffness * np.sum((now - length) ** 2), "forces": forces, "stress": stress}
+        self.results = {
+            "energy": 0.5 * self.stiffness * np.sum((now - length) ** 2),
+            "forces": forces,
+            "stress": stress,
+        }
 
 
 def make_crystal(size=2):

@@ -119,7 +119,7 @@ def moving(atoms):
 class _Breaks(Calculator):
     """Forces of nothing, and an error at the nth time."""
 
-    implemented_properties = ["energy", "forces", "stress"]
+    implemented_properties = ("energy", "forces", "stress")
     error: BaseException = ValueError("the network is out of order")
 
     def __init__(self, good):

@@ -18,7 +18,7 @@ ANY_HEAT = StopRules(max_temperature=1e9)
 class Given(Calculator):
     """Forces, energy and disagreement as a function of the positions says."""
 
-    implemented_properties = ["energy", "forces", "stress"]
+    implemented_properties = ("energy", "forces", "stress")
 
     def __init__(self, say):
         super().__init__()
@@ -57,7 +57,10 @@ def test_atoms_that_collide():
         "0.5 of the sum of their covalent radii"
     )
     assert engine.steps_done == 67
-    assert "less than 1.072, 0.4 of" in stopped(pair(2.0, 0.01), lambda _: {}, StopRules(min_distance=0.4, max_temperature=1e9))[0]
+    assert (
+        "less than 1.072, 0.4 of"
+        in stopped(pair(2.0, 0.01), lambda _: {}, StopRules(min_distance=0.4, max_temperature=1e9))[0]
+    )
 
 
 def test_atoms_that_collide_through_the_boundary_and_with_their_own_images():
@@ -70,7 +73,7 @@ def test_atoms_that_collide_through_the_boundary_and_with_their_own_images():
 
 
 def test_a_temperature_that_explodes():
-    said, _ = stopped(pair(5.0), lambda positions: {"forces": np.array([[-0.4, 0, 0], [0.1, 0, 0]])})
+    said, _ = stopped(pair(5.0), lambda _: {"forces": np.array([[-0.4, 0, 0], [0.1, 0, 0]])})
     assert said.startswith("stopped at step ")
     assert "the temperature has exploded: 3" in said
     assert said.endswith("K, more than 3000 K; atom 0 (Cu) is the fastest")
