@@ -78,6 +78,12 @@ class WorkerError(CurateError):
     """A process that took part in the work is gone, or could not do its share."""
 
 
+class InterruptedRunError(CurateError):
+    """A job was told to end (Ctrl-C, a scheduler's SIGTERM) and can go on later from what it has written."""
+
+    exit_status = 130
+
+
 class UsageError(CurateError):
     """An option has a value that no data could make right."""
 

@@ -14,6 +14,8 @@ from __future__ import annotations
 import ctypes
 import importlib.metadata
 import os
+import tempfile
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -23,14 +25,18 @@ import numpy as np
 from mlff_curate.errors import DataError, MissingDependencyError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import ModuleType, TracebackType
 
     from ase import Atoms
 
+    Drive = Callable[[np.ndarray, np.ndarray], tuple[float, np.ndarray, np.ndarray]]
+
 # Room in Angstrom between the outermost atoms and the box along open directions; LAMMPS shrinks or grows the
 # box with the atoms there, but refuses to create an atom on the face of it.
 OPEN_MARGIN = 1.0
+# Time is looked at after every step, so that a run can be ended by its being up.
+_NO_TIMEOUT = "timer timeout 9999:00:00 every 1"
 
 
 def import_lammps() -> ModuleType:
@@ -96,12 +102,15 @@ class LammpsBox:
         (3,) lower corner of the box, Angstrom; zero along periodic directions.
     n_periodic
         How many of the box vectors, the first ones, are periodic.
+    basis
+        (k, k) whole numbers: the frame's k periodic vectors as sums of the box's.
     """
 
     rotation: np.ndarray
     cell: np.ndarray
     origin: np.ndarray
     n_periodic: int
+    basis: np.ndarray
 
     @classmethod
     def of(cls, frame: Atoms) -> LammpsBox:
@@ -125,7 +134,9 @@ class LammpsBox:
             open_axes = (frame.positions @ rotation)[:, k:]
             origin[k:] = open_axes.min(axis=0) - OPEN_MARGIN
             cell[range(k, 3), range(k, 3)] = np.ptp(open_axes, axis=0) + 2 * OPEN_MARGIN
-        return cls(rotation, cell, origin, k)
+        periodic = np.asarray(frame.cell[:])[np.asarray(frame.pbc, dtype=bool)]
+        basis = np.rint(periodic @ np.linalg.pinv(lattice)) if k else np.zeros((0, 0))
+        return cls(rotation, cell, origin, k, basis)
 
     def to_lammps(self, positions: np.ndarray) -> np.ndarray:
         """Rotate positions (N, 3), Angstrom, and wrap them along the periodic directions."""
@@ -206,9 +217,11 @@ class LammpsSession:
         self._box: LammpsBox | None = None
         self._volume = 0.0
         self._n_atoms = 0
+        self._driven: _Driven | None = None
         module = import_lammps()
         with _one_line_errors():
             self._lammps = module.lammps(cmdargs=["-screen", "none", "-log", "none", "-nocite"])
+            self._lammps.command("units metal")
 
     def __enter__(self) -> Self:
         return self
@@ -236,7 +249,16 @@ class LammpsSession:
             for line in lines:
                 self._lammps.command(line)
 
-    def load(self, frame: Atoms, species: Sequence[int], interactions: Sequence[str], *, skin: float = 0.0) -> None:
+    def load(
+        self,
+        frame: Atoms,
+        species: Sequence[int],
+        interactions: Sequence[str],
+        *,
+        skin: float = 0.0,
+        masses: Sequence[float] | None = None,
+        velocities: np.ndarray | None = None,
+    ) -> None:
         """Forget what was there and set up box, atoms, masses and interactions of a frame.
 
         Parameters
@@ -249,6 +271,10 @@ class LammpsSession:
             LAMMPS commands that choose the potential.
         skin
             Extra radius of the neighbour list in Angstrom; zero for single points, about 1 for MD.
+        masses
+            Of the species, u; by default those of the elements.
+        velocities
+            (N, 3) Angstrom/ps; by default the atoms are at rest.
 
         Raises
         ------
@@ -257,6 +283,7 @@ class LammpsSession:
         """
         types = _atom_types(frame, species)
         box = LammpsBox.of(frame)
+        self._driven = None
         # The virial is named up front, because LAMMPS sums it only in steps that are known to need it.
         self.commands(
             "clear",
@@ -264,14 +291,55 @@ class LammpsSession:
             "atom_style atomic",
             "atom_modify map array sort 0 0",
             *box.commands(len(species)),
-            *(f"mass {i} {_mass(number):.10g}" for i, number in enumerate(species, start=1)),
+            *_mass_commands(species, masses),
             f"neighbor {skin:g} bin",
         )
         x = box.to_lammps(frame.positions).ravel()
+        v = None if velocities is None else (velocities @ box.rotation).ravel().tolist()
         with _one_line_errors():
-            created = self._lammps.create_atoms(len(frame), list(range(1, len(frame) + 1)), types, x.tolist())
+            created = self._lammps.create_atoms(len(frame), list(range(1, len(frame) + 1)), types, x.tolist(), v)
         if created != len(frame):
             raise DataError(f"LAMMPS took {created} of {len(frame)} atoms")
+        self._set_up(frame, box, interactions)
+
+    def restart(self) -> bytes:
+        """Return the state of the run in LAMMPS' own binary form: box, atoms, thermostats, barostats."""
+        with tempfile.TemporaryDirectory() as folder:
+            self.commands(f'write_restart "{folder}/state"')
+            return (Path(folder) / "state").read_bytes()
+
+    def load_restart(
+        self, frame: Atoms, state: bytes, species: Sequence[int], interactions: Sequence[str], *, skin: float = 0.0
+    ) -> None:
+        """Forget what was there and go back to a state that :meth:`restart` gave.
+
+        Fixes that are set up again under their names find their state again; `fix langevin` has none.
+
+        Parameters
+        ----------
+        frame
+            The one that was loaded first: it tells the rotation and the cell vectors.
+        state
+            Bytes of :meth:`restart`.
+        species, interactions, skin
+            See :meth:`load`.
+
+        Raises
+        ------
+        DataError
+            LAMMPS refuses it.
+        """
+        _atom_types(frame, species)
+        box = LammpsBox.of(frame)
+        self._driven = None
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "state").write_bytes(state)
+            # what `clear` forgets and a restart file does not hold
+            self.commands("clear", "atom_modify map array sort 0 0", "box tilt large")
+            self.commands(f'read_restart "{folder}/state"', f"neighbor {skin:g} bin")
+        self._set_up(frame, box, interactions)
+
+    def _set_up(self, frame: Atoms, box: LammpsBox, interactions: Sequence[str]) -> None:
         self.commands(
             *interactions,
             "compute virial all pressure NULL virial",
@@ -280,15 +348,56 @@ class LammpsSession:
         self._box, self._n_atoms = box, len(frame)
         self._volume = abs(float(np.linalg.det(frame.cell[:])))
 
-    def run(self, steps: int) -> None:
+    def run(self, steps: int, *, setup: bool = True) -> None:
         """Take MD steps, or none to evaluate the atoms where they are.
+
+        Parameters
+        ----------
+        steps
+            How many.
+        setup
+            Compute forces first; not needed where nothing but :meth:`run` was called since the last time.
 
         Raises
         ------
         DataError
             LAMMPS stops, for example because atoms are lost.
+        Exception
+            Whatever a potential raises that was given to :meth:`drive`.
         """
-        self.commands(f"run {steps} post no")
+        try:
+            self.commands(f"run {steps} pre {'yes' if setup else 'no'} post no")
+        finally:
+            if self._driven is not None:
+                self._driven.settle(self._lammps)
+
+    def drive(self, potential: Drive) -> None:
+        """Have LAMMPS move atoms by a potential in Python, by `fix external`.
+
+        Parameters
+        ----------
+        potential
+            Takes positions (N, 3), wrapped as LAMMPS does, and the k periodic vectors (k, 3) of the cell, in ASE's
+            frame of reference and order; returns energy (eV), forces (N, 3) and virial (3, 3), eV, positive under
+            compression. What it raises ends the run, and :meth:`run` raises it.
+        """
+        self.commands("fix driver all external pf/callback 1 1", "fix_modify driver energy yes virial yes")
+        self._driven = _Driven(self, potential)
+        with _one_line_errors():
+            self._lammps.set_fix_external_callback("driver", self._driven.call, self._lammps)
+        self.commands(_NO_TIMEOUT)
+
+    def lattice(self) -> np.ndarray:
+        """Return the periodic vectors (k, 3) of the cell as it is now, Angstrom: those of the frame that was loaded."""
+        low, high, xy, yz, xz, *_ = self._lammps.extract_box()
+        (x, y, z) = np.subtract(high, low)
+        box = np.array([[x, 0.0, 0.0], [xy, y, 0.0], [xz, yz, z]])
+        assert self._box is not None
+        return np.asarray(self._box.basis @ box[: self._box.n_periodic] @ self._box.rotation.T)
+
+    def constant(self, name: str) -> float:
+        """Return one of LAMMPS' physical constants: `mvv2e`, `boltz`, `nktv2p`."""
+        return float(self._lammps.extract_global(name))
 
     def energy(self) -> float:
         """Return the potential energy in eV after `run`."""
@@ -298,6 +407,10 @@ class LammpsSession:
     def positions(self) -> np.ndarray:
         """Return positions (N, 3) in Angstrom, wrapped as LAMMPS does."""
         return np.asarray(self._by_id(self._lammps.numpy.extract_atom("x")) @ self._rotation().T)
+
+    def velocities(self) -> np.ndarray:
+        """Return velocities (N, 3) in Angstrom/ps."""
+        return np.asarray(self._by_id(self._lammps.numpy.extract_atom("v")) @ self._rotation().T)
 
     def forces(self) -> np.ndarray:
         """Return forces (N, 3) in eV/Angstrom after `run`."""
@@ -358,11 +471,53 @@ def _atom_types(frame: Atoms, species: Sequence[int]) -> list[int]:
     return [type_of[int(number)] for number in frame.numbers]
 
 
-def _mass(number: int) -> float:
-    """Atomic mass in u."""
+def _mass_commands(species: Sequence[int], masses: Sequence[float] | None) -> list[str]:
+    """LAMMPS commands that set the masses, u."""
     from ase.data import atomic_masses
 
-    return float(atomic_masses[number])
+    if masses is None:
+        return [f"mass {i} {float(atomic_masses[number]):.10g}" for i, number in enumerate(species, start=1)]
+    return [f"mass {i} {mass:.17g}" for i, mass in enumerate(masses, start=1)]
+
+
+class _Driven:
+    """The callback of `fix external`: LAMMPS' order and frame of reference to ASE's and back.
+
+    LAMMPS swallows what a callback raises and goes on with whatever forces there are. So it is kept, forces are zero,
+    and LAMMPS is made to believe that its time is up, after which :meth:`settle` raises it.
+    """
+
+    def __init__(self, session: LammpsSession, potential: Drive) -> None:
+        self._session = weakref.proxy(session)
+        self._potential = potential
+        self._raised: BaseException | None = None
+
+    def call(self, lammps: Any, step: int, n: int, tag: np.ndarray, x: np.ndarray, f: np.ndarray) -> None:  # noqa: ARG002
+        """Compute forces; the signature is LAMMPS'."""
+        f[:] = 0.0
+        if self._raised is not None:
+            return
+        try:
+            rotation = self._session._rotation()  # noqa: SLF001
+            rows = tag.ravel()[:n] - 1
+            positions = np.empty((n, 3))
+            positions[rows] = x[:n]
+            energy, forces, virial = self._potential(positions @ rotation.T, self._session.lattice())
+            f[:n] = (forces @ rotation)[rows]
+            turned = rotation.T @ virial @ rotation
+            lammps.fix_external_set_energy_global("driver", float(energy))
+            lammps.fix_external_set_virial_global("driver", turned[(0, 1, 2, 0, 0, 1), (0, 1, 2, 1, 2, 2)].tolist())
+        except BaseException as error:  # noqa: BLE001 - Ctrl-C too would be swallowed
+            f[:] = 0.0
+            self._raised = error
+            lammps.lib.lammps_force_timeout(lammps.lmp)
+
+    def settle(self, lammps: Any) -> None:
+        """Raise what was raised, in place of what LAMMPS may have made of it."""
+        raised, self._raised = self._raised, None
+        if raised is not None:
+            lammps.command(_NO_TIMEOUT)
+            raise raised
 
 
 class _one_line_errors:  # noqa: N801 (reads like contextlib's own)

@@ -55,6 +55,25 @@ class CGCNNCalculator(Calculator):
         self.skin = skin
         self._neighbours: dict[float, MovingNeighbours] = {}
 
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:  # noqa: ARG002
+        """Return what has changed since the last calculation, to the last bit.
+
+        ASE asks several times for each step of molecular dynamics, and its own comparison, with a tolerance, takes
+        longer than the neighbours of a hundred atoms.
+        """
+        before: Atoms | None = self.atoms
+        if before is None:
+            return list(all_changes)
+        pairs = {
+            "positions": (before.positions, atoms.positions),
+            "numbers": (before.numbers, atoms.numbers),
+            "cell": (before.cell.array, atoms.cell.array),
+            "pbc": (before.pbc, atoms.pbc),
+            "initial_charges": (before.get_initial_charges(), atoms.get_initial_charges()),
+            "initial_magmoms": (before.get_initial_magnetic_moments(), atoms.get_initial_magnetic_moments()),
+        }
+        return [name for name, (old, new) in pairs.items() if not np.array_equal(old, new)]
+
     def calculate(
         self,
         atoms: Atoms | None = None,
