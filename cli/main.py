@@ -24,6 +24,7 @@ _COMMANDS = {
     "train": "Train a crystal graph network on what frames are labelled with.",
     "evaluate": "Compare what a trained model predicts with labels.",
     "md": "Run molecular dynamics with a trained potential.",
+    "validate": "Test known physics with a trained potential.",
     "example": "Make real MD trajectories of Ta, Nb or Fe.",
 }
 """Name to one line of help: a command's module is imported only when it is called, so that --help is fast."""

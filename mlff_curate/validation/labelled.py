@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlff_curate.cgcnn.potential import Predicted
-from mlff_curate.dynamics.conditions import LANGEVIN, Conditions
+from mlff_curate.dynamics import Conditions
+from mlff_curate.dynamics.conditions import LANGEVIN
 from mlff_curate.errors import DataError
 from mlff_curate.validation.crystal_frames import frames_in_motion
 from mlff_curate.validation.pair_distances import overlap, pair_distances

@@ -68,5 +68,5 @@ MELTING_POINTS: dict[str, float] = {
     "Th": 2023,
 }
 # fmt: on
-"""Kelvin at 101.325 kPa, to four digits: CRC Handbook of Chemistry and Physics, 97th edition (W. M. Haynes, 2016), as in
-the table of the library mendeleev 1. Of several phases, the one that melts counts."""
+"""Kelvin at 101.325 kPa, to four digits: CRC Handbook of Chemistry and Physics, 97th edition (W. M. Haynes, 2016), as
+the table of the library mendeleev 1 has them. Of several phases, the one that melts counts."""

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase.units import kB
 
-from mlff_curate.dynamics.ase_engine import AseEngine
-from mlff_curate.dynamics.conditions import LANGEVIN, NVE, Conditions
-from mlff_curate.dynamics.velocities import draw_velocities
+from mlff_curate.dynamics import AseEngine, Conditions, RunStoppedError, StopRules, Watch, draw_velocities, simulate
+from mlff_curate.dynamics.conditions import LANGEVIN, NVE
 from mlff_curate.errors import DataError
 from mlff_curate.graphs.neighbours import neighbour_list
 from mlff_curate.validation.crystals import shortest_distance
 from mlff_curate.validation.motion import drift, lindemann
-from mlff_curate.wording import rounded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,8 +24,8 @@ if TYPE_CHECKING:
     from mlff_curate.validation.crystals import Crystal, Progress
 
 COLLISION = 0.6
-"""Of the distance between neighbours in the crystal: atoms nearer than this have collided. At half the melting point the
-shortest distance in a crystal is about 0.8 of it."""
+"""Of the distance between neighbours in the crystal: atoms nearer than this have collided. In a crystal at half its
+melting point the shortest distance is about 0.8 of it."""
 EXPLOSION = 1.0
 """eV/atom of potential energy above what equipartition gives: several times a heat of fusion, which no solid stores."""
 _EVERY = 10
@@ -158,33 +156,23 @@ def run_crystal(
     draw_velocities(atoms, replace(conditions, temperature=2 * conditions.temperature))
     engine = AseEngine(atoms, conditions, lambda: calculator)
     n = len(atoms)
-    near = COLLISION * shortest_distance(sites)
+    near = 1.5 * COLLISION * shortest_distance(sites)
     steps = max(1, round(1000 * length / conditions.timestep))
-    rest = engine.sample().potential / n
-    highest = rest + 1.5 * conditions.temperature * kB + EXPLOSION
+    rules = StopRules(max_energy_change=1.5 * kB * conditions.temperature + EXPLOSION)
+    watch = Watch(rules, atoms, engine.sample(), conditions.temperature)
     samples, positions, shortest = [], [], []
     stopped = ""
-    for step in range(steps + 1):
-        if step:
-            engine.step()
-        if step % _EVERY and step != steps:
-            continue
-        sample = engine.sample()
-        if not np.isfinite([sample.total, sample.temperature]).all() or not np.isfinite(atoms.positions).all():
-            stopped = f"the energy is no number after {_ps(sample.time)}"
-            break
-        samples.append(sample)
-        positions.append(atoms.get_positions())
-        shortest.append(_shortest(atoms, near))
-        if shortest[-1] < near:
-            stopped = f"atoms collide after {_ps(sample.time)}: they are {rounded(shortest[-1])} A apart"
-            break
-        if sample.potential / n > highest:
-            above = rounded(sample.potential / n - rest)
-            stopped = f"the energy explodes after {_ps(sample.time)}: {above} eV/atom above rest"
-            break
-        if progress is not None:
-            progress(step, steps)
+    try:
+        for sample in simulate(engine, steps, watch=watch):
+            if sample.step % _EVERY and sample.step != steps:
+                continue
+            samples.append(sample)
+            positions.append(atoms.get_positions())
+            shortest.append(_shortest(atoms, near))
+            if progress is not None:
+                progress(sample.step, steps)
+    except RunStoppedError as error:
+        stopped = error.message
     return Motion(
         times=np.array([s.time for s in samples]) / 1000,
         total=np.array([s.total for s in samples]) / n,
@@ -298,9 +286,9 @@ def stability(
 
 
 def _shortest(atoms: Atoms, near: float) -> float:
-    """Return the shortest distance; quick where nothing is near."""
-    vectors = neighbour_list([atoms], 1.5 * near).vector
-    return float(np.linalg.norm(vectors, axis=1).min()) if len(vectors) else 1.5 * near
+    """Return the shortest distance, or the one up to which is looked where there is nothing."""
+    vectors = neighbour_list([atoms], near).vector
+    return float(np.linalg.norm(vectors, axis=1).min()) if len(vectors) else near
 
 
 def _between_shells(crystal: Crystal) -> float:
@@ -322,7 +310,3 @@ def _thin(values: np.ndarray, most: int = 500) -> list[float]:
     """Return at most so many values, evenly taken."""
     step = max(1, -(-len(values) // most))
     return [float(v) for v in values[::step]]
-
-
-def _ps(femtoseconds: float) -> str:
-    return f"{femtoseconds / 1000:.3g} ps"

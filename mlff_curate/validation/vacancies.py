@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -155,7 +156,7 @@ def migration(
     if not residual <= fmax:
         raise DataError(f"the band did not come to rest within {steps} steps: the largest force is {residual:.3g} eV/A")
     energies = np.array([ends[0], *(image.get_potential_energy() for image in band[1:-1]), ends[1]])
-    between = [np.linalg.norm(b.positions - a.positions) for a, b in zip(band[:-1], band[1:], strict=True)]
+    between = [np.linalg.norm(b.positions - a.positions) for a, b in pairwise(band)]
     return Migration(
         barrier=float(energies.max() - energies[0]),
         path=np.cumsum([0.0, *between]).tolist(),

@@ -172,8 +172,13 @@ def judged(test: str, quantity: Quantity, references: Sequence[Known], expected:
         difference,
         ", ".join(asked),
         FAIL if failed else PASS if asked else NO_REFERENCE,
-        "; ".join([*failed, *([quantity.why] if quantity.why else [])]),
+        "; ".join([*failed, *([quantity.why] if quantity.why else []), *_others(references)]),
     )
+
+
+def _others(references: Sequence[Known]) -> list[str]:
+    """Say what the references after the first have."""
+    return [f"{known.source}: {rounded(known.value, 4)}" for known in references[1:]]
 
 
 def judged_order(test: str, energies: Mapping[str, float], references: Mapping[str, Known]) -> Row:

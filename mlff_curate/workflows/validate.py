@@ -6,7 +6,6 @@ import hashlib
 import json
 import time
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,8 +34,10 @@ from mlff_curate.workflows.validation_sources import potential_source, read_expe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from mlff_curate.validation.crystals import Crystal
+    from mlff_curate.validation.equation_of_state import EquationOfState
     from mlff_curate.validation.verdicts import Expected
     from mlff_curate.workflows.potential_data import PotentialInput, Progress
     from mlff_curate.workflows.validation_sources import Source
@@ -140,6 +141,8 @@ class Validation:
         ``model`` and ``reference``, each name of a test to what became of it.
     settings
         How.
+    labelled_eos
+        Of the data, if it has one.
     seconds
         Stage to seconds.
     notes
@@ -153,6 +156,7 @@ class Validation:
     rows: tuple[Row, ...]
     outcomes: Mapping[str, Mapping[str, Outcome]]
     settings: Settings
+    labelled_eos: EquationOfState | None
     seconds: dict[str, float]
     notes: tuple[str, ...] = field(default=())
 
@@ -244,7 +248,7 @@ def validate(
         if outcome.failed:
             notes.append(f"the reference has no {TESTS[name].title.lower()}: {outcome.failed}")
     begin = time.perf_counter()
-    known, more = _known(outcomes, data)
+    known, labelled_eos, more = _known(outcomes, data)
     rows = _rows(outcomes[MODEL], known, expected, _isolated(data, crystal))
     seconds["compare"] = time.perf_counter() - begin
     named = {row.name for row in rows}
@@ -257,6 +261,7 @@ def validate(
         rows=tuple(rows),
         outcomes=outcomes,
         settings=options.settings,
+        labelled_eos=labelled_eos,
         seconds=seconds,
         notes=tuple(notes),
     )
@@ -287,7 +292,7 @@ def _battery(
 
 
 def _outcome(name: str, bench: Bench, before: Mapping[str, Outcome]) -> Outcome:
-    if name != "lattice" and name != "errors" and before["lattice"].result is None:
+    if name not in {"lattice", "errors"} and before["lattice"].result is None:
         return Outcome(skipped="there is no relaxed crystal")
     why = TESTS[name].skip(bench)
     if why:
@@ -314,8 +319,8 @@ def _telling(stage: str, progress: Progress | None) -> Callable[[int, int | None
 
 def _known(
     outcomes: Mapping[str, Mapping[str, Outcome]], data: LabelledFrames | None
-) -> tuple[dict[str, list[Known]], list[str]]:
-    """Return references by quantity, best first, and what is to be said of them."""
+) -> tuple[dict[str, list[Known]], EquationOfState | None, list[str]]:
+    """Return references by quantity, best first, the data's equation of state, and what is to be said of them."""
     known: dict[str, list[Known]] = {}
     for name, outcome in outcomes.get(REFERENCE, {}).items():
         if outcome.result is not None:
@@ -324,7 +329,7 @@ def _known(
     notes: list[str] = []
     lattice = outcomes[MODEL]["lattice"].result
     if data is None or not isinstance(lattice, Lattice):
-        return known, notes
+        return known, None, notes
     crystal = lattice.crystal()
     strained = strained_frames(data.frames, crystal)
     eos = labelled_equation_of_state(data.frames, data.labels, strained)
@@ -350,7 +355,7 @@ def _known(
         notes.append(f"data: equation of state by the energies of {len(eos.volumes)} crystals")
     for name, one in found.items():
         known.setdefault(name, []).append(one)
-    return known, notes
+    return known, eos, notes
 
 
 def _isolated(data: LabelledFrames | None, crystal: Crystal) -> dict[str, float]:
@@ -387,16 +392,21 @@ def _rows(
             references["cohesive_energy"] = [Known(level - known["cohesive_energy_level"][0].value, "data")]
         rows += [judged(name, q, references[q.name], expected.get(q.name)) for q in quantities]
         if isinstance(outcome.result, Surfaces):
-            best = {}
-            for face in outcome.result.energies:
-                wish = expected.get(f"surface_{face}")
-                some = known.get(f"surface_{face}", [])
-                if wish is not None and wish.value is not None:
-                    best[face] = Known(wish.value, "expected")
-                elif some:
-                    best[face] = some[0]
-            rows.append(judged_order(name, outcome.result.energies, best))
+            rows.append(judged_order(name, outcome.result.energies, _faces(outcome.result, known, expected)))
     return rows
+
+
+def _faces(surfaces: Surfaces, known: Mapping[str, list[Known]], expected: Mapping[str, Expected]) -> dict[str, Known]:
+    """Return the best reference of each face that has one."""
+    best = {}
+    for face in surfaces.energies:
+        wish = expected.get(f"surface_{face}")
+        some = known.get(f"surface_{face}", [])
+        if wish is not None and wish.value is not None:
+            best[face] = Known(wish.value, "expected")
+        elif some:
+            best[face] = some[0]
+    return best
 
 
 def _cohesion(lattice: Lattice, isolated: Mapping[str, float]) -> list[Quantity]:

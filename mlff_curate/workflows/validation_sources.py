@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -194,7 +195,7 @@ def _expected(value: Any, path: str, name: str) -> Expected:
     for key, number in wishes.items():
         if key not in allowed:
             raise DataError(f"{str(key)[:40]!r} is none of {', '.join(allowed)}", file=path, key=name)
-        if isinstance(number, bool) or not isinstance(number, (int, float)) or abs(number) > 1e300 or number != number:
+        if isinstance(number, bool) or not isinstance(number, (int, float)) or not math.isfinite(number):
             raise DataError(f"must be a number, or numbers named {', '.join(allowed)}", file=path, key=name)
     if wishes.get("tolerance", 0) < 0:
         raise DataError("a tolerance is a share of the value, 0.05 for 5 %: it is not negative", file=path, key=name)
