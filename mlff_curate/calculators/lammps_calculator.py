@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 from ase.data import atomic_numbers
 
@@ -23,6 +24,8 @@ _CHOOSING = ("pair_style", "pair_coeff", "pair_modify")
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _MOST_TEXT = 2**16
+_SKIN = 1.0
+"""Angstrom: LAMMPS lists neighbours anew for every evaluation, and wants some room all the same."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class LammpsCalculator(Calculator):
 
     Notes
     -----
-    Atoms are handed over for every evaluation anew, which takes some milliseconds.
+    Where cell, periodicity or elements have changed, all is handed over anew, which takes some milliseconds.
     """
 
     implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012 (ASE's own way)
@@ -63,6 +66,7 @@ class LammpsCalculator(Calculator):
         super().__init__()  # type: ignore[no-untyped-call]
         self.potential = potential
         self._session: LammpsSession | None = None
+        self._loaded: Atoms | None = None
 
     def calculate(
         self,
@@ -76,7 +80,13 @@ class LammpsCalculator(Calculator):
         if self._session is None:
             self._session = LammpsSession()
         session = self._session
-        session.load(frame, [atomic_numbers[symbol] for symbol in self.potential.elements], self.potential.commands)
+        if self._loaded is not None and _differ_by_positions(frame, self._loaded):
+            session.move(frame.positions)
+        else:
+            self._loaded = None  # an error leaves LAMMPS with neither
+            species = [atomic_numbers[symbol] for symbol in self.potential.elements]
+            session.load(frame, species, self.potential.commands, skin=_SKIN)
+            self._loaded = frame.copy()
         session.run(0)
         energy = session.energy()
         results: dict[str, Any] = {"energy": energy, "free_energy": energy, "forces": session.forces()}
@@ -86,7 +96,16 @@ class LammpsCalculator(Calculator):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave LAMMPS behind: the copy loads its own."""
-        return {**self.__dict__, "_session": None}
+        return {**self.__dict__, "_session": None, "_loaded": None}
+
+
+def _differ_by_positions(frame: Atoms, loaded: Atoms) -> bool:
+    return bool(
+        frame.pbc.all()
+        and loaded.pbc.all()
+        and np.array_equal(frame.numbers, loaded.numbers)
+        and np.array_equal(frame.cell[:], loaded.cell[:])
+    )
 
 
 def read_lammps_potential(source: str) -> LammpsPotential:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -203,19 +204,24 @@ def relaxed_crystal(
     optimizer = BFGS(cell_and_atoms, logfile=None, maxstep=0.05)
     if progress is not None:
         optimizer.attach(lambda: progress(optimizer.nsteps, None))
+
+    def keep_to_the_crystal() -> None:
+        ratio = out.get_volume() / before
+        if not 1 / _FARTHEST < ratio < _FARTHEST:
+            raise DataError(
+                f"the crystal goes to {rounded(ratio)} times the volume that it began with: it is not stable"
+            )
+
+    optimizer.attach(keep_to_the_crystal)
     _converge(optimizer, fmax, steps, cell_and_atoms.get_forces)
-    ratio = out.get_volume() / before
-    if not 1 / _FARTHEST < ratio < _FARTHEST:
-        raise DataError(
-            f"the crystal relaxes to {rounded(ratio)} times the volume that it began with: it is not stable"
-        )
     out.calc = None
     return Crystal(out, crystal.structure)
 
 
 def _converge(optimizer: Any, fmax: float, steps: int, forces: Callable[[], np.ndarray]) -> None:
     try:
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # scipy's, of the logarithm of a strain
             optimizer.run(fmax=fmax, steps=steps)
             largest = float(np.linalg.norm(np.asarray(forces()).reshape(-1, 3), axis=1).max())
     except (np.linalg.LinAlgError, ValueError, FloatingPointError, OverflowError) as error:

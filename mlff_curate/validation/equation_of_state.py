@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -108,12 +109,14 @@ def fitted_equation_of_state(volumes: Sequence[float], energies: Sequence[float]
 
     try:
         fit = Fit(volumes, energies, eos="birchmurnaghan")
-        volume, energy, modulus = fit.fit()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what it warns of is refused below
+            volume, energy, modulus = fit.fit()
     except (ValueError, RuntimeError, TypeError, np.linalg.LinAlgError):
         raise DataError("the energies have no minimum between the volumes tried") from None
     parameters = np.asarray(fit.eos_parameters, float)
-    if not np.isfinite(parameters).all():
-        raise DataError("no equation of state fits the energies")
+    if not np.isfinite(parameters).all() or not min(volumes) < volume < max(volumes):
+        raise DataError("the energies have no minimum between the volumes tried")
     off = np.asarray(energies) - birchmurnaghan(np.asarray(volumes), *parameters)
     return EquationOfState(
         volumes=tuple(volumes),

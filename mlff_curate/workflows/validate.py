@@ -238,9 +238,9 @@ def validate(
     for who, which in ((MODEL, source), (REFERENCE, reference)):
         if which is None:
             continue
-        bench = Bench(crystal, which.calculator, options.settings, options.seed, melting_point, data)
+        bench = Bench(crystal, which.calculator(), options.settings, options.seed, melting_point, data)
         names = wanted if who == MODEL else [name for name in wanted if TESTS[name].compared]
-        outcomes[who] = _battery(who, names, bench, kept, progress)
+        outcomes[who] = _battery(who, names, bench, which, kept, progress)
         seconds |= {
             name if who == MODEL else f"{name}, {REFERENCE}": outcome.seconds for name, outcome in outcomes[who].items()
         }
@@ -275,7 +275,7 @@ def _require_elements(frames: Sequence[Any], known: Sequence[str]) -> None:
 
 
 def _battery(
-    who: str, names: Sequence[str], bench: Bench, kept: _Kept, progress: Progress | None
+    who: str, names: Sequence[str], bench: Bench, source: Source, kept: _Kept, progress: Progress | None
 ) -> dict[str, Outcome]:
     """Run or recall the tests of one potential; without a crystal at rest nothing else is run."""
     out: dict[str, Outcome] = {}
@@ -283,7 +283,8 @@ def _battery(
         outcome = kept.get(who, name)
         if outcome is None:
             stage = name if who == MODEL else f"{name}, {REFERENCE}"
-            outcome = _outcome(name, replace(bench, progress=_telling(stage, progress)), out)
+            fresh = replace(bench, calculator=source.calculator(), progress=_telling(stage, progress))
+            outcome = _outcome(name, fresh, out)
             kept.put(who, name, outcome)
         out[name] = outcome
         if name == "lattice" and isinstance(outcome.result, Lattice):

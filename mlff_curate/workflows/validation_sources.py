@@ -22,6 +22,8 @@ from mlff_curate.validation.verdicts import Expected
 from mlff_curate.wording import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ase.calculators.calculator import Calculator
 
 _HEAD = 2**14
@@ -37,7 +39,7 @@ class Source:
     Attributes
     ----------
     calculator
-        Of ASE.
+        Makes one of ASE's that remembers nothing: tests must not depend on which ones were run before.
     elements
         That it knows.
     name
@@ -46,7 +48,7 @@ class Source:
         Of all that it is.
     """
 
-    calculator: Calculator
+    calculator: Callable[[], Calculator]
     elements: tuple[str, ...]
     name: str
     digest: str
@@ -72,13 +74,13 @@ def potential_source(given: str, *, device: str, shipped: bool = False) -> Sourc
     if "pair_style" in given or _has_lammps_lines(given) or (shipped and not Path(given).exists()):
         potential = read_lammps_potential(given)
         digest = hashlib.sha256("\n".join((*potential.commands, *potential.elements)).encode()).hexdigest()
-        return Source(LammpsCalculator(potential), potential.elements, potential.name, digest)
+        return Source(lambda: LammpsCalculator(potential), potential.elements, potential.name, digest)
     from ase.data import chemical_symbols
 
     trained = Potential.load(given, device=device)
     elements = tuple(chemical_symbols[number] for number in trained.fitted_.network.sizes.elements)
     digest = hashlib.sha256(Path(given).read_bytes()).hexdigest()
-    return Source(CGCNNCalculator(trained), elements, given, digest)
+    return Source(lambda: CGCNNCalculator(trained), elements, given, digest)
 
 
 def _has_lammps_lines(given: str) -> bool:
