@@ -12,6 +12,8 @@ import click
 from mlff_curate import __version__
 from mlff_curate.errors import CurateError
 
+from .screen import INTERRUPTED
+
 if TYPE_CHECKING:
     from types import FrameType
 
@@ -29,7 +31,6 @@ _COMMANDS = {
 }
 """Name to one line of help: a command's module is imported only when it is called, so that --help is fast."""
 
-_INTERRUPTED = 130
 _TERMINATED = 143
 
 
@@ -73,7 +74,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        _stop("mlff-curate: interrupted: nothing was written", _INTERRUPTED)
+        _stop("mlff-curate: interrupted: nothing was written", INTERRUPTED)
     except Exception as error:
         if {"-v", "--verbose"} & set(arguments):
             raise

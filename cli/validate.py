@@ -17,7 +17,7 @@ from .options import (
     reading_options,
     run_options,
 )
-from .screen import finish, progress_bars
+from .screen import INTERRUPTED, finish, progress_bars
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -128,9 +128,15 @@ def validate(
         seed=seed,
         device=device,
     )
-    with progress_bars(quiet=quiet, verbose=verbose) as progress:
-        done = validate_files(
-            model, options, output=output, overwrite=overwrite, command=command_line(), progress=progress
+    try:
+        with progress_bars(quiet=quiet, verbose=verbose) as progress:
+            done = validate_files(
+                model, options, output=output, overwrite=overwrite, command=command_line(), progress=progress
+            )
+    except KeyboardInterrupt:
+        click.echo(
+            "mlff-curate: interrupted: finished tests are kept, and the same command goes on from there", err=True
         )
+        sys.exit(INTERRUPTED)
     finish(done, begin, as_json=as_json, quiet=quiet, verbose=verbose)
     sys.exit(done.status)

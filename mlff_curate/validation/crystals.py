@@ -29,6 +29,8 @@ _ATOMS_PER_CUBE = {"bcc": 2, "fcc": 4, "diamond": 8, "sc": 1}
 _DISTANCE_IN_CUBES = {"bcc": np.sqrt(3) / 2, "fcc": np.sqrt(1 / 2), "diamond": np.sqrt(3) / 4, "sc": 1.0}
 _FARTHEST = 1.3
 """Volume per atom over that of the start, either way: beyond this a relaxed crystal is another one."""
+_FARTHEST_ATOM = 3.0
+"""Angstrom: about a neighbour's distance. What goes farther does not relax but falls apart, and would for hours."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,6 +183,15 @@ def relaxed_positions(
     optimizer = BFGS(out, logfile=None, maxstep=0.1)
     if progress is not None:
         optimizer.attach(lambda: progress(optimizer.nsteps, None))
+
+    def keep_to_the_sites() -> None:
+        farthest = float(np.linalg.norm(out.positions - atoms.positions, axis=1).max())
+        if not np.isfinite(farthest):
+            raise DataError("atoms cannot be relaxed: their positions become no numbers")
+        if farthest > _FARTHEST_ATOM:
+            raise DataError(f"an atom goes {rounded(farthest)} A away from its site: the structure is not stable")
+
+    optimizer.attach(keep_to_the_sites)
     _converge(optimizer, fmax, steps, out.get_forces)
     return out
 

@@ -226,7 +226,9 @@ def test_a_validation_that_was_ended_goes_on(command, here, model, monkeypatch):
         return run_test(name, bench)
 
     monkeypatch.setattr(workflow, "run_test", interrupted)
-    assert command("validate", model, *only).code == 130
+    stopped = command("validate", model, *only)
+    assert stopped.code == 130
+    assert stopped.err == "mlff-curate: interrupted: finished tests are kept, and the same command goes on from there\n"
     assert [path.name for path in here.iterdir() if "validation" in path.name] == ["cu.validation.partial.json"]
     done = command("validate", model, *only, "--seed", "1")
     assert done.code == 1

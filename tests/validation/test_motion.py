@@ -5,9 +5,10 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from ase.io import read
 from ase.units import kB
 
-from mlff_curate.data.labels import Labels
+from mlff_curate.data.labels import Labels, labels_of
 from mlff_curate.dynamics import Conditions
 from mlff_curate.errors import DataError
 from mlff_curate.validation.crystal_frames import (
@@ -192,6 +193,32 @@ def test_a_potential_overlaps_with_its_own_motion(copper):
     assert errors.all["force_mae"] < 1e-9
     with pytest.raises(DataError, match="no ten frames of the data are this crystal"):
         compare_distances(copper, EMT(), LabelledFrames(frames[:3], data.labels[:3], ["md"] * 3), runs=1, **settings)
+
+
+@pytest.mark.data
+def test_real_sets_tell_of_their_crystals(real_data):
+    def told(name, symbol):
+        frames = list(read(real_data / name, ":"))
+        labels = [labels_of(atoms) for atoms in frames]
+        crystal = element_crystal(symbol)
+        strained = strained_frames(frames, crystal)
+        return frames, labels, crystal, strained, labelled_elasticity(labels, strained)
+
+    *_, crystal, strained, found = told("ta_jcp2014.extxyz", "Ta")
+    assert len(strained) == 121  # Elastic_BCC and Volume_BCC, and no frame of fcc, A15, faults, surfaces and melt
+    # PBE, as in A. P. Thompson et al., J. Comput. Phys. 285, 316, table 2: 3.320 A
+    assert crystal.constants()["a"] * found.stretch == pytest.approx(3.32, abs=0.01)
+    assert (found.c11, found.c12, found.c44) == tuple(pytest.approx(c, rel=0.05) for c in (268, 161, 74))
+    frames, labels, crystal, strained, found = told("nb_mvl2020.extxyz", "Nb")
+    assert len(strained) == 121
+    assert crystal.constants()["a"] * found.stretch == pytest.approx(3.32, abs=0.01)
+    lowest = min(labels[i].energy / len(frames[i]) for i in strained)
+    groups = [atoms.info["config_type"] for atoms in frames]
+    motion = frames_in_motion(frames, labels, groups, crystal, lambda atoms: lowest * len(atoms), 2750)
+    assert {one.group for one in motion} == {"AIMD"}
+    assert [len(one.frames) for one in motion] == [40] * 4
+    assert any(300 < one.temperature < 400 for one in motion)
+    assert any(900 < one.temperature < 1000 for one in motion)
 
 
 def test_melting_points_are_those_of_the_handbook():

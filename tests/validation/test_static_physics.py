@@ -196,6 +196,16 @@ def test_potentials_without_a_crystal_are_told():
         relaxed_crystal(element_crystal("Cu"), EMT(), fmax=1e-6, steps=0)
 
 
+def test_atoms_that_fall_apart_are_stopped():
+    class Pulling(Flat):
+        def calculate(self, atoms=None, properties=("energy",), system_changes=()):
+            super().calculate(atoms, properties, system_changes)
+            self.results["forces"][0, 0] = 1.0 + atoms.positions[0, 0]
+
+    with pytest.raises(DataError, match=r"an atom goes 3\.\d+ A away from its site: the structure is not stable"):
+        vacancy(element_crystal("Cu"), Pulling(), width=5, fmax=0.01, steps=500)
+
+
 def test_vacancies_in_compounds_are_refused():
     compound = Crystal(bulk("NiAl", "cesiumchloride", a=2.9), "given")
     with pytest.raises(DataError, match="depends on chemical potentials"):
