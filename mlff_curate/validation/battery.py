@@ -37,9 +37,9 @@ TOLERANCES = {
     "surface": 0.15,
     "cohesive_energy": 0.05,
 }
-"""How far numbers may be from a reference, as a share: about what two density functionals differ by, or more."""
+"""How far numbers may be from a reference, as a share. Conventions: ``--expected`` has the user's own."""
 MOST_DRIFT = 0.1
-"""meV/atom/ps: an atom would warm by 0.8 K in a ps."""
+"""meV/atom/ps: a solid, with a heat capacity of 3 k for each atom, would warm by 0.4 K in a ps."""
 MOST_LINDEMANN = 0.15
 """Crystals melt at 0.1 to 0.15."""
 HELD = 0.10
