@@ -12,6 +12,8 @@ import click
 from mlff_curate import __version__
 from mlff_curate.errors import CurateError
 
+from .screen import INTERRUPTED
+
 if TYPE_CHECKING:
     from types import FrameType
 
@@ -24,11 +26,11 @@ _COMMANDS = {
     "train": "Train a crystal graph network on what frames are labelled with.",
     "evaluate": "Compare what a trained model predicts with labels.",
     "md": "Run molecular dynamics with a trained potential.",
+    "validate": "Test known physics with a trained potential.",
     "example": "Make real MD trajectories of Ta, Nb or Fe.",
 }
 """Name to one line of help: a command's module is imported only when it is called, so that --help is fast."""
 
-_INTERRUPTED = 130
 _TERMINATED = 143
 
 
@@ -73,7 +75,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt) as error:
         words = str(error.__cause__ or error)  # click makes an Abort of every KeyboardInterrupt
-        _stop(f"mlff-curate: interrupted: {words or 'nothing was written'}", _INTERRUPTED)
+        _stop(f"mlff-curate: interrupted: {words or 'nothing was written'}", INTERRUPTED)
     except Exception as error:
         if {"-v", "--verbose"} & set(arguments):
             raise

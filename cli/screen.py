@@ -18,6 +18,10 @@ _BETWEEN_LINES = 10
 """Seconds."""
 
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+
 class Done(Protocol):
     """A finished job: its stages' seconds, and what it has to say."""
 

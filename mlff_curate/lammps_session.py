@@ -371,6 +371,18 @@ class LammpsSession:
             if self._driven is not None:
                 self._driven.settle(self._lammps)
 
+    def move(self, positions: np.ndarray) -> None:
+        """Put the atoms of the frame that was loaded, periodic in three directions, elsewhere in the same cell.
+
+        Parameters
+        ----------
+        positions
+            (N, 3) Angstrom, in the frame of reference of the frame that was loaded.
+        """
+        assert self._box is not None
+        ids = np.asarray(self._lammps.numpy.extract_atom("id"))[: self._n_atoms]
+        self._lammps.numpy.extract_atom("x")[: self._n_atoms] = self._box.to_lammps(positions)[ids - 1]
+
     def drive(self, potential: Drive) -> None:
         """Have LAMMPS move atoms by a potential in Python, by `fix external`.
 
