@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from mlff_curate.errors import UsageError
 
-from .options import device_option, elements, reading_options, run_options
+from .options import device_option, elements, reading_options, run_options, threads_option
 from .screen import finish, progress_bars
 
 if TYPE_CHECKING:
@@ -125,6 +125,7 @@ _WITHOUT = {
 )
 @reading_options
 @device_option
+@threads_option
 @run_options
 def md(
     *,
@@ -153,6 +154,7 @@ def md(
     max_temperature: float | None,
     max_energy_change: float,
     device: str,
+    threads: int,
     seed: int,
     overwrite: bool,
     as_json: bool,
@@ -205,6 +207,7 @@ def md(
         rows_every=thermo,
         checkpoint_every=checkpoint,
         device=device,
+        threads=threads,
         type_map=elements(files["type_map"]),
         units=files["units"],
         log=files["log"],

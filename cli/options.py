@@ -28,6 +28,14 @@ device_option = click.option(
 workers_option = click.option(
     "--workers", default=1, show_default=True, help="Processes; the result does not depend on their number."
 )
+threads_option = click.option(
+    "--threads",
+    metavar="N",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Of the potential; the last digits depend on their number.",
+)
 target_option = click.option(
     "--target", metavar="KEY", help="Name of the property: an info key of the frames, or a column of the table."
 )

@@ -16,6 +16,7 @@ from .options import (
     label_options,
     reading_options,
     run_options,
+    threads_option,
 )
 from .screen import INTERRUPTED, finish, progress_bars
 
@@ -69,6 +70,7 @@ Examples:
 @group_by_option
 @reading_options
 @device_option
+@threads_option
 @run_options
 def validate(
     *,
@@ -88,6 +90,7 @@ def validate(
     stress_key: str | None,
     group_by: str | None,
     device: str,
+    threads: int,
     seed: int,
     overwrite: bool,
     as_json: bool,
@@ -127,6 +130,7 @@ def validate(
         quick=quick,
         seed=seed,
         device=device,
+        threads=threads,
     )
     try:
         with progress_bars(quiet=quiet, verbose=verbose) as progress:

@@ -30,6 +30,8 @@ class CGCNNCalculator(Calculator):
         Torch device.
     skin
         Angstrom beyond the cutoff that neighbours are searched in, so that they need not be for every step.
+    threads
+        Of torch on a CPU; the last digits depend on their number.
 
     Notes
     -----
@@ -45,7 +47,9 @@ class CGCNNCalculator(Calculator):
 
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012 (ASE's own way)
 
-    def __init__(self, potential: Source | Sequence[Source], *, device: str = "cpu", skin: float = 0.5) -> None:
+    def __init__(
+        self, potential: Source | Sequence[Source], *, device: str = "cpu", skin: float = 0.5, threads: int = 1
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         several = [potential] if isinstance(potential, (str, Path, Potential)) else list(potential)
         self.potentials = [_loaded(one, device) for one in several]
@@ -53,6 +57,7 @@ class CGCNNCalculator(Calculator):
             message = "at least one potential is needed"
             raise ValueError(message)
         self.skin = skin
+        self.threads = threads
         self._neighbours: dict[float, MovingNeighbours] = {}
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:  # noqa: ARG002
@@ -87,7 +92,7 @@ class CGCNNCalculator(Calculator):
         for potential in self.potentials:
             cutoff = potential.cutoff
             moving = self._neighbours.setdefault(cutoff, MovingNeighbours(cutoff, self.skin))
-            said.append(potential.predict_graph(moving.graph(frame), [frame]))
+            said.append(potential.predict_graph(moving.graph(frame), [frame], n_threads=self.threads))
         energies = np.array([one.energies for one in said])
         forces = np.array([one.forces for one in said])
         results: dict[str, Any] = {

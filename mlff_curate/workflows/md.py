@@ -82,6 +82,8 @@ class MDJob:
         Steps between frames of the trajectory, rows of the log, checkpoints.
     device
         Torch device.
+    threads
+        Of the potential.
     type_map, units, log
         As in :func:`mlff_curate.data.reading.read_frames`.
     """
@@ -100,6 +102,7 @@ class MDJob:
     rows_every: int = 10
     checkpoint_every: int = 1000
     device: str = "cpu"
+    threads: int = 1
     type_map: tuple[str, ...] = ()
     units: str | None = None
     log: str | None = None
@@ -294,7 +297,9 @@ def md_files(
     if stored is not None:
         _require_same(job, settings, stored, places)
     with _naming(frame):
-        engine = ENGINES[job.engine](atoms, job.conditions, lambda: CGCNNCalculator(potentials, device=job.device))
+        engine = ENGINES[job.engine](
+            atoms, job.conditions, lambda: CGCNNCalculator(potentials, device=job.device, threads=job.threads)
+        )
     with closing(engine):
         with _naming(frame):
             first = engine.sample()

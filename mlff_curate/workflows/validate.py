@@ -69,6 +69,8 @@ class ValidateOptions:
         Of velocities and noise.
     device
         Torch device.
+    threads
+        Of the potential.
     """
 
     data: PotentialInput | None = None
@@ -82,6 +84,7 @@ class ValidateOptions:
     quick: bool = False
     seed: int = 0
     device: str = "cpu"
+    threads: int = 1
 
     @property
     def settings(self) -> Settings:
@@ -203,13 +206,15 @@ def validate(
         A potential, a crystal or data that cannot be read, or options that do not go together.
     """
     options.require()
-    source = potential_source(model, device=options.device)
+    source = potential_source(model, device=options.device, threads=options.threads)
     crystal = starting_crystal(
         source.elements, element=options.element, structure=options.structure, start=options.start
     )
     expected = read_expected(options.expected)
     reference = (
-        None if options.reference is None else potential_source(options.reference, device=options.device, shipped=True)
+        None
+        if options.reference is None
+        else potential_source(options.reference, device=options.device, threads=options.threads, shipped=True)
     )
     if reference is not None and (strange := set(crystal.elements) - set(reference.elements)):
         raise DataError(

@@ -54,15 +54,15 @@ class Source:
     digest: str
 
 
-def potential_source(given: str, *, device: str, shipped: bool = False) -> Source:
+def potential_source(given: str, *, device: str, threads: int = 1, shipped: bool = False) -> Source:
     """Return what to compute with.
 
     Parameters
     ----------
     given
         A trained potential's file, or a potential of LAMMPS as in :func:`read_lammps_potential`.
-    device
-        Torch device of a trained one.
+    device, threads
+        Torch device of a trained one, and how many threads it uses.
     shipped
         A name that is no file may be that of a file that LAMMPS ships.
 
@@ -80,7 +80,7 @@ def potential_source(given: str, *, device: str, shipped: bool = False) -> Sourc
     trained = Potential.load(given, device=device)
     elements = tuple(chemical_symbols[number] for number in trained.fitted_.network.sizes.elements)
     digest = hashlib.sha256(Path(given).read_bytes()).hexdigest()
-    return Source(lambda: CGCNNCalculator(trained), elements, given, digest)
+    return Source(lambda: CGCNNCalculator(trained, threads=threads), elements, given, digest)
 
 
 def _has_lammps_lines(given: str) -> bool:

@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
 from ase import Atoms, units
 from ase.build import bulk
 from ase.calculators.emt import EMT
@@ -130,3 +131,11 @@ def test_a_committee_says_the_mean_and_how_far_it_disagrees(potential, tmp_path)
     np.testing.assert_allclose(atoms.calc.results["forces_std"], apart, atol=1e-10)
     with pytest.raises(ValueError, match="at least one potential"):
         CGCNNCalculator([])
+
+
+def test_threads_change_the_last_digits_at_most(potential):
+    one, two = copper(51).repeat(3), copper(51).repeat(3)
+    one.calc, two.calc = CGCNNCalculator(potential), CGCNNCalculator(potential, threads=2)
+    before = torch.get_num_threads()
+    np.testing.assert_allclose(two.get_forces(), one.get_forces(), atol=1e-10)
+    assert torch.get_num_threads() == before
