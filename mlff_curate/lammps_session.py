@@ -511,6 +511,9 @@ class _Driven:
             return
         try:
             rotation = self._session._rotation()  # noqa: SLF001
+            atoms = self._session._n_atoms  # noqa: SLF001
+            if n != atoms:
+                raise DataError(f"LAMMPS lost {atoms - n} of {atoms} atoms: they moved too far in one step")
             rows = tag.ravel()[:n] - 1
             positions = np.empty((n, 3))
             positions[rows] = x[:n]

@@ -165,3 +165,19 @@ def test_atoms_may_cross_the_cell_many_times(both):
             engine.step()
     assert lammps.atoms.positions.min() > 50
     np.testing.assert_allclose(lammps.atoms.positions, ase.atoms.positions, atol=1e-8)
+
+
+class _Kicks(_Breaks):
+    """A force on one atom that throws it through many cells in a step."""
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        self.results["forces"][0] = 1e9
+
+
+def test_atoms_that_lammps_loses_are_told(lammps_engine, alloy):
+    engine = lammps_engine(moving(alloy(0)), Conditions("nve", timestep=10.0), lambda: _Kicks(50))
+    with pytest.raises(DataError, match=r"LAMMPS.* lost|Lost atoms|[Nn]on-numeric|out of range"):
+        for _ in range(30):
+            engine.step()
+    engine.close()
