@@ -511,9 +511,7 @@ class _Driven:
             return
         try:
             rotation = self._session._rotation()  # noqa: SLF001
-            atoms = self._session._n_atoms  # noqa: SLF001
-            if n != atoms:
-                raise DataError(f"LAMMPS lost {atoms - n} of {atoms} atoms: they moved too far in one step")
+            _require_all(n, self._session._n_atoms)  # noqa: SLF001
             rows = tag.ravel()[:n] - 1
             positions = np.empty((n, 3))
             positions[rows] = x[:n]
@@ -533,6 +531,11 @@ class _Driven:
         if raised is not None:
             lammps.command(_NO_TIMEOUT)
             raise raised
+
+
+def _require_all(there: int, atoms: int) -> None:
+    if there != atoms:
+        raise DataError(f"LAMMPS lost {atoms - there} of {atoms} atoms: they moved too far in one step")
 
 
 class _one_line_errors:  # noqa: N801 (reads like contextlib's own)

@@ -89,7 +89,7 @@ def train_potential(
     keep: Callable[[TrainingState], None] | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> PotentialTraining:
-    """Fit the weights; the moving average of those with the least validation error is kept.
+    """Fit the weights; of the epochs in which energies count fully, the moving average that predicts best is kept.
 
     Parameters
     ----------
@@ -146,8 +146,9 @@ def train_potential(
             ended = DIVERGED
             break
         known = [error / material.scale for error in errors if not math.isnan(error)]
-        if not known or sum(known) < state.best_error:
-            state.set_best(sum(known) if known else math.inf)
+        # a product has no favourite among units; weights from before energies counted fully stand in until then
+        if not known or math.prod(known) < state.best_error or epoch == math.ceil(_TURNED * epochs):
+            state.set_best(math.prod(known) if known else math.inf)
         state.end_epoch(errors)
         if keep is not None:
             keep(state)
