@@ -111,7 +111,7 @@ _OF_POTENTIALS = (
 @click.option("--force-weight", metavar="X", type=float, help="In a potential's loss.  [default: 1]")
 @click.option("--stress-weight", metavar="X", type=float, help="In a potential's loss.  [default: 1]")
 @click.option(
-    "--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True, help="Of a potential."
+    "--dtype", type=click.Choice(["float32", "float64"]), help="Of a potential.  [default: float32, or the encoder's]"
 )
 @click.option(
     "--encoder",
@@ -159,7 +159,7 @@ def train(
     energy_weight: float | None,
     force_weight: float | None,
     stress_weight: float | None,
-    dtype: str,
+    dtype: str | None,
     encoder: str | None,
     resume: bool,
     checkpoint_every: float,
@@ -225,7 +225,7 @@ def train(
             done: Trained = train_potential_files(
                 PotentialInput(inputs=inputs, label_keys=keys, **reading),  # type: ignore[arg-type]
                 output,
-                {**parameters, "dtype": dtype},
+                parameters | ({} if dtype is None else {"dtype": dtype}),
                 encoder=encoder,
                 checkpoint_every=checkpoint_every,
                 resume=resume,

@@ -88,11 +88,15 @@ class CGCNNCalculator(Calculator):
         """Compute everything at once, as ASE asks for one thing after the other."""
         super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
         frame = cast("Atoms", self.atoms)
-        said = []
-        for potential in self.potentials:
-            cutoff = potential.cutoff
-            moving = self._neighbours.setdefault(cutoff, MovingNeighbours(cutoff, self.skin))
-            said.append(potential.predict_graph(moving.graph(frame), [frame], n_threads=self.threads))
+        cutoffs = [potential.fitted_.network.sizes.cutoff for potential in self.potentials]
+        graphs = {
+            cutoff: self._neighbours.setdefault(cutoff, MovingNeighbours(cutoff, self.skin)).graph(frame)
+            for cutoff in cutoffs
+        }
+        said = [
+            potential.predict_graph(graphs[cutoff], [frame], n_threads=self.threads)
+            for potential, cutoff in zip(self.potentials, cutoffs, strict=True)
+        ]
         energies = np.array([one.energies for one in said])
         forces = np.array([one.forces for one in said])
         results: dict[str, Any] = {

@@ -57,6 +57,11 @@ class Encoder:
         names = (field.name for field in fields(self.sizes) if field.name not in _OF_DATA)
         return {name: getattr(self.sizes, name) for name in names}
 
+    @property
+    def dtype(self) -> str:
+        """Of its numbers: a training from here may have another."""
+        return "float64" if self.weights["embedding.weight"].dtype == torch.float64 else "float32"
+
     def require_fits(self, potential: Potential) -> None:
         """Refuse a potential of another shape.
 

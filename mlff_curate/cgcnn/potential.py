@@ -41,7 +41,20 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _STEPS = 20_000
 """Of training where epochs are not given: frames of two atoms need as many as frames of a hundred."""
 
-_MOST_DEGREE = 6
+_WHOLE: dict[str, tuple[int, float]] = {
+    "channels": (1, 4096),
+    "radial": (1, 4096),
+    "convolutions": (1, 64),
+    "angular": (1, 4096),
+    "degree": (-1, 6),
+    "epochs": (1, math.inf),
+    "batch_size": (1, math.inf),
+    "patience": (1, math.inf),
+}
+"""Least and most of whole numbers."""
+
+MOST_CUTOFF = 100.0
+"""Angstrom."""
 _FRAMES_AT_ONCE = 64
 
 _SAMPLE = 2048
@@ -418,25 +431,29 @@ class Potential(Parameters):
         UsageError
             Names the option.
         """
-        at_least = {"channels": 1, "radial": 1, "convolutions": 1, "angular": 1, "degree": -1}
-        at_least |= {"batch_size": 1, "patience": 1, **({} if self.epochs is None else {"epochs": 1})}
-        for name, least in at_least.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-                raise UsageError(f"an integer of at least {least}, got {value!r}", key=_option(name))
-        if self.degree > _MOST_DEGREE:
-            raise UsageError(f"at most {_MOST_DEGREE}, got {self.degree}", key="--degree")
-        for name in ("cutoff", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"a number above 0, got {getattr(self, name)!r}", key=_option(name))
+        self._require_whole()
+        if not 0 < self.cutoff <= MOST_CUTOFF:
+            raise UsageError(f"a number above 0, up to {MOST_CUTOFF:g}, got {self.cutoff!r}", key="--cutoff")
+        if not 0 < self.learning_rate < math.inf:
+            raise UsageError(f"a finite number above 0, got {self.learning_rate!r}", key="--learning-rate")
         for name in ("energy_weight", "force_weight", "stress_weight"):
-            if not getattr(self, name) >= 0:
-                raise UsageError(f"a number of at least 0, got {getattr(self, name)!r}", key=_option(name))
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UsageError(f"a finite number of at least 0, got {getattr(self, name)!r}", key=_option(name))
         if not 0 <= self.validation < 1:
             raise UsageError(f"a share in [0, 1), got {self.validation!r}", key="--validation")
         if self.dtype not in DTYPES:
             raise UsageError(f"{self.dtype!r} is unknown; available: {', '.join(DTYPES)}", key="--dtype")
         require_device(self.device)
+
+    def _require_whole(self) -> None:
+        for name, (least, most) in _WHOLE.items():
+            value = getattr(self, name)
+            if name == "epochs" and value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+                raise UsageError(f"an integer of at least {least}, got {value!r}", key=_option(name))
+            if value > most:
+                raise UsageError(f"at most {most:g}, got {value}", key=_option(name))
 
 
 def _sample(atoms: np.ndarray, training: np.ndarray, seed: int) -> np.ndarray:

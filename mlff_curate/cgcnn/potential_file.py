@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from mlff_curate.cgcnn.elements import LAST_ELEMENT
-from mlff_curate.cgcnn.potential import DTYPES, FittedPotential, Potential
+from mlff_curate.cgcnn.potential import DTYPES, MOST_CUTOFF, FittedPotential, Potential
 from mlff_curate.cgcnn.potential_network import PotentialNetwork, PotentialSizes
 from mlff_curate.cgcnn.potential_training import PotentialTraining
 from mlff_curate.data.checkpoints import checkpoint_bytes, read_checkpoint
@@ -67,6 +67,8 @@ def read_potential(path: str | Path, device: str = "cpu") -> Potential:
     checkpoint = read_checkpoint(path, KIND)
     potential = checkpoint.untrained(Potential, device)
     sizes = _sizes(checkpoint)
+    if sizes.cutoff != potential.cutoff:
+        checkpoint.fail("the setting sizes.cutoff is not the parameter cutoff")
     # settings could ask for a network of any size: none is made that the file cannot fill
     held = sum(array.size for array in checkpoint.arrays.values())
     least = sizes.convolutions * (sizes.channels**2 + max(sizes.degree, 0) * sizes.angular**2)
@@ -104,7 +106,7 @@ def _sizes(checkpoint: Checkpoint) -> PotentialSizes:
     whole = [values[name] for name in ("channels", "radial", "convolutions", "angular")]
     if not all(1 <= value < _MOST for value in whole) or values["convolutions"] > 64:
         checkpoint.fail("the setting sizes asks for a network of no sensible size")
-    if not -1 <= values["degree"] <= 6 or not 0 < values["cutoff"] <= 100 or not values["neighbours"] > 0:
+    if not -1 <= values["degree"] <= 6 or not 0 < values["cutoff"] <= MOST_CUTOFF or not values["neighbours"] > 0:
         checkpoint.fail("the setting sizes is out of range")
     return PotentialSizes(**{**values, "elements": tuple(elements)})
 

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 _LEAST_SPREAD = 0.01
 """Share of the usual spread that each is increased by."""
 
+_LEAST_SHARE = 1e-3
+"""The same of the usual value."""
+
 _SMOOTHNESS = 6
 """Power of the envelope (J. Gasteiger et al., ICLR 2020, equation 8)."""
 
@@ -91,6 +94,10 @@ class RadialFunctions(nn.Module):
         return waves * fading, fading
 
 
+def _size(values: torch.Tensor) -> torch.Tensor:
+    return values.square().mean().sqrt()
+
+
 class Standardised(nn.Module):
     """Values of atoms less their mean, by their spread, both as they were over the first batch seen.
 
@@ -117,8 +124,9 @@ class Standardised(nn.Module):
         if self.learning and len(values):
             self.mean = values.detach().mean(dim=0)
             spread = (values.detach() - self.mean).square().mean(dim=0).sqrt()
-            # what hardly varies is not blown up beyond what does
-            self.spread = spread + _LEAST_SPREAD * spread.square().mean().sqrt().clamp(min=1e-6)
+            # what hardly varies, as in a perfect crystal, is not blown up
+            least = _LEAST_SPREAD * _size(spread) + _LEAST_SHARE * _size(values.detach())
+            self.spread = spread + least if least > 0 else torch.ones_like(spread)
         return (values - self.mean) / self.spread
 
 

@@ -134,7 +134,7 @@ def train_potential(
     sharing = Sharing.begin(team or Team(device=str(next(network.parameters()).device)), network, material, dtype)
     per_epoch = math.ceil(len(training) / batch_size)
     ended = ALL_EPOCHS
-    while state.epochs < epochs:
+    while state.epochs < epochs and state.epochs - state.best_epoch < patience:
         epoch = state.epochs + 1
         order = np.random.default_rng([seed, 2, epoch]).permutation(training)
         batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
@@ -145,7 +145,12 @@ def train_potential(
                 raise DataError("training diverged in its first epoch: a smaller --learning-rate may help")
             ended = DIVERGED
             break
-        known = [error / material.scale for error in errors if not math.isnan(error)]
+        counts = (weights.energy, weights.forces)
+        known = [
+            error / material.scale
+            for error, weight in zip(errors, counts, strict=True)
+            if weight > 0 and not math.isnan(error)
+        ]
         # a product has no favourite among units; weights from before energies counted fully stand in until then
         if not known or math.prod(known) < state.best_error or epoch == math.ceil(_TURNED * epochs):
             state.set_best(math.prod(known) if known else math.inf)
@@ -154,9 +159,8 @@ def train_potential(
             keep(state)
         if progress is not None:
             progress(epoch, epochs, _words(state.loss[-1], errors))
-        if epoch - state.best_epoch >= patience:
-            ended = STOPPED_EARLY
-            break
+    if ended == ALL_EPOCHS and state.epochs - state.best_epoch >= patience:
+        ended = STOPPED_EARLY
     network.load_state_dict(state.best_weights)
     network.eval()
     return PotentialTraining(

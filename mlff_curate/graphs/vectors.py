@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlff_curate.errors import DataError
 from mlff_curate.graphs.disjoint import DisjointGraph
 from mlff_curate.graphs.neighbours import neighbour_list
 
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ase import Atoms
+
+    from mlff_curate.graphs.neighbours import Neighbours
+
+_ONE_PLACE = 1e-6
+"""Angstrom."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,14 +48,37 @@ class VectorGraph(DisjointGraph):
         )
 
 
+def require_apart(found: Neighbours, frame: int | None = None) -> None:
+    """Refuse atoms in one place: the direction from one to the other is undefined.
+
+    Raises
+    ------
+    DataError
+        Names the frame, if told, and two atoms.
+    """
+    together = np.flatnonzero(np.einsum("ek,ek->e", found.vector, found.vector) < _ONE_PLACE**2)
+    if len(together):
+        edge = together[0]
+        raise DataError(
+            f"atoms {found.centre[edge]} and {found.neighbour[edge]} are in one place", frame=frame, key="positions"
+        )
+
+
 def vector_graph(
     frames: Sequence[Atoms], cutoff: float, progress: Callable[[int, int], None] | None = None
 ) -> VectorGraph:
-    """Join each atom of F frames to all neighbours inside a cutoff in Angstrom; `progress` is told the frames done."""
+    """Join each atom of F frames to all neighbours inside a cutoff in Angstrom; `progress` is told the frames done.
+
+    Raises
+    ------
+    DataError
+        Two atoms are in one place; names frame and atoms.
+    """
     none = np.zeros(0, np.int64)
     centres, neighbours, vectors, start = [none], [none], [np.zeros((0, 3))], 0
     for done, atoms in enumerate(frames, 1):
         found = neighbour_list([atoms], cutoff)
+        require_apart(found, done - 1)
         centres.append(found.centre + start)
         neighbours.append(found.neighbour + start)
         vectors.append(found.vector)

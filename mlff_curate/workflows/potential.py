@@ -91,7 +91,9 @@ def train_potential_files(
         raise OutputError("is a folder", file=str(output))
     with team(workers, parameters.get("device", "cpu"), place) as together:
         begin = None if encoder is None else read_encoder(encoder)
-        potential = Potential(**{**({} if begin is None else begin.parameters()), **parameters})
+        potential = Potential(
+            **{**({} if begin is None else {**begin.parameters(), "dtype": begin.dtype}), **parameters}
+        )
         potential.require_parameters()
         read = [*what.files, *([] if encoder is None else [Path(encoder)])]
         require_free([path], read, overwrite=overwrite)

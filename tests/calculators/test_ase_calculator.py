@@ -139,3 +139,28 @@ def test_threads_change_the_last_digits_at_most(potential):
     before = torch.get_num_threads()
     np.testing.assert_allclose(two.get_forces(), one.get_forces(), atol=1e-10)
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_neighbours_are_searched_when_a_dilute_cell_shrinks(potential, scaled):
+    """Nobody's image is listed at first, and then images come near."""
+    moving = CGCNNCalculator(potential)
+    for a in (9.0, 7.0, 5.0, 4.0, 3.0, 2.6):
+        place = np.array([[0.1, 0.2, 0.3]]) * (a if scaled else 1.0)
+        atoms = Atoms("Cu", place, cell=[a, a, a], pbc=True)
+        atoms.calc = moving
+        assert atoms.get_potential_energy() == pytest.approx(potential.predict([atoms]).energy[0], abs=1e-10)
+
+
+def test_what_is_no_number_or_in_one_place_is_refused(potential):
+    atoms = copper(52)
+    atoms.calc = CGCNNCalculator(potential)
+    atoms.get_potential_energy()
+    atoms.positions[2, 1] = np.nan
+    with pytest.raises(DataError, match="atom 2 has a position that is not a number"):
+        atoms.get_potential_energy()
+    atoms = copper(52)
+    atoms.positions[3] = atoms.positions[1]
+    atoms.calc = CGCNNCalculator(potential)
+    with pytest.raises(DataError, match="atoms 1 and 3 are in one place"):
+        atoms.get_forces()

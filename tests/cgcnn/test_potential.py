@@ -238,3 +238,37 @@ def test_a_damaged_file_makes_no_potential(potential, tmp_path):
             Potential.load(tmp_path / "odd.model")
     with pytest.raises(DataError, match="is a model of the kind 'cgcnn-potential', not 'cgcnn-property'"):
         CGCNN.load(tmp_path / "cu.model")
+
+
+def test_a_perfect_crystal_gives_sound_numbers():
+    """All its atoms are alike: what does not vary is not blown up."""
+    perfect = [bulk("Cu", cubic=True)]
+    model = Potential(**SMALL, epochs=20, validation=0.0).fit(perfect, labels_of(perfect))
+    (truth,) = labels_of(perfect)
+    said = model.predict(perfect)
+    assert abs(said.energy[0] - truth.energy) < 1.0
+    rattled = perfect[0].copy()
+    rattled.rattle(0.05, seed=0)
+    assert np.abs(model.predict([rattled]).forces).max() < 100
+
+
+def test_frames_with_atoms_in_one_place_are_refused_by_name():
+    frames = [hot(k) for k in range(3)]
+    labels = labels_of(frames)
+    frames[1].positions[2] = frames[1].positions[0]
+    with pytest.raises(DataError, match=r"frame 1: positions: atoms \d+ and \d+ are in one place"):
+        Potential(**SMALL, epochs=1).fit(frames, labels)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("cutoff", np.inf, "--cutoff: a number above 0, up to 100"),
+        ("learning_rate", np.inf, "--learning-rate: a finite number above 0"),
+        ("energy_weight", np.inf, "--energy-weight: a finite number"),
+        ("channels", 2_000_000, "--channels: at most 4096"),
+    ],
+)
+def test_parameters_out_of_range_are_refused(name, value, words):
+    with pytest.raises(UsageError, match=words):
+        Potential(**{name: value}).require_parameters()
