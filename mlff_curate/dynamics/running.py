@@ -30,7 +30,7 @@ class Every:
 
 
 def simulate(
-    engine: Engine, until: int, *, watch: Watch | None = None, every: Sequence[Every] = ()
+    engine: Engine, until: int, *, watch: Watch | None = None, every: Sequence[Every] = (), resumed: bool = False
 ) -> Iterator[Sample]:
     """Run until a step.
 
@@ -44,6 +44,8 @@ def simulate(
         Looks at every step.
     every
         Called in this order, before the sample is yielded.
+    resumed
+        The engine goes on from a state: the step where it is was handed out before, step 0 too.
 
     Yields
     ------
@@ -66,7 +68,7 @@ def simulate(
     >>> len(samples), abs(samples[-1].total - samples[0].total) < 1e-3
     (11, True)
     """
-    if engine.steps_done == 0:
+    if engine.steps_done == 0 and not resumed:
         yield _looked_at(engine, watch, every)
     while engine.steps_done < until:
         engine.step()

@@ -356,7 +356,7 @@ def _run(
     )
     stopped = None
     try:
-        for sample in simulate(engine, job.steps, watch=watch, every=every):
+        for sample in simulate(engine, job.steps, watch=watch, every=every, resumed=run.resumed):
             now = time.perf_counter()
             if progress is not None and (now - told > _TOLD or sample.step == job.steps):
                 told = now

@@ -67,9 +67,13 @@ class Places:
         """Name the outputs: OUT, or one named after START in the current folder, and what lies beside it."""
         if out is None:
             out = Path(Path(start).name.removesuffix(".gz").rsplit(".", 1)[0] + ".md.extxyz")
+        from ase.io.formats import extension2format
+
         path = Path(out)
         if not path.name:
             raise OutputError("is a folder, not a file", file=str(out) or "-o")
+        if path.suffix[1:] in {*extension2format, "dump", "lammpstrj"} - {"xyz", "extxyz"}:
+            raise UsageError(f"{path}: a trajectory is written as extxyz: end its name in .extxyz or .xyz", key="-o")
         if path.suffix in (".gz", ".bz2", ".xz"):
             raise UsageError(f"{path}: a trajectory is written as it grows, and is not compressed", key="-o")
         return cls(path, path.with_name(f"{path.stem}.thermo.csv"), path.with_name(f"{path.name}.unfinished"))
@@ -162,6 +166,7 @@ class UnfinishedRun:
 
     def __init__(self, places: Places, settings: Mapping[str, Any], stored: Stored | None) -> None:
         self.places = places
+        self.resumed = stored is not None
         self.frames = 0 if stored is None else stored.frames
         self._settings = json.dumps(settings, sort_keys=True)
         folder = places.unfinished

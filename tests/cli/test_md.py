@@ -172,6 +172,23 @@ def test_a_run_that_was_ended_goes_on_to_the_same_bytes(md, here, engine, name):
     assert not (here / "cut.extxyz.unfinished").exists()
 
 
+def test_a_run_that_was_ended_before_its_first_checkpoint_begins_once(md, here):
+    words = [*SHORT, "--steps", "60", "--checkpoint", "1000"]
+    assert md(*words, "-o", "whole.extxyz", "-q").code == 0
+    ended = [sys.executable, "-c", KILLED, "35", "SIGKILL", "md", "cu.model", "cu.extxyz", *words, "-o", "cut.extxyz"]
+    assert subprocess.run(ended, capture_output=True, check=False).returncode == -signal.SIGKILL
+    done = md(*words, "-o", "cut.extxyz", "--resume", "--json")
+    assert (done.code, done.json["resumed_from"]) == (0, 0)
+    assert (here / "cut.extxyz").read_bytes() == (here / "whole.extxyz").read_bytes()
+    assert (here / "cut.thermo.csv").read_bytes() == (here / "whole.thermo.csv").read_bytes()
+
+
+def test_only_extxyz_is_written(md):
+    done = md(*SHORT, "-o", "out.traj")
+    assert done.code == 2
+    assert "-o: out.traj: a trajectory is written as extxyz: end its name in .extxyz or .xyz" in done.err
+
+
 def test_resume_begins_where_there_is_nothing_and_may_go_further(md, here, monkeypatch):
     assert md(*SHORT, "--steps", "50", "-o", "whole.extxyz", "--resume", "-q").code == 0
     monkeypatch.setattr(workflow.UnfinishedRun, "finish", _break)
