@@ -51,11 +51,13 @@ _WITHOUT = {
     help="Constant energy, temperature, or temperature and pressure.",
 )
 @click.option(
-    "--temperature", metavar="K", type=float, default=300.0, show_default=True, help="Of a nve: at the start."
+    "--temperature", metavar="K", type=float, default=300.0, show_default=True, help="Held; of nve: drawn at the start."
 )
 @click.option("--pressure", metavar="GPA", type=float, default=0.0, show_default=True, help="Of npt.")
 @click.option("--timestep", metavar="FS", type=float, default=1.0, show_default=True)
-@click.option("--steps", metavar="N", type=int, default=1000, show_default=True)
+@click.option(
+    "--steps", metavar="N", type=int, default=1000, show_default=True, help="In all; those before --resume count."
+)
 @click.option("--every", metavar="N", type=int, default=100, show_default=True, help="Steps between frames of OUT.")
 @click.option("--thermo", metavar="N", type=int, default=10, show_default=True, help="Steps between rows of the log.")
 @click.option(

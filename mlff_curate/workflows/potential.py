@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase.units import GPa
 
+from mlff_curate.cgcnn.elements import symbol_of
 from mlff_curate.cgcnn.encoder import read_encoder
 from mlff_curate.cgcnn.potential import Potential
 from mlff_curate.cgcnn.potential_file import to_bytes
@@ -24,6 +25,7 @@ from mlff_curate.workflows.potential_data import KINDS, read_potential_data
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from mlff_curate.cgcnn.encoder import Encoder
     from mlff_curate.data.checkpoints import Checkpoint
     from mlff_curate.team import Place
     from mlff_curate.workflows.potential_data import PotentialData, PotentialInput, Progress
@@ -133,7 +135,7 @@ def train_potential_files(
         errors=errors,
         words=error_words,
         seconds=seconds,
-        notes=(*data.notes, *_about_training(potential, before, resume=resume)),
+        notes=(*data.notes, *_about_training(potential, begin, before, resume=resume)),
     )
 
 
@@ -147,9 +149,18 @@ def _errors_of_parts(potential: Potential, data: PotentialData) -> dict[str, dic
     return {name: potential_errors(found, data.labels, n_atoms, some) for name, some in parts.items() if len(some)}
 
 
-def _about_training(potential: Potential, before: Checkpoint | None, *, resume: bool) -> Iterator[str]:
-    """Say where training went on from, and what is not known."""
+def _about_training(
+    potential: Potential, begin: Encoder | None, before: Checkpoint | None, *, resume: bool
+) -> Iterator[str]:
+    """Say where training began or went on from, and what is not known."""
     assert potential.training_ is not None
+    if begin is not None:
+        elements = set(potential.fitted_.network.sizes.elements)
+        strange = ", ".join(symbol_of(z) for z in sorted(elements - set(begin.sizes.elements)))
+        if not elements & set(begin.sizes.elements):
+            yield f"the encoder knows none of {strange}: random weights may well do better"
+        elif strange:
+            yield f"the encoder does not know {strange}: what it says of them began at random"
     if before is not None:
         yield f"training went on after epoch {before.setting('epochs', int)}, from {before.file}"
     elif resume:

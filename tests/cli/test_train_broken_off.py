@@ -321,7 +321,10 @@ def test_training_begins_from_another_model(command, frames):
     assert done.code == 0
     assert done.json["train_force_mae"] == pytest.approx(old["train_force_mae"], rel=1e-3)
     assert Potential.load("same.model").channels == 8
-    assert command("train", "gold.extxyz", "-o", "gold.model", "--encoder", "old.model", "--epochs", 1).code == 0
+    done = command("train", "gold.extxyz", "-o", "gold.model", "--encoder", "old.model", "--epochs", 1)
+    assert done.code == 0
+    assert "Au" in done.out
+    assert "the encoder" in done.out
     assert Potential.load("gold.model").fitted_.network.sizes.elements == (29, 79)
     done = command("train", frames, "-o", "x", "--encoder", "old.model", "--channels", 16)
     assert (done.code, "--channels: the encoder has 8, got 16" in done.err) == (2, True)
