@@ -174,6 +174,17 @@ def test_a_run_that_collapses_is_told(copper):
         energy_drift(copper, Attracting(), width=5, temperature=3000, timestep=4, length=1, seed=0)
 
 
+def test_a_run_that_cannot_begin_is_told(copper):
+    class Blind(EMT):
+        def calculate(self, atoms=None, properties=("energy",), system_changes=()):
+            super().calculate(atoms, properties, system_changes)
+            self.results["forces"] = np.full((len(atoms), 3), np.nan)
+
+    for run in (stability, energy_drift):
+        with pytest.raises(DataError, match=r"stopped at step 0 \(0 fs\): the force on atom 0 .* is not finite"):
+            run(copper, Blind(), width=5, temperature=300, timestep=2, length=0.1, seed=0)
+
+
 def test_a_potential_overlaps_with_its_own_motion(copper):
     sites = copper.supercell(7.0)
     run = run_crystal(sites, EMT(), Conditions("langevin", temperature=400, timestep=4, seed=5), length=1.2)

@@ -206,6 +206,18 @@ def test_atoms_that_fall_apart_are_stopped():
         vacancy(element_crystal("Cu"), Pulling(), width=5, fmax=0.01, steps=500)
 
 
+def test_atoms_of_a_crystal_that_fall_into_each_other_are_stopped():
+    class Joining(Flat):
+        def calculate(self, atoms=None, properties=("energy",), system_changes=()):
+            super().calculate(atoms, properties, system_changes)
+            away = atoms.positions[1] - atoms.positions[0]
+            self.results["forces"] = 0.5 * np.array([away, -away])
+
+    pair = Crystal(Atoms("Cu2", [[0, 0, 0], [2.0, 0.1, 0]], cell=[4.1, 4, 4], pbc=True), "given")
+    with pytest.raises(DataError, match=r"atoms fall into each other, to 1\.\d+ A: the crystal is not stable"):
+        relaxed_crystal(pair, Joining(), **RELAX)
+
+
 def test_vacancies_in_compounds_are_refused():
     compound = Crystal(bulk("NiAl", "cesiumchloride", a=2.9), "given")
     with pytest.raises(DataError, match="depends on chemical potentials"):
