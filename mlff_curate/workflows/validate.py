@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlff_curate import __version__
-from mlff_curate.data.frames import is_isolated_atom
+from mlff_curate.data.frames import content_digest, is_isolated_atom
 from mlff_curate.data.outputs import whole_files
 from mlff_curate.errors import DataError, UsageError
 from mlff_curate.validation.battery import (
@@ -29,7 +29,7 @@ from mlff_curate.validation.labelled import Comparison, GroupDistances, Labelled
 from mlff_curate.validation.melting_points import MELTING_POINTS
 from mlff_curate.validation.surfaces import Surface
 from mlff_curate.validation.verdicts import FAIL, Known, Quantity, Row, judged, judged_order
-from mlff_curate.workflows.potential_data import read_potential_data
+from mlff_curate.workflows.potential_data import KINDS, read_potential_data
 from mlff_curate.workflows.validation_sources import potential_source, read_expected, starting_crystal
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ def validate(
         with read.naming_frames():
             _require_elements(read.frames, source.elements)
         seconds["read"] = time.perf_counter() - begin
-    kept = _Kept.at(partial, _key(source, reference, crystal, options))
+    kept = _Kept.at(partial, _key(source, reference, crystal, options, data))
     if kept.resumed:
         done = ", ".join(f"{who}: {name}" for who, name in kept.resumed)
         notes.append(f"goes on after {done}")
@@ -491,10 +491,11 @@ def _rebuilt(kind: type, values: dict[str, Any]) -> Any:
     return kind(**values)
 
 
-def _key(source: Source, reference: Source | None, crystal: Crystal, options: ValidateOptions) -> str:
-    """Return a digest of all that results depend on; of data, their names, sizes and times."""
+def _key(
+    source: Source, reference: Source | None, crystal: Crystal, options: ValidateOptions, data: LabelledFrames | None
+) -> str:
+    """Return a digest of all that results depend on; of data, the frames and labels that were read."""
     atoms = crystal.atoms
-    files = [] if options.data is None else options.data.files
     told = [
         __version__,
         source.digest,
@@ -507,7 +508,19 @@ def _key(source: Source, reference: Source | None, crystal: Crystal, options: Va
         options.seed,
         options.melting_point,
         options.device,
-        [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files if path.exists()],
-        None if options.data is None else [sorted(map(str, options.data.label_keys.items())), options.data.group_by],
+        options.threads,
+        None if data is None else _digest(data),
     ]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def _digest(data: LabelledFrames) -> str:
+    """Return a digest of frames, labels and groups, whichever file and option they are from."""
+    out = hashlib.sha256()
+    for frame, labels, group in zip(data.frames, data.labels, data.groups, strict=True):
+        known = {kind: value for kind in KINDS if (value := getattr(labels, kind)) is not None}
+        out.update(content_digest(frame).encode())
+        for kind, value in known.items():
+            out.update(kind.encode() + np.ascontiguousarray(value, dtype="<f8").tobytes())
+        out.update(json.dumps(group).encode())
+    return out.hexdigest()

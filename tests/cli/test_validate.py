@@ -1,6 +1,7 @@
 """`validate`, as a user calls it."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -243,6 +244,33 @@ def test_a_validation_that_was_ended_goes_on(command, here, model, monkeypatch):
     (here / "x.partial.json").write_text("{")
     done = command("validate", model, *only, "-o", "x")
     assert done.err == "mlff-curate: error: x.partial.json: is no validation that could go on: remove it\n"
+
+
+def test_a_validation_that_was_ended_knows_its_data_and_threads(command, here, model, monkeypatch):
+    def write_frames(energy):
+        # as long as before and of the same time, as a file in a folder that is given whole
+        atoms = bulk("Cu", cubic=True)
+        atoms.info["energy"] = energy
+        write(here / "one.extxyz", atoms)
+        os.utime(here / "one.extxyz", (1, 1))
+
+    run_test = battery.run_test
+
+    def interrupted(name, bench):
+        if name == "errors":
+            raise KeyboardInterrupt
+        return run_test(name, bench)
+
+    given = ["validate", model, "--quick", "--only", "errors", "--data", "one.extxyz"]
+    write_frames(-1.5)
+    monkeypatch.setattr(workflow, "run_test", interrupted)
+    assert command(*given).code == 130
+    monkeypatch.setattr(workflow, "run_test", run_test)
+    assert "is of a validation that was ended, of an" in command(*given, "--threads", "2").err
+    write_frames(-1.6)
+    assert "is of a validation that was ended, of an" in command(*given).err
+    write_frames(-1.5)
+    assert command(*given, "--json").json["notes"][-1].startswith("goes on after model: lattice")
 
 
 def test_a_potential_that_makes_no_sense_fails_in_words(command, here):
