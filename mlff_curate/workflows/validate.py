@@ -29,6 +29,7 @@ from mlff_curate.validation.labelled import Comparison, GroupDistances, Labelled
 from mlff_curate.validation.melting_points import MELTING_POINTS
 from mlff_curate.validation.surfaces import Surface
 from mlff_curate.validation.verdicts import FAIL, Known, Quantity, Row, judged, judged_order
+from mlff_curate.wording import rounded
 from mlff_curate.workflows.potential_data import KINDS, read_potential_data
 from mlff_curate.workflows.validation_sources import potential_source, read_expected, starting_crystal
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from mlff_curate.validation.crystal_frames import LabelledElasticity
     from mlff_curate.validation.crystals import Crystal
     from mlff_curate.validation.equation_of_state import EquationOfState
     from mlff_curate.validation.verdicts import Expected
@@ -342,26 +344,47 @@ def _known(
     elastic = labelled_elasticity(data.labels, strained) if crystal.symmetry == "cubic" else None
     found: dict[str, Known] = {}
     if elastic is not None:
-        e11, e12, e44 = elastic.errors
-        found["lattice_constant"] = Known(crystal.constants()["a"] * elastic.stretch, "data")
-        found["volume"] = Known(lattice.volume * elastic.stretch**3, "data")
-        found["bulk_modulus"] = Known((elastic.c11 + 2 * elastic.c12) / 3, "data", (e11 + 2 * e12) / 3)
-        found["C11"] = Known(elastic.c11, "data", e11)
-        found["C12"] = Known(elastic.c12, "data", e12)
-        found["C44"] = Known(elastic.c44, "data", e44)
+        a = crystal.constants()["a"]
+        found["lattice_constant"] = Known(a * elastic.stretch, "data", a * elastic.stretch_error)
+        grown = 3 * lattice.volume * elastic.stretch**2
+        found["volume"] = Known(lattice.volume * elastic.stretch**3, "data", grown * elastic.stretch_error)
         notes.append(f"data: elastic constants by the stresses of {elastic.frames} strained crystals")
+        constants, more = _linear(elastic)
+        found |= constants
+        notes += more
     if eos is not None:
-        found["volume"] = Known(eos.volume, "data")
-        found["bulk_modulus"] = Known(eos.bulk_modulus, "data")
-        found["bulk_modulus_derivative"] = Known(eos.derivative, "data")
-        found["cohesive_energy_level"] = Known(eos.energy, "data")
+        found["volume"] = Known(eos.volume, "data", eos.errors["volume"])
+        found["bulk_modulus"] = Known(eos.bulk_modulus, "data", eos.errors["bulk_modulus"])
+        found["bulk_modulus_derivative"] = Known(eos.derivative, "data", eos.errors["derivative"])
+        found["cohesive_energy_level"] = Known(eos.energy, "data", eos.errors["energy"])
         if crystal.symmetry == "cubic":
-            stretch = (eos.volume / lattice.volume) ** (1 / 3)
-            found["lattice_constant"] = Known(crystal.constants()["a"] * stretch, "data")
+            a = crystal.constants()["a"] * (eos.volume / lattice.volume) ** (1 / 3)
+            found["lattice_constant"] = Known(a, "data", a * eos.errors["volume"] / (3 * eos.volume))
         notes.append(f"data: equation of state by the energies of {len(eos.volumes)} crystals")
     for name, one in found.items():
         known.setdefault(name, []).append(one)
     return known, eos, notes
+
+
+def _linear(elastic: LabelledElasticity) -> tuple[dict[str, Known], list[str]]:
+    """Return the elastic constants that do not depend on how far crystals are strained, and what is to be said."""
+    values = {"C11": elastic.c11, "C12": elastic.c12, "C44": elastic.c44}
+    errors = dict(zip(values, elastic.errors, strict=True))
+    inner = {} if elastic.inner is None else dict(zip(values, elastic.inner, strict=True))
+    for some in filter(None, (values, errors, inner)):
+        some["bulk_modulus"] = (some["C11"] + 2 * some["C12"]) / 3
+    notes = [] if inner else ["data: whether stresses are linear in the strain is not known: they are too few"]
+    found = {}
+    for name, value in values.items():
+        tolerance = TOLERANCES.get(name, TOLERANCES["elastic_constant"])
+        if abs(inner.get(name, value) - value) <= tolerance * abs(value):
+            found[name] = Known(value, "data", errors[name])
+        else:
+            notes.append(
+                f"data: {name} is no reference: {rounded(value)} GPa by all, {rounded(inner[name])} GPa by the half "
+                "that is strained less, so stresses are not linear in the strain"
+            )
+    return found, notes
 
 
 def _isolated(data: LabelledFrames | None, crystal: Crystal) -> dict[str, float]:
@@ -394,8 +417,9 @@ def _rows(
             quantities.append(moduli_ratio(eos.result, outcome.result))
         references = {q.name: known.get(q.name, []) for q in quantities}
         if "cohesive_energy" in references and "cohesive_energy_level" in known:
+            lowest = known["cohesive_energy_level"][0]
             level = next(q.value for q in quantities if q.name == "cohesive_energy") + outcome.result.energy
-            references["cohesive_energy"] = [Known(level - known["cohesive_energy_level"][0].value, "data")]
+            references["cohesive_energy"] = [Known(level - lowest.value, "data", lowest.error)]
         rows += [judged(name, q, references[q.name], expected.get(q.name)) for q in quantities]
         if isinstance(outcome.result, Surfaces):
             rows.append(judged_order(name, outcome.result.energies, _faces(outcome.result, known, expected)))

@@ -232,6 +232,16 @@ def test_an_equation_of_state_gives_back_its_own_numbers():
     )  # fmt: skip
 
 
+def test_errors_of_an_equation_of_state_are_those_of_fits_to_noise():
+    volumes = np.linspace(15, 21, 9)
+    energies = birchmurnaghan(volumes, -10.0, 170 * GPa, 3.8, 18.0)
+    rng = np.random.default_rng(0)
+    fits = [fitted_equation_of_state(volumes, energies + rng.normal(scale=1e-3, size=9)) for _ in range(200)]
+    for name in ("volume", "energy", "bulk_modulus", "derivative"):
+        scatter = np.std([getattr(fit, name) for fit in fits])
+        assert np.sqrt(np.mean([fit.errors[name] ** 2 for fit in fits])) == pytest.approx(scatter, rel=0.2)
+
+
 def test_a_given_crystal_has_three_lengths_and_angles():
     crystal = Crystal(Atoms("Cu", cell=[2.5, 2.6, 2.7], pbc=True), "given")
     assert crystal.constants() == {"a": 2.5, "b": 2.6, "c": 2.7, "alpha": 90, "beta": 90, "gamma": 90}
