@@ -222,10 +222,11 @@ def labelled_elasticity(labels: Sequence[Labels], strained: dict[int, np.ndarray
     """
     from ase.units import GPa
 
-    centre = _no_stress(labels, strained)
+    begin = _no_stress(labels, strained)
+    if begin is None:
+        return None
+    centre = begin
     for last in (False, True):  # strains count from where there is no stress, which the first pass finds
-        if centre is None:
-            return None
         about = {i: (strain - centre * np.eye(3)) / (1 + centre) for i, strain in strained.items()}
         about = {i: e for i, e in about.items() if labels[i].stress is not None and np.abs(e).max() <= ELASTIC_STRAIN}
         fit = _hooke(labels, about) if len(about) >= _ELASTIC_FRAMES else None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlff_curate import __version__
+from mlff_curate.calculators.lammps_calculator import LammpsCalculator
 from mlff_curate.data.frames import content_digest, is_isolated_atom
 from mlff_curate.data.outputs import whole_files
 from mlff_curate.errors import DataError, UsageError
@@ -290,8 +291,13 @@ def _battery(
         outcome = kept.get(who, name)
         if outcome is None:
             stage = name if who == MODEL else f"{name}, {REFERENCE}"
-            fresh = replace(bench, calculator=source.calculator(), progress=_telling(stage, progress))
-            outcome = _outcome(name, fresh, out)
+            calculator = source.calculator()
+            fresh = replace(bench, calculator=calculator, progress=_telling(stage, progress))
+            try:
+                outcome = _outcome(name, fresh, out)
+            finally:
+                if isinstance(calculator, LammpsCalculator):
+                    calculator.close()
             kept.put(who, name, outcome)
         out[name] = outcome
         if name == "lattice" and isinstance(outcome.result, Lattice):

@@ -10,6 +10,7 @@ from ase.calculators.emt import EMT
 from ase.io import write
 
 from mlff_curate import lammps_session
+from mlff_curate.calculators.lammps_calculator import LammpsCalculator
 from mlff_curate.cgcnn.potential import Potential
 from mlff_curate.data.labels import Labels
 from mlff_curate.errors import MissingDependencyError
@@ -204,6 +205,29 @@ def test_what_cannot_be_tested_is_refused(command, put, here, model, arguments, 
     assert done.err.startswith(f"mlff-curate: error: {message}")
     assert done.err.count("\n") == 1
     assert sorted(here.iterdir()) == before
+
+
+@pytest.mark.parametrize("key", ["MODEL", "--reference"])
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("pair_style zero; shell ls", "the line 'shell ls' is none of pair_style, "),
+        ("pair_style zero ${r}", "a variable of 'pair_style zero ${r}' has no number"),
+        ("pair_style zero 4", "no pair_coeff * * line ends in the symbols of elements"),
+    ],
+)
+def test_lines_that_choose_no_potential_are_named_by_where_they_are_from(command, model, key, lines, message):
+    done = command("validate", *([lines] if key == "MODEL" else [model, "--reference", lines]))
+    assert done.code == 1
+    assert done.err.startswith(f"mlff-curate: error: {key}: {message}")
+
+
+@pytest.mark.lammps
+def test_lammps_is_freed_after_each_test(command, monkeypatch):
+    closed = []
+    monkeypatch.setattr(LammpsCalculator, "close", lambda self: closed.append(self._session is not None))
+    command("validate", COPPER, "--quick", "--only", "equation-of-state", "-o", "eos")
+    assert closed == [True, True]
 
 
 def test_without_lammps_its_potentials_are_not_there(command, model, monkeypatch):
