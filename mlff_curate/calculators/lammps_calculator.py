@@ -94,6 +94,12 @@ class LammpsCalculator(Calculator):
             results["stress"] = session.stress()[(0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1)]
         self.results = results
 
+    def close(self) -> None:
+        """Free LAMMPS, some 4 MB, which else waits for the garbage collector; a later calculation loads it anew."""
+        if self._session is not None:
+            self._session.close()
+        self._session = self._loaded = None
+
     def __getstate__(self) -> dict[str, Any]:
         """Leave LAMMPS behind: the copy loads its own."""
         return {**self.__dict__, "_session": None, "_loaded": None}
@@ -108,7 +114,7 @@ def _differ_by_positions(frame: Atoms, loaded: Atoms) -> bool:
     )
 
 
-def read_lammps_potential(source: str) -> LammpsPotential:
+def read_lammps_potential(source: str, *, key: str | None = None) -> LammpsPotential:
     """Read lines that choose a potential of LAMMPS.
 
     Parameters
@@ -118,6 +124,8 @@ def read_lammps_potential(source: str) -> LammpsPotential:
         ships, ``Ta06A.snap``. ``pair_style``, ``pair_coeff`` and ``pair_modify`` are taken, and ``variable NAME equal
         NUMBER`` is put in; any other command is refused, since LAMMPS could be told to run anything. Names of
         potential files are looked for beside the file, in the current folder and among those that LAMMPS ships.
+    key
+        The option or argument that the lines are from, for messages.
 
     Raises
     ------
@@ -127,7 +135,7 @@ def read_lammps_potential(source: str) -> LammpsPotential:
         LAMMPS is missing.
     """
     if "pair_style" in source:
-        return _potential(source.replace(";", "\n"), Path(), source.partition(";")[0].strip(), name=None)
+        return _potential(source.replace(";", "\n"), Path(), source.partition(";")[0].strip(), name=None, key=key)
     path = Path(source)
     if not path.is_file():
         try:
@@ -139,10 +147,10 @@ def read_lammps_potential(source: str) -> LammpsPotential:
             text = stream.read(_MOST_TEXT)
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror}), and LAMMPS ships no such file", file=source) from None
-    return _potential(text, path.parent, Path(source).name, name=source)
+    return _potential(text, path.parent, Path(source).name, name=source, key=None)
 
 
-def _potential(text: str, folder: Path, title: str, *, name: str | None) -> LammpsPotential:
+def _potential(text: str, folder: Path, title: str, *, name: str | None, key: str | None) -> LammpsPotential:
     values: dict[str, str] = {}
     commands = []
     for line in re.sub(r"&[ \t]*\n", " ", text).splitlines():
@@ -156,15 +164,15 @@ def _potential(text: str, folder: Path, title: str, *, name: str | None) -> Lamm
             raise DataError(
                 f"the line {' '.join(words)[:60]!r} is none of {', '.join(_CHOOSING)} or variable NAME equal NUMBER",
                 file=name,
-                key="--reference" if name is None else None,
+                key=key,
             )
         plain = _VARIABLE.sub(lambda found: values.get(found[1], found[0]), " ".join(words))
         if "$" in plain:
-            raise DataError(f"a variable of {plain[:60]!r} has no number", file=name)
+            raise DataError(f"a variable of {plain[:60]!r} has no number", file=name, key=key)
         commands.append(plain if words[0] != "pair_coeff" else _with_paths(plain, folder))
     if not any(line.startswith("pair_style") for line in commands):
-        raise DataError("there is no pair_style line: it chooses no potential of LAMMPS", file=name)
-    return LammpsPotential(tuple(commands), _elements(commands, name), title)
+        raise DataError("there is no pair_style line: it chooses no potential of LAMMPS", file=name, key=key)
+    return LammpsPotential(tuple(commands), _elements(commands, name, key), title)
 
 
 def _with_paths(line: str, folder: Path) -> str:
@@ -182,7 +190,7 @@ def _with_paths(line: str, folder: Path) -> str:
     return " ".join(words)
 
 
-def _elements(commands: Sequence[str], name: str | None) -> tuple[str, ...]:
+def _elements(commands: Sequence[str], name: str | None, key: str | None) -> tuple[str, ...]:
     """Return the symbols that end the last pair_coeff line for all types."""
     for line in reversed(commands):
         words = line.split()
@@ -195,5 +203,7 @@ def _elements(commands: Sequence[str], name: str | None) -> tuple[str, ...]:
             if symbols:
                 return tuple(symbols)
     raise DataError(
-        "no pair_coeff * * line ends in the symbols of elements, so those of the atom types are not known", file=name
+        "no pair_coeff * * line ends in the symbols of elements, so those of the atom types are not known",
+        file=name,
+        key=key,
     )

@@ -186,8 +186,11 @@ class LabelledElasticity:
         GPa.
     errors
         (3,) standard errors of theirs, GPa.
-    stretch
-        Lattice constant without stress over that of the crystal that strains count from.
+    inner
+        (3,) the same constants by the half of the frames that are strained less, GPa; None: those do not tell all
+        three. Where stresses are linear in the strain they are the same.
+    stretch, stretch_error
+        Lattice constant without stress over that of the crystal that strains count from, and its standard error.
     frames
         How many were fitted.
     """
@@ -196,7 +199,9 @@ class LabelledElasticity:
     c12: float
     c44: float
     errors: tuple[float, float, float]
+    inner: tuple[float, float, float] | None
     stretch: float
+    stretch_error: float
     frames: int
 
 
@@ -217,36 +222,52 @@ def labelled_elasticity(labels: Sequence[Labels], strained: dict[int, np.ndarray
     """
     from ase.units import GPa
 
-    at: list[float] = []
-    stresses: list[float] = []
-    for _ in range(2):  # strains count from where there is no stress, which the first pass finds
-        centre = at[0] if at else _no_stress(labels, strained)
-        if centre is None:
+    begin = _no_stress(labels, strained)
+    if begin is None:
+        return None
+    centre = begin
+    for last in (False, True):  # strains count from where there is no stress, which the first pass finds
+        about = {i: (strain - centre * np.eye(3)) / (1 + centre) for i, strain in strained.items()}
+        about = {i: e for i, e in about.items() if labels[i].stress is not None and np.abs(e).max() <= ELASTIC_STRAIN}
+        fit = _hooke(labels, about) if len(about) >= _ELASTIC_FRAMES else None
+        if fit is None:
             return None
-        rows, values, used = [], [], 0
-        for i, strain in strained.items():
-            stress = labels[i].stress
-            e = (strain - centre * np.eye(3)) / (1 + centre)
-            if stress is None or np.abs(e).max() > ELASTIC_STRAIN:
-                continue
-            used += 1
-            trace = np.trace(e)
-            rows += [[1.0, e[k, k], trace - e[k, k], 0.0] for k in range(3)]
-            rows += [[0.0, 0.0, 0.0, 2 * e[a, b]] for a, b in ((1, 2), (0, 2), (0, 1))]
-            values += stress.tolist()
-        if used < _ELASTIC_FRAMES or np.linalg.matrix_rank(np.array(rows), tol=1e-3) < 4:
-            return None
-        design = np.array(rows)
-        stresses = np.linalg.lstsq(design, np.array(values), rcond=None)[0].tolist()
-        spread = float(np.sum((design @ stresses - values) ** 2)) / max(1, len(values) - 4)
-        errors = np.sqrt(np.diag(np.linalg.inv(design.T @ design)) * spread) / GPa
-        pressure, c11, c12, _ = stresses
+        (pressure, c11, c12, c44), errors = fit
         if not c11 + 2 * c12 > 0:
             return None
-        at = [centre - (1 + centre) * pressure / (c11 + 2 * c12)]
-    _, c11, c12, c44 = stresses
-    scatter = (float(errors[1]), float(errors[2]), float(errors[3]))
-    return LabelledElasticity(c11 / GPa, c12 / GPa, c44 / GPa, scatter, 1 + at[0], used)
+        stretch = (1 + centre) * (1 - pressure / (c11 + 2 * c12))
+        if not last:
+            centre = stretch - 1
+    middle = float(np.median([np.abs(e).max() for e in about.values()]))
+    less = {i: e for i, e in about.items() if np.abs(e).max() <= middle}
+    inner = _hooke(labels, less) if len(less) < len(about) else None
+    return LabelledElasticity(
+        c11 / GPa,
+        c12 / GPa,
+        c44 / GPa,
+        errors=(errors[1] / GPa, errors[2] / GPa, errors[3] / GPa),
+        inner=None if inner is None else (inner[0][1] / GPa, inner[0][2] / GPa, inner[0][3] / GPa),
+        stretch=stretch,
+        stretch_error=(1 + centre) * errors[0] / (c11 + 2 * c12),
+        frames=len(about),
+    )
+
+
+def _hooke(labels: Sequence[Labels], strains: dict[int, np.ndarray]) -> tuple[list[float], list[float]] | None:
+    """Return pressure, C11, C12 and C44 by least squares and their standard errors, eV/Angstrom^3; None: no shear."""
+    rows, values = [], []
+    for i, e in strains.items():
+        trace = np.trace(e)
+        rows += [[1.0, e[k, k], trace - e[k, k], 0.0] for k in range(3)]
+        rows += [[0.0, 0.0, 0.0, 2 * e[a, b]] for a, b in ((1, 2), (0, 2), (0, 1))]
+        values += np.asarray(labels[i].stress).tolist()
+    design = np.array(rows)
+    if not rows or np.linalg.matrix_rank(design, tol=1e-3) < 4:
+        return None
+    found = np.linalg.lstsq(design, np.array(values), rcond=None)[0]
+    spread = float(np.sum((design @ found - values) ** 2)) / max(1, len(values) - 4)
+    errors = np.sqrt(np.diag(np.linalg.inv(design.T @ design)) * spread)
+    return found.tolist(), errors.tolist()
 
 
 def _no_stress(labels: Sequence[Labels], strained: dict[int, np.ndarray]) -> float | None:

@@ -31,6 +31,8 @@ _FARTHEST = 1.3
 """Volume per atom over that of the start, either way: beyond this a relaxed crystal is another one."""
 _FARTHEST_ATOM = 3.0
 """Angstrom: about a neighbour's distance. What goes farther does not relax but falls apart, and would for hours."""
+_NEAREST = 0.6
+"""Of the shortest distance of the start: atoms nearer than this fall into each other."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,7 +212,7 @@ def relaxed_crystal(
 
     out = crystal.atoms.copy()
     out.calc = calculator
-    before = out.get_volume()
+    before, apart, sites = out.get_volume(), shortest_distance(out), out.get_scaled_positions(wrap=False)
     cell_and_atoms = _cell_filter()(out, hydrostatic_strain=crystal.symmetry == "cubic")
     optimizer = BFGS(cell_and_atoms, logfile=None, maxstep=0.05)
     if progress is not None:
@@ -222,6 +224,13 @@ def relaxed_crystal(
             raise DataError(
                 f"the crystal goes to {rounded(ratio)} times the volume that it began with: it is not stable"
             )
+        moved = (out.get_scaled_positions(wrap=False) - sites) @ out.cell[:]
+        farthest = float(np.linalg.norm(moved - moved.mean(axis=0), axis=1).max())
+        if not farthest <= _FARTHEST_ATOM:
+            raise DataError(f"an atom goes {rounded(farthest)} A away from its site: the crystal is not stable")
+        nearest = shortest_distance(out)
+        if nearest < _NEAREST * apart:
+            raise DataError(f"atoms fall into each other, to {rounded(nearest)} A: the crystal is not stable")
 
     optimizer.attach(keep_to_the_crystal)
     _converge(optimizer, fmax, steps, cell_and_atoms.get_forces)

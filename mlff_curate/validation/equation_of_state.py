@@ -12,7 +12,7 @@ from mlff_curate.errors import DataError
 from mlff_curate.validation.crystals import relaxed_positions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ase.calculators.calculator import Calculator
 
@@ -35,6 +35,9 @@ class EquationOfState:
         Of the bulk modulus by pressure.
     misfit
         Root mean square of energies less the fit, eV/atom.
+    errors
+        Standard errors of ``volume``, ``energy``, ``bulk_modulus`` and ``derivative`` by what the fit leaves, in their
+        units; 0 where as many energies as parameters were fitted.
     """
 
     volumes: Sequence[float]
@@ -44,6 +47,7 @@ class EquationOfState:
     bulk_modulus: float
     derivative: float
     misfit: float
+    errors: Mapping[str, float]
 
 
 def equation_of_state(
@@ -118,6 +122,13 @@ def fitted_equation_of_state(volumes: Sequence[float], energies: Sequence[float]
     if not np.isfinite(parameters).all() or not min(volumes) < volume < max(volumes):
         raise DataError("the energies have no minimum between the volumes tried")
     off = np.asarray(energies) - birchmurnaghan(np.asarray(volumes), *parameters)
+    scales = np.maximum(np.abs(parameters), 1e-6)
+    steps = 1e-5 * np.diag(scales)
+    slopes = [birchmurnaghan(np.asarray(volumes), *(parameters + h)) for h in steps]
+    slopes = [a - birchmurnaghan(np.asarray(volumes), *(parameters - h)) for a, h in zip(slopes, steps, strict=True)]
+    design = np.array(slopes).T / 2e-5  # (V, 4) by parameters over their scales
+    spread = float(np.sum(off**2)) / max(1, len(off) - 4)
+    error = scales * np.sqrt(np.diag(np.linalg.pinv(design.T @ design)) * spread)
     return EquationOfState(
         volumes=tuple(volumes),
         energies=tuple(energies),
@@ -126,4 +137,10 @@ def fitted_equation_of_state(volumes: Sequence[float], energies: Sequence[float]
         bulk_modulus=float(modulus / GPa),
         derivative=float(parameters[2]),
         misfit=float(np.sqrt(np.mean(off**2))),
+        errors={
+            "volume": float(error[3]),
+            "energy": float(error[0]),
+            "bulk_modulus": float(error[1] / GPa),
+            "derivative": float(error[2]),
+        },
     )

@@ -256,10 +256,17 @@ def stability(
     ----------
     crystal, calculator, width, temperature, timestep, length, seed, progress
         See :func:`energy_drift`; at this temperature, K.
+
+    Raises
+    ------
+    DataError
+        The first step makes no sense: there is no motion to look at.
     """
     sites = crystal.supercell(width)
     conditions = Conditions(LANGEVIN, temperature=temperature, timestep=timestep, seed=seed)
     motion = run_crystal(sites, calculator, conditions, length=length, progress=progress)
+    if not len(motion.times):
+        raise DataError(motion.stopped)
     distance = crystal.neighbour_distance
     moved = lindemann(motion.positions, sites.positions, distance)
     half, last = len(moved) // 2, max(1, len(moved) // 10)

@@ -297,6 +297,8 @@ def md_files(
     if stored is not None:
         _require_same(job, settings, stored, places)
     with _naming(frame):
+        for path, potential in zip((job.model, *job.committee), potentials, strict=True):
+            _require_known(path, potential, atoms)
         engine = ENGINES[job.engine](
             atoms, job.conditions, lambda: CGCNNCalculator(potentials, device=job.device, threads=job.threads)
         )
@@ -330,6 +332,13 @@ def md_files(
         seconds=seconds,
         notes=tuple(notes),
     )
+
+
+def _require_known(path: str, potential: Potential, atoms: Atoms) -> None:
+    try:
+        potential.require_known([atoms])
+    except DataError as error:
+        raise DataError(f"{path}: {error.message}", frame=0) from None
 
 
 def _run(

@@ -20,7 +20,7 @@ from mlff_curate.validation.potential_errors import potential_errors
 from mlff_curate.wording import counted
 from mlff_curate.workflows.model_results import Evaluated, Trained
 from mlff_curate.workflows.potential_checkpoint import checkpoint_beside, origin_of
-from mlff_curate.workflows.potential_data import KINDS, read_potential_data
+from mlff_curate.workflows.potential_data import KINDS, about_open, read_potential_data
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -185,7 +185,10 @@ def evaluate_potential_files(
     with data.naming_frames():
         potential.require_known(data.frames)
     if all(getattr(item, kind) is None for item in data.labels for kind in KINDS):
-        raise DataError("no frame has an energy, forces or a stress to compare with", file=what.inputs[0])
+        message = "no frame has an energy, forces or a stress to compare with"
+        if data.open_stresses:
+            message += f": the stress of {about_open(data.open_stresses)}"
+        raise DataError(message, file=what.inputs[0])
     seconds = {"read": time.perf_counter() - start}
     start = time.perf_counter()
     with data.naming_frames():

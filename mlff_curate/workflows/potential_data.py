@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,6 +73,9 @@ class PotentialData(Placed):
         Group of each frame.
     group_key
         What made the groups, or None.
+    open_stresses
+        How many frames have a stress that no potential is compared with, as they are not periodic in three directions;
+        it is not among the labels.
     notes
         Sentences for the user.
     """
@@ -83,6 +86,7 @@ class PotentialData(Placed):
     indices: list[int] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
     group_key: str | None = None
+    open_stresses: int = 0
     notes: list[str] = field(default_factory=list)
 
 
@@ -116,14 +120,29 @@ def read_potential_data(what: PotentialInput, progress: Progress | None = None) 
     if not grouped and what.group_by not in (None, NO_GROUP):
         raise DataError("no frame has this info key", key=f"--group-by {what.group_by}")
     data.group_key = group_key if grouped else None
+    for i, (frame, labels) in enumerate(zip(data.frames, data.labels, strict=True)):
+        if labels.stress is not None and not frame.pbc.all():
+            data.labels[i] = replace(labels, stress=None)
+            data.open_stresses += 1
     data.notes += _about(data.labels)
+    if data.open_stresses:
+        data.notes.append(f"the stress of {about_open(data.open_stresses)}")
     return data
+
+
+def about_open(n: int) -> str:
+    """Say of how many frames a stress counts nothing, and why."""
+    one = n == 1
+    return f"{counted(n, 'frame')} is not used: {'it is' if one else 'they are'} not periodic in three directions"
 
 
 def _about(labels: list[Labels]) -> Iterator[str]:
     """Say where labels were found, and of which there are fewer than frames."""
     for kind in KINDS:
-        names = Counter(name for item in labels if (name := getattr(item, f"{kind}_key")) is not None)
+        found = [(name, item) for item in labels if (name := getattr(item, f"{kind}_key")) is not None]
+        names = {name: 0 for name, _ in found}
+        for name, item in found:
+            names[name] += getattr(item, kind) is not None
         shown = ", ".join(f"{name} ({n} of {counted(len(labels), 'frame')})" for name, n in sorted(names.items()))
         verb = "are" if kind == "forces" else "is"
         yield f"{kind} {verb} read from {shown}" if shown else f"no frame has {_ONE[kind]}"

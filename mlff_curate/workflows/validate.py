@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlff_curate import __version__
-from mlff_curate.data.frames import is_isolated_atom
+from mlff_curate.calculators.lammps_calculator import LammpsCalculator
+from mlff_curate.data.frames import content_digest, is_isolated_atom
 from mlff_curate.data.outputs import whole_files
 from mlff_curate.errors import DataError, UsageError
 from mlff_curate.validation.battery import (
@@ -29,13 +30,15 @@ from mlff_curate.validation.labelled import Comparison, GroupDistances, Labelled
 from mlff_curate.validation.melting_points import MELTING_POINTS
 from mlff_curate.validation.surfaces import Surface
 from mlff_curate.validation.verdicts import FAIL, Known, Quantity, Row, judged, judged_order
-from mlff_curate.workflows.potential_data import read_potential_data
+from mlff_curate.wording import rounded
+from mlff_curate.workflows.potential_data import KINDS, read_potential_data
 from mlff_curate.workflows.validation_sources import potential_source, read_expected, starting_crystal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from mlff_curate.validation.crystal_frames import LabelledElasticity
     from mlff_curate.validation.crystals import Crystal
     from mlff_curate.validation.equation_of_state import EquationOfState
     from mlff_curate.validation.verdicts import Expected
@@ -231,7 +234,7 @@ def validate(
         with read.naming_frames():
             _require_elements(read.frames, source.elements)
         seconds["read"] = time.perf_counter() - begin
-    kept = _Kept.at(partial, _key(source, reference, crystal, options))
+    kept = _Kept.at(partial, _key(source, reference, crystal, options, data))
     if kept.resumed:
         done = ", ".join(f"{who}: {name}" for who, name in kept.resumed)
         notes.append(f"goes on after {done}")
@@ -288,8 +291,13 @@ def _battery(
         outcome = kept.get(who, name)
         if outcome is None:
             stage = name if who == MODEL else f"{name}, {REFERENCE}"
-            fresh = replace(bench, calculator=source.calculator(), progress=_telling(stage, progress))
-            outcome = _outcome(name, fresh, out)
+            calculator = source.calculator()
+            fresh = replace(bench, calculator=calculator, progress=_telling(stage, progress))
+            try:
+                outcome = _outcome(name, fresh, out)
+            finally:
+                if isinstance(calculator, LammpsCalculator):
+                    calculator.close()
             kept.put(who, name, outcome)
         out[name] = outcome
         if name == "lattice" and isinstance(outcome.result, Lattice):
@@ -342,26 +350,47 @@ def _known(
     elastic = labelled_elasticity(data.labels, strained) if crystal.symmetry == "cubic" else None
     found: dict[str, Known] = {}
     if elastic is not None:
-        e11, e12, e44 = elastic.errors
-        found["lattice_constant"] = Known(crystal.constants()["a"] * elastic.stretch, "data")
-        found["volume"] = Known(lattice.volume * elastic.stretch**3, "data")
-        found["bulk_modulus"] = Known((elastic.c11 + 2 * elastic.c12) / 3, "data", (e11 + 2 * e12) / 3)
-        found["C11"] = Known(elastic.c11, "data", e11)
-        found["C12"] = Known(elastic.c12, "data", e12)
-        found["C44"] = Known(elastic.c44, "data", e44)
+        a = crystal.constants()["a"]
+        found["lattice_constant"] = Known(a * elastic.stretch, "data", a * elastic.stretch_error)
+        grown = 3 * lattice.volume * elastic.stretch**2
+        found["volume"] = Known(lattice.volume * elastic.stretch**3, "data", grown * elastic.stretch_error)
         notes.append(f"data: elastic constants by the stresses of {elastic.frames} strained crystals")
+        constants, more = _linear(elastic)
+        found |= constants
+        notes += more
     if eos is not None:
-        found["volume"] = Known(eos.volume, "data")
-        found["bulk_modulus"] = Known(eos.bulk_modulus, "data")
-        found["bulk_modulus_derivative"] = Known(eos.derivative, "data")
-        found["cohesive_energy_level"] = Known(eos.energy, "data")
+        found["volume"] = Known(eos.volume, "data", eos.errors["volume"])
+        found["bulk_modulus"] = Known(eos.bulk_modulus, "data", eos.errors["bulk_modulus"])
+        found["bulk_modulus_derivative"] = Known(eos.derivative, "data", eos.errors["derivative"])
+        found["cohesive_energy_level"] = Known(eos.energy, "data", eos.errors["energy"])
         if crystal.symmetry == "cubic":
-            stretch = (eos.volume / lattice.volume) ** (1 / 3)
-            found["lattice_constant"] = Known(crystal.constants()["a"] * stretch, "data")
+            a = crystal.constants()["a"] * (eos.volume / lattice.volume) ** (1 / 3)
+            found["lattice_constant"] = Known(a, "data", a * eos.errors["volume"] / (3 * eos.volume))
         notes.append(f"data: equation of state by the energies of {len(eos.volumes)} crystals")
     for name, one in found.items():
         known.setdefault(name, []).append(one)
     return known, eos, notes
+
+
+def _linear(elastic: LabelledElasticity) -> tuple[dict[str, Known], list[str]]:
+    """Return the elastic constants that do not depend on how far crystals are strained, and what is to be said."""
+    values = {"C11": elastic.c11, "C12": elastic.c12, "C44": elastic.c44}
+    errors = dict(zip(values, elastic.errors, strict=True))
+    inner = {} if elastic.inner is None else dict(zip(values, elastic.inner, strict=True))
+    for some in filter(None, (values, errors, inner)):
+        some["bulk_modulus"] = (some["C11"] + 2 * some["C12"]) / 3
+    notes = [] if inner else ["data: whether stresses are linear in the strain is not known: they are too few"]
+    found = {}
+    for name, value in values.items():
+        tolerance = TOLERANCES.get(name, TOLERANCES["elastic_constant"])
+        if abs(inner.get(name, value) - value) <= tolerance * abs(value):
+            found[name] = Known(value, "data", errors[name])
+        else:
+            notes.append(
+                f"data: {name} is no reference: {rounded(value)} GPa by all, {rounded(inner[name])} GPa by the half "
+                "that is strained less, so stresses are not linear in the strain"
+            )
+    return found, notes
 
 
 def _isolated(data: LabelledFrames | None, crystal: Crystal) -> dict[str, float]:
@@ -394,8 +423,9 @@ def _rows(
             quantities.append(moduli_ratio(eos.result, outcome.result))
         references = {q.name: known.get(q.name, []) for q in quantities}
         if "cohesive_energy" in references and "cohesive_energy_level" in known:
+            lowest = known["cohesive_energy_level"][0]
             level = next(q.value for q in quantities if q.name == "cohesive_energy") + outcome.result.energy
-            references["cohesive_energy"] = [Known(level - known["cohesive_energy_level"][0].value, "data")]
+            references["cohesive_energy"] = [Known(level - lowest.value, "data", lowest.error)]
         rows += [judged(name, q, references[q.name], expected.get(q.name)) for q in quantities]
         if isinstance(outcome.result, Surfaces):
             rows.append(judged_order(name, outcome.result.energies, _faces(outcome.result, known, expected)))
@@ -491,10 +521,11 @@ def _rebuilt(kind: type, values: dict[str, Any]) -> Any:
     return kind(**values)
 
 
-def _key(source: Source, reference: Source | None, crystal: Crystal, options: ValidateOptions) -> str:
-    """Return a digest of all that results depend on; of data, their names, sizes and times."""
+def _key(
+    source: Source, reference: Source | None, crystal: Crystal, options: ValidateOptions, data: LabelledFrames | None
+) -> str:
+    """Return a digest of all that results depend on; of data, the frames and labels that were read."""
     atoms = crystal.atoms
-    files = [] if options.data is None else options.data.files
     told = [
         __version__,
         source.digest,
@@ -507,7 +538,19 @@ def _key(source: Source, reference: Source | None, crystal: Crystal, options: Va
         options.seed,
         options.melting_point,
         options.device,
-        [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files if path.exists()],
-        None if options.data is None else [sorted(map(str, options.data.label_keys.items())), options.data.group_by],
+        options.threads,
+        None if data is None else _digest(data),
     ]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def _digest(data: LabelledFrames) -> str:
+    """Return a digest of frames, labels and groups, whichever file and option they are from."""
+    out = hashlib.sha256()
+    for frame, labels, group in zip(data.frames, data.labels, data.groups, strict=True):
+        known = {kind: value for kind in KINDS if (value := getattr(labels, kind)) is not None}
+        out.update(content_digest(frame).encode())
+        for kind, value in known.items():
+            out.update(kind.encode() + np.ascontiguousarray(value, dtype="<f8").tobytes())
+        out.update(json.dumps(group).encode())
+    return out.hexdigest()

@@ -64,7 +64,7 @@ def potential_source(given: str, *, device: str, threads: int = 1, shipped: bool
     device, threads
         Torch device of a trained one, and how many threads it uses.
     shipped
-        A name that is no file may be that of a file that LAMMPS ships.
+        It is a reference: a name that is no file may be that of a file that LAMMPS ships.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def potential_source(given: str, *, device: str, threads: int = 1, shipped: bool
         It is neither, or is damaged.
     """
     if "pair_style" in given or _has_lammps_lines(given) or (shipped and not Path(given).exists()):
-        potential = read_lammps_potential(given)
+        potential = read_lammps_potential(given, key="--reference" if shipped else "MODEL")
         digest = hashlib.sha256("\n".join((*potential.commands, *potential.elements)).encode()).hexdigest()
         return Source(lambda: LammpsCalculator(potential), potential.elements, potential.name, digest)
     from ase.data import chemical_symbols

@@ -59,6 +59,19 @@ def test_atoms_that_move_are_the_same_as_atoms_that_are_new(iron):
         np.testing.assert_allclose(atoms.get_stress(), fresh.get_stress(), atol=1e-10)
 
 
+def test_a_calculator_that_was_closed_frees_lammps_and_loads_it_anew():
+    calculator = LammpsCalculator(read_lammps_potential(IRON))
+    calculator.close()
+    atoms = bulk("Fe", a=2.9, cubic=True)
+    atoms.calc = calculator
+    energy = atoms.get_potential_energy()
+    session = calculator._session
+    calculator.close()
+    assert (calculator._session, session._lammps) == (None, None)
+    atoms.rattle(0.1, seed=0)
+    assert atoms.get_potential_energy() > energy
+
+
 def test_the_battery_gives_what_the_potential_was_published_with(iron):
     """M. I. Mendelev et al., Phil. Mag. 83, 3977 (2003), potential 2: 2.8553 A; 243, 145, 116 GPa; vacancy 1.71 eV."""
     crystal = relaxed_crystal(element_crystal("Fe"), iron, fmax=1e-3, steps=100)

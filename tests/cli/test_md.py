@@ -296,6 +296,17 @@ def test_a_committee_is_averaged_and_may_stop_the_run(md, models, here):
     assert f"more than {most:g}" in done.out
 
 
+def test_a_committee_member_that_never_saw_an_element_is_named(md, here):
+    nickel = bulk("Ni", cubic=True)
+    labels = [Labels(energy=0.0, forces=np.zeros((4, 3)))] * 2
+    size = {"channels": 4, "radial": 4, "angular": 2, "degree": 1, "convolutions": 1, "cutoff": 3.5}
+    Potential(**size, epochs=1).fit([nickel] * 2, labels).save(here / "ni.model")
+    done = md("--committee", "ni.model")
+    assert (done.code, done.err) == (
+        1, "mlff-curate: error: cu.extxyz: frame 0: ni.model: the model never saw Cu\n",
+    )  # fmt: skip
+
+
 def test_the_next_run_takes_the_velocities_along(md, command):
     assert md(*SHORT, "--steps", "20", "-q").code == 0
     last = read("cu.md.extxyz", -1)
@@ -368,7 +379,7 @@ def bad_start(name):
 @pytest.mark.parametrize(
     ("start", "words", "message"),
     [
-        ("element", [], "start.extxyz: frame 1: the model never saw Ag"),
+        ("element", [], "start.extxyz: frame 1: cu.model: the model never saw Ag"),
         (
             "overlap",
             [],

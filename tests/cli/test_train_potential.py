@@ -98,6 +98,27 @@ def test_frames_without_labels_and_strange_elements_are_refused(command, frames)
     assert (done.code, "--target: means nothing to" in done.err) == (2, True)
 
 
+def test_stresses_of_open_frames_are_not_used_and_that_is_said(command, frames):
+    slabs = read(frames, ":")
+    for slab in slabs:
+        slab.pbc = (True, True, False)
+    write("slabs.extxyz", slabs)
+    for words in (["train", "slabs.extxyz", "-o", "cu.model", *SMALL], ["evaluate", "cu.model", "slabs.extxyz"]):
+        notes = command(*words, "--json").json["notes"]
+        assert "the stress of 12 frames is not used: they are not periodic in three directions" in notes
+        assert not any("12 of 12" in note for note in notes if note.startswith("stress is read"))
+    for slab in slabs:
+        stress = slab.calc.results["stress"]
+        slab.calc = SinglePointCalculator(slab, stress=stress)
+    write("stress.extxyz", slabs)
+    done = command("evaluate", "cu.model", "stress.extxyz")
+    assert (done.code, done.err) == (
+        1,
+        "mlff-curate: error: stress.extxyz: no frame has an energy, forces or a stress to compare with: the stress of "
+        "12 frames is not used: they are not periodic in three directions\n",
+    )
+
+
 def test_one_frame_trains_and_says_what_is_not_known(command, frames):
     write("one.extxyz", read(frames, "0"))
     done = command("train", "one.extxyz", "-o", "one.model", *SMALL, "--json")

@@ -1,6 +1,7 @@
 """`validate`, as a user calls it."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from ase.calculators.emt import EMT
 from ase.io import write
 
 from mlff_curate import lammps_session
+from mlff_curate.calculators.lammps_calculator import LammpsCalculator
 from mlff_curate.cgcnn.potential import Potential
 from mlff_curate.data.labels import Labels
 from mlff_curate.errors import MissingDependencyError
@@ -205,6 +207,29 @@ def test_what_cannot_be_tested_is_refused(command, put, here, model, arguments, 
     assert sorted(here.iterdir()) == before
 
 
+@pytest.mark.parametrize("key", ["MODEL", "--reference"])
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("pair_style zero; shell ls", "the line 'shell ls' is none of pair_style, "),
+        ("pair_style zero ${r}", "a variable of 'pair_style zero ${r}' has no number"),
+        ("pair_style zero 4", "no pair_coeff * * line ends in the symbols of elements"),
+    ],
+)
+def test_lines_that_choose_no_potential_are_named_by_where_they_are_from(command, model, key, lines, message):
+    done = command("validate", *([lines] if key == "MODEL" else [model, "--reference", lines]))
+    assert done.code == 1
+    assert done.err.startswith(f"mlff-curate: error: {key}: {message}")
+
+
+@pytest.mark.lammps
+def test_lammps_is_freed_after_each_test(command, monkeypatch):
+    closed = []
+    monkeypatch.setattr(LammpsCalculator, "close", lambda self: closed.append(self._session is not None))
+    command("validate", COPPER, "--quick", "--only", "equation-of-state", "-o", "eos")
+    assert closed == [True, True]
+
+
 def test_without_lammps_its_potentials_are_not_there(command, model, monkeypatch):
     def missing():
         raise MissingDependencyError("LAMMPS cannot be loaded (gone); install it")
@@ -243,6 +268,33 @@ def test_a_validation_that_was_ended_goes_on(command, here, model, monkeypatch):
     (here / "x.partial.json").write_text("{")
     done = command("validate", model, *only, "-o", "x")
     assert done.err == "mlff-curate: error: x.partial.json: is no validation that could go on: remove it\n"
+
+
+def test_a_validation_that_was_ended_knows_its_data_and_threads(command, here, model, monkeypatch):
+    def write_frames(energy):
+        # as long as before and of the same time, as a file in a folder that is given whole
+        atoms = bulk("Cu", cubic=True)
+        atoms.info["energy"] = energy
+        write(here / "one.extxyz", atoms)
+        os.utime(here / "one.extxyz", (1, 1))
+
+    run_test = battery.run_test
+
+    def interrupted(name, bench):
+        if name == "errors":
+            raise KeyboardInterrupt
+        return run_test(name, bench)
+
+    given = ["validate", model, "--quick", "--only", "errors", "--data", "one.extxyz"]
+    write_frames(-1.5)
+    monkeypatch.setattr(workflow, "run_test", interrupted)
+    assert command(*given).code == 130
+    monkeypatch.setattr(workflow, "run_test", run_test)
+    assert "is of a validation that was ended, of an" in command(*given, "--threads", "2").err
+    write_frames(-1.6)
+    assert "is of a validation that was ended, of an" in command(*given).err
+    write_frames(-1.5)
+    assert command(*given, "--json").json["notes"][-1].startswith("goes on after model: lattice")
 
 
 def test_a_potential_that_makes_no_sense_fails_in_words(command, here):

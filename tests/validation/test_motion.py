@@ -1,12 +1,14 @@
 """Drift, displacements and pair distances of series whose answers are known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.io import read
-from ase.units import kB
+from ase.units import GPa, kB
 
 from mlff_curate.data.labels import Labels, labels_of
 from mlff_curate.dynamics import Conditions
@@ -26,6 +28,7 @@ from mlff_curate.validation.melting_points import MELTING_POINTS
 from mlff_curate.validation.motion import drift, lindemann
 from mlff_curate.validation.pair_distances import overlap, pair_distances
 from mlff_curate.validation.short_runs import energy_drift, run_crystal, stability
+from mlff_curate.workflows.validate import _linear
 
 
 def test_the_drift_of_a_line_with_noise_is_found_within_its_error():
@@ -125,6 +128,8 @@ def test_labelled_strains_tell_elastic_constants_and_the_equation_of_state(coppe
     right = elasticity(copper, EMT(), strain=0.005, points=5, fmax=1e-3, steps=50).named
     assert (found.c11, found.c12, found.c44) == tuple(pytest.approx(right[c], rel=0.1) for c in ("C11", "C12", "C44"))
     assert found.stretch == pytest.approx(1, abs=2e-3)
+    assert 0 < found.stretch_error < 1e-3
+    assert found.inner == tuple(pytest.approx(c, rel=0.1) for c in (found.c11, found.c12, found.c44))
     volumes = [bulk("Cu", a=a, cubic=True) for a in np.linspace(3.45, 3.75, 9)]
     labels = [labelled(atoms) for atoms in volumes]
     eos = labelled_equation_of_state(volumes, labels, strained_frames(volumes, copper))
@@ -132,6 +137,28 @@ def test_labelled_strains_tell_elastic_constants_and_the_equation_of_state(coppe
     assert eos.bulk_modulus == pytest.approx(own.bulk_modulus, rel=0.03)
     assert labelled_equation_of_state(volumes[:3], labels[:3], strained_frames(volumes[:3], copper)) is None
     assert labelled_elasticity(labels, strained_frames(volumes, copper)) is None  # no shear among them
+
+
+def test_a_response_that_is_not_linear_is_no_reference():
+    rng = np.random.default_rng(0)
+    strains, labels = {}, []
+    for i in range(40):
+        strain = rng.uniform(-0.014, 0.014, (3, 3)) * (1.0 if i % 2 else 0.4)
+        strains[i] = e = (strain + strain.T) / 2
+        shear = np.array([e[1, 2], e[0, 2], e[0, 1]])
+        normal = 150 * np.diag(e) + 125 * np.trace(e)
+        shears = 2 * 8 * shear * (1 + 4e4 * shear**2)  # C44 grows with the strain
+        labels.append(Labels(stress=np.concatenate([normal, shears]) * GPa))
+    elastic = labelled_elasticity(labels, strains)
+    found, notes = _linear(elastic)
+    assert set(found) == {"C11", "C12", "bulk_modulus"}
+    assert found["C11"].value == pytest.approx(275, rel=1e-3)
+    assert len(notes) == 1
+    assert notes[0].startswith("data: C44 is no reference: ")
+    assert notes[0].endswith(" GPa by the half that is strained less, so stresses are not linear in the strain")
+    found, notes = _linear(replace(elastic, inner=None))
+    assert set(found) == {"C11", "C12", "C44", "bulk_modulus"}
+    assert notes == ["data: whether stresses are linear in the strain is not known: they are too few"]
 
 
 def test_frames_at_two_temperatures_are_two_groups(copper):
@@ -174,6 +201,17 @@ def test_a_run_that_collapses_is_told(copper):
         energy_drift(copper, Attracting(), width=5, temperature=3000, timestep=4, length=1, seed=0)
 
 
+def test_a_run_that_cannot_begin_is_told(copper):
+    class Blind(EMT):
+        def calculate(self, atoms=None, properties=("energy",), system_changes=()):
+            super().calculate(atoms, properties, system_changes)
+            self.results["forces"] = np.full((len(atoms), 3), np.nan)
+
+    for run in (stability, energy_drift):
+        with pytest.raises(DataError, match=r"stopped at step 0 \(0 fs\): the force on atom 0 .* is not finite"):
+            run(copper, Blind(), width=5, temperature=300, timestep=2, length=0.1, seed=0)
+
+
 def test_a_potential_overlaps_with_its_own_motion(copper):
     sites = copper.supercell(7.0)
     run = run_crystal(sites, EMT(), Conditions("langevin", temperature=400, timestep=4, seed=5), length=1.2)
@@ -212,6 +250,7 @@ def test_real_sets_tell_of_their_crystals(real_data):
     frames, labels, crystal, strained, found = told("nb_mvl2020.extxyz", "Nb")
     assert len(strained) == 121
     assert crystal.constants()["a"] * found.stretch == pytest.approx(3.32, abs=0.01)
+    assert set(_linear(found)[0]) == {"C11", "C12", "bulk_modulus"}  # not C44: single frames give -3 to 22 GPa
     lowest = min(labels[i].energy / len(frames[i]) for i in strained)
     groups = [atoms.info["config_type"] for atoms in frames]
     motion = frames_in_motion(frames, labels, groups, crystal, lambda atoms: lowest * len(atoms), 2750)

@@ -206,6 +206,18 @@ def test_atoms_that_fall_apart_are_stopped():
         vacancy(element_crystal("Cu"), Pulling(), width=5, fmax=0.01, steps=500)
 
 
+def test_atoms_of_a_crystal_that_fall_into_each_other_are_stopped():
+    class Joining(Flat):
+        def calculate(self, atoms=None, properties=("energy",), system_changes=()):
+            super().calculate(atoms, properties, system_changes)
+            away = atoms.positions[1] - atoms.positions[0]
+            self.results["forces"] = 0.5 * np.array([away, -away])
+
+    pair = Crystal(Atoms("Cu2", [[0, 0, 0], [2.0, 0.1, 0]], cell=[4.1, 4, 4], pbc=True), "given")
+    with pytest.raises(DataError, match=r"atoms fall into each other, to 1\.\d+ A: the crystal is not stable"):
+        relaxed_crystal(pair, Joining(), **RELAX)
+
+
 def test_vacancies_in_compounds_are_refused():
     compound = Crystal(bulk("NiAl", "cesiumchloride", a=2.9), "given")
     with pytest.raises(DataError, match="depends on chemical potentials"):
@@ -218,6 +230,16 @@ def test_an_equation_of_state_gives_back_its_own_numbers():
     assert (found.energy, found.bulk_modulus, found.derivative, found.volume) == (
         pytest.approx(-10), pytest.approx(170, rel=1e-3), pytest.approx(3.8, rel=1e-2), pytest.approx(18, rel=1e-4),
     )  # fmt: skip
+
+
+def test_errors_of_an_equation_of_state_are_those_of_fits_to_noise():
+    volumes = np.linspace(15, 21, 9)
+    energies = birchmurnaghan(volumes, -10.0, 170 * GPa, 3.8, 18.0)
+    rng = np.random.default_rng(0)
+    fits = [fitted_equation_of_state(volumes, energies + rng.normal(scale=1e-3, size=9)) for _ in range(200)]
+    for name in ("volume", "energy", "bulk_modulus", "derivative"):
+        scatter = np.std([getattr(fit, name) for fit in fits])
+        assert np.sqrt(np.mean([fit.errors[name] ** 2 for fit in fits])) == pytest.approx(scatter, rel=0.2)
 
 
 def test_a_given_crystal_has_three_lengths_and_angles():
