@@ -120,8 +120,8 @@ def read_potential_data(what: PotentialInput, progress: Progress | None = None) 
     if not grouped and what.group_by not in (None, NO_GROUP):
         raise DataError("no frame has this info key", key=f"--group-by {what.group_by}")
     data.group_key = group_key if grouped else None
-    for i, (frame, labels) in enumerate(zip(data.frames, data.labels, strict=True)):
-        if labels.stress is not None and not frame.pbc.all():
+    for i, (atoms, labels) in enumerate(zip(data.frames, data.labels, strict=True)):
+        if labels.stress is not None and not atoms.pbc.all():
             data.labels[i] = replace(labels, stress=None)
             data.open_stresses += 1
     data.notes += _about(data.labels)

@@ -112,10 +112,10 @@ def test_stresses_of_open_frames_are_not_used_and_that_is_said(command, frames):
         slab.calc = SinglePointCalculator(slab, stress=stress)
     write("stress.extxyz", slabs)
     done = command("evaluate", "cu.model", "stress.extxyz")
-    assert (done.code, done.err) == (
-        1,
+    assert done.code == 1
+    assert done.err == (
         "mlff-curate: error: stress.extxyz: no frame has an energy, forces or a stress to compare with: the stress of "
-        "12 frames is not used: they are not periodic in three directions\n",
+        "12 frames is not used: they are not periodic in three directions\n"
     )
 
 
