@@ -10,6 +10,7 @@ processor time of this process, for a machine that does other work too; MACE is 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -94,12 +95,9 @@ def main() -> None:
         if given.snap is not None:
             with LammpsSession() as session:
                 atoms = crystal(given.element, given.lattice, repeats, conditions)
-                lines = Path(potential_file(given.snap)).read_text().splitlines()
-                folder = Path(potential_file(given.snap)).parent
-                lines = [
-                    " ".join(str(folder / word) if (folder / word).is_file() else word for word in line.split())
-                    for line in lines
-                ]
+                path = Path(potential_file(given.snap))
+                os.environ["LAMMPS_POTENTIALS"] = str(path.parent)  # of the files that this one names
+                lines = [f'include "{path}"']
                 session.load(atoms, [int(atoms.numbers[0])], lines, skin=1.0)
                 session.commands("velocity all create 600 1", "timestep 0.002", "fix move all nve")
                 session.run(_WARM_UP)
