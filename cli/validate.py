@@ -102,7 +102,7 @@ def validate(
 
     Every number passes, fails, or has nothing to be held to; bounds that any potential must keep are always asked.
     Writes a page and JSON. A run that was ended goes on with the same command. Exit status: 0 nothing failed; 1
-    something did, or the inputs are not fit; 2 wrong usage.
+    something did, a test named by --only was not run, or the inputs are not fit; 2 wrong usage.
     """
     from mlff_curate.workflows.potential_data import PotentialInput
     from mlff_curate.workflows.validate import ValidateOptions

@@ -153,6 +153,8 @@ class Validation:
         Stage to seconds.
     notes
         Sentences for the user.
+    asked
+        Tests that were asked for by name.
     """
 
     model: str
@@ -165,11 +167,12 @@ class Validation:
     labelled_eos: EquationOfState | None
     seconds: dict[str, float]
     notes: tuple[str, ...] = field(default=())
+    asked: tuple[str, ...] = ()
 
     @property
     def status(self) -> int:
-        """Exit status: 1 where something failed."""
-        return int(any(row.verdict == FAIL for row in self.rows))
+        """Exit status: 1 where something failed, or a test that was asked for by name was not run."""
+        return int(any(row.verdict == FAIL for row in self.rows) or any(name in self.skipped for name in self.asked))
 
     def how(self, test: str) -> str:
         """Return what a test was run with."""
@@ -272,6 +275,7 @@ def validate(
         labelled_eos=labelled_eos,
         seconds=seconds,
         notes=tuple(notes),
+        asked=options.only,
     )
 
 
@@ -535,6 +539,7 @@ def _key(
         atoms.positions.tolist(),
         atoms.cell[:].tolist(),
         asdict(options.settings),
+        sorted(options.only),
         options.seed,
         options.melting_point,
         options.device,

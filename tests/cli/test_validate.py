@@ -165,6 +165,7 @@ def test_an_alloy_is_tested_by_its_cell_and_what_is_skipped_is_said(command, her
         2, "mlff-curate: error: --element: the potential knows Cu, Au: choose one, or give a crystal with --start\n",
     )  # fmt: skip
     done = command("validate", "cuau.model", "--start", "cuau.cif", "--quick", "--only", "vacancy,surfaces,stability")
+    assert done.code == 1
     assert "not run: vacancy: of several elements, it depends on chemical potentials" in done.out
     assert "not run: surfaces: of several elements, it depends on how the crystal is cut" in done.out
     assert "not run: stability: no melting point is known: give one with --melting-point" in done.out
@@ -255,6 +256,7 @@ def test_a_validation_that_was_ended_goes_on(command, here, model, monkeypatch):
     assert stopped.code == 130
     assert stopped.err == "mlff-curate: interrupted: finished tests are kept, and the same command goes on from there\n"
     assert [path.name for path in here.iterdir() if "validation" in path.name] == ["cu.validation.partial.json"]
+    assert "with other options" in command("validate", model, "--quick", "--only", "lattice").err
     done = command("validate", model, *only, "--seed", "1")
     assert done.code == 1
     assert done.err.startswith(
