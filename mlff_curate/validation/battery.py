@@ -583,7 +583,7 @@ TESTS = {
         ),
         BatteryTest(
             "errors", "Errors on the data", LabelledErrors, _errors, _errors_quantities,
-            lambda s, r: f"{counted(r.frames, 'frame')}", _data, compared=False,  # noqa: ARG005
+            lambda s, r: f"{counted(r.frames, 'frame')}, learned from or not", _data, compared=False,  # noqa: ARG005
         ),
     )
 }  # fmt: skip
