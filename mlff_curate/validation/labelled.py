@@ -13,7 +13,7 @@ from mlff_curate.dynamics.conditions import LANGEVIN
 from mlff_curate.errors import DataError
 from mlff_curate.validation.crystal_frames import frames_in_motion
 from mlff_curate.validation.pair_distances import overlap, pair_distances
-from mlff_curate.validation.potential_errors import potential_errors
+from mlff_curate.validation.potential_errors import errors_of_groups, potential_errors
 from mlff_curate.validation.short_runs import run_crystal
 
 if TYPE_CHECKING:
@@ -125,11 +125,7 @@ def labelled_errors(
         energy=np.array(energy), energies=np.zeros(0), forces=np.concatenate(forces), stress=np.array(stress)
     )
     n_atoms = np.array([len(atoms) for atoms in data.frames])
-    names = np.array(data.groups)
-    groups = {}
-    for name in sorted(set(data.groups)):
-        some = np.flatnonzero(names == name)
-        groups[name] = {**potential_errors(found, data.labels, n_atoms, some), "frames": float(len(some))}
+    groups = errors_of_groups(found, data.labels, n_atoms, data.groups)
     return LabelledErrors(
         len(data.frames), potential_errors(found, data.labels, n_atoms, np.arange(len(data.frames))), groups
     )

@@ -52,3 +52,23 @@ def potential_errors(
             out[f"{kind}_mae"] = float(np.abs(values).mean())
             out[f"{kind}_rmse"] = float(np.sqrt(np.mean(values**2)))
     return out
+
+
+def errors_of_groups(
+    predicted: Predicted, labels: Sequence[Labels], n_atoms: np.ndarray, groups: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Return :func:`potential_errors` of each group, in the order of names, and its number of ``frames``.
+
+    Parameters
+    ----------
+    predicted, labels, n_atoms
+        Of F frames.
+    groups
+        (F,) names.
+    """
+    names = np.array(groups)
+    of_name = {name: np.flatnonzero(names == name) for name in sorted(set(groups))}
+    return {
+        name: {**potential_errors(predicted, labels, n_atoms, some), "frames": float(len(some))}
+        for name, some in of_name.items()
+    }

@@ -31,6 +31,7 @@ from mlff_curate.dynamics import (
 )
 from mlff_curate.dynamics.conditions import AXES, NPT, NVE
 from mlff_curate.errors import CurateError, DataError, InterruptedRunError, UsageError
+from mlff_curate.validation.motion import drift
 from mlff_curate.wording import counted
 from mlff_curate.workflows.md_files import Places, UnfinishedRun, held, read_stored
 from mlff_curate.workflows.telling import peak_memory_mb
@@ -497,4 +498,4 @@ def _drift(columns: Mapping[str, np.ndarray], n_atoms: int) -> float:
     """Return the slope of a straight line through the total energy, meV/atom/ps; nan for less than three rows."""
     if len(columns["time"]) < 3:
         return math.nan
-    return float(np.polyfit(columns["time"] / 1000.0, columns["total"] * 1000.0 / n_atoms, 1)[0])
+    return 1000.0 * drift(columns["time"] / 1000.0, columns["total"] / n_atoms).slope

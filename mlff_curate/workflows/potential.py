@@ -16,7 +16,7 @@ from mlff_curate.cgcnn.potential_file import to_bytes
 from mlff_curate.data.outputs import require_free, whole_files
 from mlff_curate.errors import DataError, OutputError
 from mlff_curate.team import team
-from mlff_curate.validation.potential_errors import potential_errors
+from mlff_curate.validation.potential_errors import errors_of_groups, potential_errors
 from mlff_curate.wording import counted
 from mlff_curate.workflows.model_results import Evaluated, Trained
 from mlff_curate.workflows.potential_checkpoint import checkpoint_beside, origin_of
@@ -198,11 +198,7 @@ def evaluate_potential_files(
         )
     seconds["predict"] = time.perf_counter() - start
     n_atoms = np.array([len(atoms) for atoms in data.frames])
-    names = np.array(data.groups)
-    groups = {}
-    for name in sorted(set(data.groups)):
-        some = np.flatnonzero(names == name)
-        groups[name] = {**potential_errors(found, data.labels, n_atoms, some), "frames": float(len(some))}
+    groups = errors_of_groups(found, data.labels, n_atoms, data.groups)
     return Evaluated(
         model=str(model),
         title=f"mean absolute errors of {counted(len(data.frames), 'frame')}",

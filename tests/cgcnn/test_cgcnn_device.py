@@ -7,7 +7,7 @@ from ase.build import bulk
 
 from mlff_curate import CGCNN
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
 
 
 def test_predictions_agree_within_rounding(tmp_path):
