@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.nn.utils import parameters_to_vector
 
-from mlff_curate.cgcnn.potential_terms import PotentialLabels, Wanted, Weights, batch_of, loss_of, terms_of
+from mlff_curate.cgcnn.potential_terms import PotentialLabels, Residuals, Wanted, Weights, batch_of, terms_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -115,26 +115,21 @@ class Share:
         return [self._gradient(tasks[i], whole, weights) for i in mine]
 
     def _gradient(self, frames: np.ndarray, whole: np.ndarray, weights: Sequence[float]) -> torch.Tensor:
-        """Return what some frames add to the gradient of their batch's loss, and last to the loss.
+        """Return what some frames add to the gradient of their batch's loss, and last to the loss and to the errors.
 
         The loss is a mean over labels of each kind: a piece has its share of them.
         """
         share = self._known[frames].sum(axis=0) / np.maximum(whole, 1)
         batch = batch_of(self._material.graph.part(frames), self._network.sizes.elements, self._dtype, self._device)
-        loss = loss_of(
-            terms_of(self._network, batch, training=True),
-            batch,
-            self._material.wanted(frames, self._dtype, self._device),
-            Weights(*(float(weight * part) for weight, part in zip(weights, share, strict=True))),
-            _BEND,
-        )
+        wanted = self._material.wanted(frames, self._dtype, self._device)
+        off = Residuals.of(terms_of(self._network, batch, training=True), batch, wanted)
+        loss = off.loss(Weights(*(float(weight * part) for weight, part in zip(weights, share, strict=True))), _BEND)
         own = list(self._network.parameters())
-        out = torch.zeros(sum(value.numel() for value in own) + 1, dtype=self._dtype, device=self._device)
         if loss.requires_grad:  # not where no frame has a label
             slopes = torch.autograd.grad(loss, own, materialize_grads=True)
-            out[:-1] = torch.cat([slope.flatten() for slope in slopes])
-        out[-1] = loss.detach()
-        return out
+        else:
+            slopes = tuple(torch.zeros_like(value) for value in own)
+        return torch.cat([*(slope.flatten() for slope in slopes), loss.detach()[None], off.absolute()])
 
     def _errors(self, frames: np.ndarray) -> torch.Tensor:
         """Return the sums of absolute errors of energies per atom, eV, and of forces, eV/A, and their numbers."""
@@ -180,8 +175,11 @@ class Sharing:
         team.share(Share(network, material, dtype))
         return cls(team, np.bincount(graph.frame[graph.centre], minlength=graph.frames), graph.atoms)
 
-    def gradient(self, network: PotentialNetwork, frames: np.ndarray, weights: Weights) -> float:
-        """Set the gradients of the network's parameters on a batch, and return its loss.
+    def gradient(self, network: PotentialNetwork, frames: np.ndarray, weights: Weights) -> tuple[float, np.ndarray]:
+        """Set the gradients of the network's parameters on a batch; return its loss and the errors behind it.
+
+        These are sums of absolute errors of energies per atom and of force components, in the network's unit, and how
+        many they are.
 
         Raises
         ------
@@ -191,7 +189,7 @@ class Sharing:
         vector = parameters_to_vector(network.parameters()).detach()
         pieces = pieces_of(self.edges, frames, _EDGES_OF_A_PIECE[vector.device.type])
         state = torch.cat([vector.new_tensor([weights.energy, weights.forces, weights.stress]), vector])
-        answers = self.team.ask(_GRADIENT, state, pieces, len(vector) + 1)
+        answers = self.team.ask(_GRADIENT, state, pieces, len(vector) + 5)
         total = answers[0]
         for answer in answers[1:]:  # in this order, whoever gave them
             total = total + answer
@@ -199,7 +197,7 @@ class Sharing:
         for value in network.parameters():
             value.grad = total[first : first + value.numel()].view_as(value)
             first += value.numel()
-        return float(total[-1])
+        return float(total[-5]), total[-4:].double().cpu().numpy()
 
     def errors(self, network: PotentialNetwork, frames: np.ndarray) -> tuple[float, float]:
         """Return mean absolute errors of energies per atom, eV, and of force components, eV/A.
@@ -216,10 +214,11 @@ class Sharing:
             return math.nan, math.nan
         vector = parameters_to_vector(network.parameters()).detach().double()
         sums = self.team.ask(_ERRORS, torch.cat([vector.new_zeros(3), vector]), parts, 4).cpu().numpy().sum(axis=0)
-        return _mean(sums[0], sums[2]), _mean(sums[1], sums[3])
+        return mean_error(sums[0], sums[2]), mean_error(sums[1], sums[3])
 
 
-def _mean(total: float, count: float) -> float:
+def mean_error(total: float, count: float) -> float:
+    """Return a mean: nan of none, infinite where the sum is no number."""
     if not count:
         return math.nan
     return float(total / count) if math.isfinite(total) else math.inf

@@ -7,11 +7,10 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from mlff_curate.cgcnn.potential_network import PotentialNetwork
     from mlff_curate.data.checkpoints import Checkpoint, Shape
 
@@ -38,6 +37,9 @@ class TrainingState:
         Done; the second in the epoch that is not.
     total
         Sum of the losses of these steps.
+    off
+        (4,) sums over these steps of absolute errors of energies per atom and of force components, in the network's
+        unit, and how many they are.
     loss, energy_mae, force_mae
         (epochs,) as in :class:`mlff_curate.cgcnn.potential_training.PotentialTraining`.
     """
@@ -51,6 +53,7 @@ class TrainingState:
     epochs: int = 0
     steps: int = 0
     total: float = 0.0
+    off: np.ndarray = field(default_factory=lambda: np.zeros(4))
     loss: list[float] = field(default_factory=list)
     energy_mae: list[float] = field(default_factory=list)
     force_mae: list[float] = field(default_factory=list)
@@ -71,7 +74,7 @@ class TrainingState:
         self.loss.append(self.total / self.steps)
         self.energy_mae.append(errors[0])
         self.force_mae.append(errors[1])
-        self.epochs, self.steps, self.total = self.epochs + 1, 0, 0.0
+        self.epochs, self.steps, self.total, self.off = self.epochs + 1, 0, 0.0, np.zeros(4)
 
     def pack(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Return arrays and settings, from which :meth:`restore` makes the same state."""
@@ -88,6 +91,7 @@ class TrainingState:
             "epochs": self.epochs,
             "steps": self.steps,
             "total": self.total,
+            "off": self.off.tolist(),
             **{name: [None if math.isnan(x) else x for x in getattr(self, name)] for name in _HISTORIES},
         }
         return arrays, settings
@@ -132,6 +136,10 @@ class TrainingState:
         error = checkpoint.setting("best_error", (float, type(None)))
         self.best_error = math.inf if error is None else error
         self.total = checkpoint.setting("total", float)
+        off = checkpoint.setting("off", list)
+        if len(off) != 4 or not all(type(x) in (int, float) for x in off):
+            checkpoint.fail("the setting off holds other than four numbers")
+        self.off = np.array(off, np.float64)
         for name in _HISTORIES:
             values = checkpoint.setting(name, list)
             if len(values) != self.epochs or not all(x is None or type(x) in (int, float) for x in values):

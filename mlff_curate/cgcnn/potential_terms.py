@@ -153,28 +153,58 @@ class Wanted:
     virial: torch.Tensor  # (F, 6) per atom
 
 
-def loss_of(terms: Terms, batch: PotentialBatch, wanted: Wanted, weights: Weights, bend: float) -> torch.Tensor:
-    """Return the mean Huber loss of each kind of label, weighted; kinds that no frame has count nothing.
+@dataclass(frozen=True)
+class Residuals:
+    """How far the terms of a batch are from the labels that there are, in the network's unit.
 
-    Parameters
+    Attributes
     ----------
-    terms, batch, wanted
-        What the network says, of what, and what it should.
-    weights
-        Of the kinds.
-    bend
-        Where the loss turns from squares to absolute values.
+    energy
+        Per atom, of each frame with an energy.
+    forces, virial
+        Of each known component; the second per atom.
     """
-    total = terms.energies.new_zeros(len(batch.atoms)).index_add(0, batch.frame, terms.energies)
-    virial = terms.virial[:, VOIGT[0], VOIGT[1]]
-    pairs = (
-        (total / batch.atoms, wanted.energy, weights.energy),
-        (terms.forces, wanted.forces, weights.forces),
-        (virial / batch.atoms[:, None], wanted.virial, weights.stress),
-    )
-    loss = terms.energies.new_zeros(())
-    for found, label, weight in pairs:
-        known = torch.isfinite(label)
-        if weight > 0 and bool(known.any()):
-            loss = loss + weight * functional.huber_loss(found[known], label[known], delta=bend)
-    return loss
+
+    energy: torch.Tensor
+    forces: torch.Tensor
+    virial: torch.Tensor
+
+    @classmethod
+    def of(cls, terms: Terms, batch: PotentialBatch, wanted: Wanted) -> Residuals:
+        """Take the differences."""
+        total = terms.energies.new_zeros(len(batch.atoms)).index_add(0, batch.frame, terms.energies)
+        virial = terms.virial[:, VOIGT[0], VOIGT[1]]
+        return cls(
+            _off(total / batch.atoms, wanted.energy),
+            _off(terms.forces, wanted.forces),
+            _off(virial / batch.atoms[:, None], wanted.virial),
+        )
+
+    def absolute(self) -> torch.Tensor:
+        """Return sums of absolute residuals of energies and of force components, and how many they are: (4,)."""
+        kinds = (self.energy.detach(), self.forces.detach())
+        return torch.stack(
+            [*(part.abs().sum() for part in kinds), *(part.new_tensor(float(part.numel())) for part in kinds)]
+        )
+
+    def loss(self, weights: Weights, bend: float) -> torch.Tensor:
+        """Return the mean Huber loss of each kind of label, weighted; kinds that no frame has count nothing.
+
+        Parameters
+        ----------
+        weights
+            Of the kinds.
+        bend
+            Where the loss turns from squares to absolute values.
+        """
+        loss = self.energy.new_zeros(())
+        kinds = ((self.energy, weights.energy), (self.forces, weights.forces), (self.virial, weights.stress))
+        for off, weight in kinds:
+            if weight > 0 and off.numel():
+                loss = loss + weight * functional.huber_loss(off, torch.zeros_like(off), delta=bend)
+        return loss
+
+
+def _off(found: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    known = torch.isfinite(label)
+    return found[known] - label[known]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from mlff_curate.cgcnn.potential_share import Sharing
+from mlff_curate.cgcnn.potential_share import Sharing, mean_error
 from mlff_curate.cgcnn.potential_state import TrainingState
 from mlff_curate.cgcnn.training import ALL_EPOCHS, DIVERGED, STOPPED_EARLY
 from mlff_curate.errors import DataError
@@ -154,11 +154,16 @@ def train_potential(
         # a product has no favourite among units; weights from before energies counted fully stand in until then
         if not known or math.prod(known) < state.best_error or epoch == math.ceil(_TURNED * epochs):
             state.set_best(math.prod(known) if known else math.inf)
+        learned = (
+            mean_error(state.off[0], state.off[2]) * material.scale,
+            mean_error(state.off[1], state.off[3]) * material.scale,
+        )
         state.end_epoch(errors)
         if keep is not None:
             keep(state)
         if progress is not None:
-            progress(epoch, epochs, _words(state.loss[-1], errors))
+            told = (errors, "held out") if len(validation) else (learned, "learned")
+            progress(epoch, epochs, _words(state.loss[-1], *told))
     if ended == ALL_EPOCHS and state.epochs - state.best_epoch >= patience:
         ended = STOPPED_EARLY
     network.load_state_dict(state.best_weights)
@@ -188,7 +193,7 @@ def _rest_of_epoch(
         step = state.epochs * len(batches) + state.steps
         for group in state.adam.param_groups:
             group["lr"] = learning_rate * _share_of_rate(step, steps)
-        loss = sharing.gradient(state.network, batch, _weights_at(weights, step / steps))
+        loss, off = sharing.gradient(state.network, batch, _weights_at(weights, step / steps))
         length = torch.nn.utils.clip_grad_norm_(state.network.parameters(), _LONGEST_STEP)
         if not math.isfinite(loss) or not math.isfinite(float(length)):
             return False
@@ -196,6 +201,7 @@ def _rest_of_epoch(
         _follow(state.average, state.network, min(_MEMORY, (1 + step) / (10 + step)))
         state.steps += 1
         state.total += loss
+        state.off += off
         if keep is not None and state.steps < len(batches):
             keep(state)
     return True
@@ -218,10 +224,10 @@ def _follow(average: PotentialNetwork, network: PotentialNetwork, memory: float)
             mine.lerp_(its, 1 - memory)
 
 
-def _words(loss: float, errors: tuple[float, float]) -> str:
-    words = [f"loss {loss:.4g}"]
+def _words(loss: float, errors: tuple[float, float], of: str) -> str:
+    words = []
     if math.isfinite(errors[0]):
         words.append(f"energies {1000 * errors[0]:.3g} meV/atom")
     if math.isfinite(errors[1]):
         words.append(f"forces {1000 * errors[1]:.4g} meV/A")
-    return ", ".join(words)
+    return "; ".join([f"loss {loss:.4g}", *([f"{of}: {', '.join(words)}"] if words else [])])

@@ -1,5 +1,7 @@
 """How a potential is trained: in pieces, broken off and gone on with, gone wrong, begun from another."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -124,8 +126,8 @@ def poisoned(monkeypatch, at):
 
     def gradient(self, *arguments):
         steps.append(1)
-        loss = whole(self, *arguments)
-        return float("nan") if len(steps) >= at else loss
+        loss, off = whole(self, *arguments)
+        return (float("nan") if len(steps) >= at else loss), off
 
     monkeypatch.setattr(potential_share.Sharing, "gradient", gradient)
 
@@ -237,3 +239,28 @@ def test_frames_that_are_none_are_refused_by_their_place(copper):
     with pytest.raises(DataError, match="there are no frames to train on"):
         Potential(**SMALL).fit([], [])
     assert len(copper.predict([]).energy) == 0
+
+
+def test_progress_tells_errors_of_held_out_frames_or_of_those_learned_from():
+    frames, labels = material()
+    said = {}
+    for share in (0.0, 0.3):
+        words = []
+        model = Potential(**{**SMALL, "validation": share}, epochs=1, learning_rate=1e-9)
+        model.fit(frames, labels, progress=lambda *told, words=words: words.append(told[-1]))
+        said[share] = words[-1], errors_of(model, frames, labels)
+    number = r"([0-9.e+]+)"
+    told = re.fullmatch(rf"loss {number}; learned: energies {number} meV/atom, forces {number} meV/A", said[0.0][0])
+    assert told is not None, said[0.0]
+    # the rate is so small that the weights are those of the beginning
+    assert [float(told[2]), float(told[3])] == pytest.approx(said[0.0][1], rel=0.01)
+    assert "; held out: energies" in said[0.3][0]
+
+
+def errors_of(model, frames, labels):
+    """Mean absolute errors of energies and forces, meV/atom and meV/A."""
+    found = model.predict(frames)
+    atoms = np.array([len(frame) for frame in frames])
+    energy = (found.energy - [item.energy for item in labels]) / atoms
+    forces = found.forces - np.concatenate([item.forces for item in labels])
+    return [1e3 * np.abs(energy).mean(), 1e3 * np.abs(forces).mean()]
