@@ -247,11 +247,26 @@ class PotentialNetwork(nn.Module):
         centre, neighbour
             (E,) int64.
         """
-        v: torch.Tensor = self.embedding(species)
-        edges = self._edges(vector, centre, neighbour, len(species))
+        states = self.states(self.embedding(species), vector, centre, neighbour)
+        return self.energy(states[-1])[:, 0]  # type: ignore[no-any-return]
+
+    def states(
+        self, first: torch.Tensor, vector: torch.Tensor, centre: torch.Tensor, neighbour: torch.Tensor
+    ) -> list[torch.Tensor]:
+        """Return the states of atoms before the first convolution and after each, every one (N, H).
+
+        Parameters
+        ----------
+        first
+            (N, H) before the first: in a potential the embedding of each atom's element.
+        vector, centre, neighbour
+            As for :meth:`forward`.
+        """
+        out = [first]
+        edges = self._edges(vector, centre, neighbour, len(first))
         for convolution in self.convolutions:
-            v = convolution(v, edges)
-        return self.energy(v)[:, 0]  # type: ignore[no-any-return]
+            out.append(convolution(out[-1], edges))
+        return out
 
     def take_units(
         self, vector: torch.Tensor, species: torch.Tensor, centre: torch.Tensor, neighbour: torch.Tensor
