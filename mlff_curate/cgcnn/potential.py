@@ -122,7 +122,7 @@ class Potential(Parameters):
     energy_weight, force_weight, stress_weight
         Of the terms of the loss: energy per atom, components of forces, stress times volume per atom.
     learning_rate
-        Of Adam; falls along a cosine.
+        Of SOAP; falls along a cosine.
     epochs, batch_size
         Epochs at most, and frames per step; epochs None: as many as make 18 000 steps.
     validation

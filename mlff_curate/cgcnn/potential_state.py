@@ -11,6 +11,8 @@ import numpy as np
 import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mlff_curate.cgcnn.potential_network import PotentialNetwork
     from mlff_curate.data.checkpoints import Checkpoint, Shape
 
@@ -25,8 +27,8 @@ class TrainingState:
         Being trained.
     average
         Moving average of its weights.
-    adam
-        The optimiser.
+    optimiser
+        SOAP of pytorch-optimizer.
     best_weights
         Of the average at the best epoch.
     best_error
@@ -46,7 +48,7 @@ class TrainingState:
 
     network: PotentialNetwork
     average: PotentialNetwork
-    adam: torch.optim.Optimizer
+    optimiser: torch.optim.Optimizer
     best_weights: dict[str, torch.Tensor]
     best_error: float = math.inf
     best_epoch: int = 0
@@ -59,10 +61,22 @@ class TrainingState:
     force_mae: list[float] = field(default_factory=list)
 
     @classmethod
-    def new(cls, network: PotentialNetwork, adam: torch.optim.Optimizer) -> TrainingState:
+    def new(cls, network: PotentialNetwork, optimiser: torch.optim.Optimizer) -> TrainingState:
         """Return the state before the first step."""
         average = copy.deepcopy(network)
-        return cls(network, average, adam, copy.deepcopy(average.state_dict()))
+        return cls(network, average, optimiser, copy.deepcopy(average.state_dict()))
+
+    def move(self) -> None:
+        """Move the weights by their gradients."""
+        self.optimiser.step()
+        # in rows, as they are read back: products of what lies in columns have other bits
+        for kept in self.optimiser.state.values():
+            kept["Q"] = [side.contiguous() if len(side) else side for side in kept["Q"]]
+
+    @property
+    def _group(self) -> dict[str, Any]:
+        """What the optimiser knows of all parameters."""
+        return self.optimiser.param_groups[0]
 
     def set_best(self, error: float) -> None:
         """Keep the weights of the average after the steps of an epoch, which is about to end."""
@@ -83,8 +97,8 @@ class TrainingState:
             **_named("average", self.average.state_dict()),
             **_named("best", self.best_weights),
         }
-        for index, values in self.adam.state_dict()["state"].items():
-            arrays |= _named(f"adam.{index}", values)
+        for index, value in enumerate(self.network.parameters()):
+            arrays |= _named(f"optimiser.{index}", _flat(self.optimiser.state[value]))
         settings = {
             "best_error": None if math.isinf(self.best_error) else self.best_error,
             "best_epoch": self.best_epoch,
@@ -92,6 +106,7 @@ class TrainingState:
             "steps": self.steps,
             "total": self.total,
             "off": self.off.tolist(),
+            "optimiser_steps": self._group.get("step", 0),
             **{name: [None if math.isnan(x) else x for x in getattr(self, name)] for name in _HISTORIES},
         }
         return arrays, settings
@@ -117,19 +132,14 @@ class TrainingState:
         wanted: dict[str, tuple[str, Shape]] = {
             f"{kind}.{name}": _like(value) for kind, values in kinds.items() for name, value in values.items()
         }
-        own = list(self.network.parameters())
-        states: dict[int, dict[str, torch.Tensor]] = {}
-        for name, array in checkpoint.arrays.items():
-            if name.startswith("adam."):
-                index, _, key = name.removeprefix("adam.").partition(".")
-                if not index.isdecimal() or int(index) >= len(own):
-                    checkpoint.fail(f"the array {name[:40]} belongs to no parameter")
-                wanted[name] = (array.dtype.name, () if key == "step" else tuple(own[int(index)].shape))
-                states.setdefault(int(index), {})[key] = torch.from_numpy(array).clone()
+        taken = checkpoint.setting("optimiser_steps", int)
+        if taken > 0:
+            for index, value in enumerate(self.network.parameters()):
+                wanted |= {f"optimiser.{index}.{key}": kind for key, kind in _kept_of(value).items()}
         checkpoint.require_arrays(wanted)
         checkpoint.require_no_more(wanted)
         numbers = {name: checkpoint.setting(name, int) for name in ("best_epoch", "epochs", "steps")}
-        if min(numbers.values()) < 0:
+        if min(*numbers.values(), taken) < 0:
             checkpoint.fail("the setting epochs or steps is below 0")
         for name, value in numbers.items():
             setattr(self, name, value)
@@ -149,7 +159,43 @@ class TrainingState:
         self.network.load_state_dict({name: tensors[f"network.{name}"] for name in kinds["network"]})
         self.average.load_state_dict({name: tensors[f"average.{name}"] for name in kinds["average"]})
         self.best_weights = {name: tensors[f"best.{name}"].to(value.device) for name, value in kinds["best"].items()}
-        self.adam.load_state_dict({**self.adam.state_dict(), "state": states})
+        if taken:
+            self._group["step"] = taken
+            for index, value in enumerate(self.network.parameters()):
+                own = {key: tensors[f"optimiser.{index}.{key}"].to(value.device) for key in _kept_of(value)}
+                self.optimiser.state[value] = _deep(own, value, self._group)
+
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+"""What SOAP keeps of a parameter in its own shape."""
+_BASES = ("GG", "Q")
+"""What it keeps of each dimension of a parameter of two or more: second moments and their eigenvectors."""
+
+
+def _kept_of(value: torch.Tensor) -> dict[str, tuple[str, Shape]]:
+    """Return names and shapes of what the optimiser keeps of a parameter."""
+    kind, sides = _like(value)[0], value.shape if value.ndim > 1 else ()
+    moments: dict[str, tuple[str, Shape]] = {name: (kind, tuple(value.shape)) for name in _MOMENTS}
+    return moments | {f"{name}.{k}": (kind, (side, side)) for name in _BASES for k, side in enumerate(sides)}
+
+
+def _flat(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """Return the tensors in what the optimiser keeps of a parameter; nothing before the first step."""
+    if not state:
+        return {}
+    moments = {name: state[name] for name in _MOMENTS}
+    return moments | {f"{name}.{k}": side for name in _BASES for k, side in enumerate(state[name]) if len(side)}
+
+
+def _deep(tensors: Mapping[str, torch.Tensor], value: torch.Tensor, group: Mapping[str, Any]) -> dict[str, Any]:
+    """Undo :func:`_flat`."""
+    bases: dict[str, list[Any]] = {
+        name: [tensors[f"{name}.{k}"] for k in range(value.ndim)] if value.ndim > 1 else [[]] for name in _BASES
+    }
+    beta = group["betas"][1] if group["shampoo_beta"] is None else group["shampoo_beta"]
+    frequency = group["precondition_frequency"]
+    moments = {name: tensors[name] for name in _MOMENTS}
+    return {**moments, **bases, "precondition_frequency": frequency, "shampoo_beta": beta}
 
 
 _HISTORIES = ("loss", "energy_mae", "force_mae")
