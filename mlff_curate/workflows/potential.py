@@ -1,4 +1,4 @@
-"""``train`` and ``evaluate`` of potentials: frames and labels in, a model file or errors out."""
+"""``train`` of potentials: frames and labels in, a model file out."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from mlff_curate.cgcnn.encoder import read_encoder
 from mlff_curate.cgcnn.potential import Potential
 from mlff_curate.cgcnn.potential_file import to_bytes
 from mlff_curate.data.outputs import require_free, whole_files
-from mlff_curate.errors import DataError, OutputError
+from mlff_curate.errors import OutputError
 from mlff_curate.team import team
-from mlff_curate.validation.potential_errors import errors_of_groups, potential_errors
-from mlff_curate.wording import counted
-from mlff_curate.workflows.model_results import Evaluated, Trained
+from mlff_curate.validation.potential_errors import potential_errors
+from mlff_curate.workflows.model_results import Trained
 from mlff_curate.workflows.potential_checkpoint import checkpoint_beside, origin_of
-from mlff_curate.workflows.potential_data import KINDS, about_open, read_potential_data
+from mlff_curate.workflows.potential_data import read_potential_data
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -167,51 +166,3 @@ def _about_training(
         yield "there was no checkpoint to go on from: training began anew"
     if not potential.training_.validation_frames:
         yield "no frame was held out: nothing is known of errors on other frames"
-
-
-def evaluate_potential_files(
-    model: str | Path, what: PotentialInput, *, device: str = "cpu", progress: Progress | None = None
-) -> Evaluated:
-    """Compare what a stored potential predicts with the labels of frames.
-
-    Raises
-    ------
-    CurateError
-        From reading the model and the frames; an element that the model never saw; no label at all.
-    """
-    start = time.perf_counter()
-    potential = Potential.load(model, device=device)
-    data = read_potential_data(what, progress)
-    with data.naming_frames():
-        potential.require_known(data.frames)
-    if all(getattr(item, kind) is None for item in data.labels for kind in KINDS):
-        message = "no frame has an energy, forces or a stress to compare with"
-        if data.open_stresses:
-            message += f": the stress of {about_open(data.open_stresses)}"
-        raise DataError(message, file=what.inputs[0])
-    seconds = {"read": time.perf_counter() - start}
-    start = time.perf_counter()
-    with data.naming_frames():
-        found = potential.predict(
-            data.frames,
-            progress=None if progress is None else lambda done, all_: progress("predict", done, all_, ""),
-        )
-    seconds["predict"] = time.perf_counter() - start
-    n_atoms = np.array([len(atoms) for atoms in data.frames])
-    groups = errors_of_groups(found, data.labels, n_atoms, data.groups)
-    return Evaluated(
-        model=str(model),
-        title=f"mean absolute errors of {counted(len(data.frames), 'frame')}",
-        kind={"task": "potential"},
-        frames=len(data.frames),
-        errors=potential_errors(found, data.labels, n_atoms, np.arange(len(data.frames))),
-        groups=groups,
-        group_key=data.group_key,
-        words=error_words,
-        seconds=seconds,
-        notes=tuple(_left_out(data)),
-    )
-
-
-def _left_out(data: PotentialData) -> list[str]:
-    return [note for note in data.notes if "read from" not in note]

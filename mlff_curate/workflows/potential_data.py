@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ase import Atoms
 
+    from mlff_curate.data.frames import Frame
     from mlff_curate.data.labels import Labels
 
     Progress = Callable[[str, int, int | None, str], None]
@@ -90,8 +91,19 @@ class PotentialData(Placed):
     notes: list[str] = field(default_factory=list)
 
 
-def read_potential_data(what: PotentialInput, progress: Progress | None = None) -> PotentialData:
+def read_potential_data(
+    what: PotentialInput, progress: Progress | None = None, *, also: Callable[[Frame], None] | None = None
+) -> PotentialData:
     """Read frames and labels.
+
+    Parameters
+    ----------
+    what
+        What to read, and how.
+    progress
+        Called with stage, frames done, None, and no word.
+    also
+        Called with each frame as it was read; what it raises is given file and frame.
 
     Raises
     ------
@@ -105,6 +117,8 @@ def read_potential_data(what: PotentialInput, progress: Progress | None = None) 
     for frame in read_frames(what.inputs, what.type_map, units=what.units, log=what.log):
         try:
             data.labels.append(labels_of(frame.atoms, **keys))
+            if also is not None:
+                also(frame)
         except CurateError as error:
             error.file, error.frame = frame.source, frame.index
             raise
