@@ -351,7 +351,7 @@ def _known(
     crystal = lattice.crystal()
     strained = strained_frames(data.frames, crystal)
     eos = labelled_equation_of_state(data.frames, data.labels, strained)
-    elastic = labelled_elasticity(data.labels, strained) if crystal.symmetry == "cubic" else None
+    elastic = labelled_elasticity(data.labels, strained, crystal.axes) if crystal.symmetry == "cubic" else None
     found: dict[str, Known] = {}
     if elastic is not None:
         a = crystal.constants()["a"]
