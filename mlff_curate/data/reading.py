@@ -80,7 +80,7 @@ def read_frames(
         A type is no element, or the units are no style that can be converted.
     """
     options = ReadOptions(tuple(type_map), units, log, types_written)
-    _require_meaning(options)
+    require_reading(options.type_map, options.units)
     for path in [paths] if isinstance(paths, (str, Path)) else paths:
         frames = _read_file(Path(path), options, faults)
         if faults is None:
@@ -93,11 +93,18 @@ def read_frames(
             faults(error)
 
 
-def _require_meaning(options: ReadOptions) -> None:
-    for symbol in options.type_map:
+def require_reading(type_map: Sequence[str], units: str | None) -> None:
+    """Refuse what no file could be read with; see :func:`read_frames`.
+
+    Raises
+    ------
+    UsageError
+        A type is no element, or the units are no style that can be converted.
+    """
+    for symbol in type_map:
         if not is_element(symbol):
             raise UsageError(f"{symbol!r} is no chemical symbol", key="--type-map")
-    if options.units is not None and (why := refusal(options.units)):
+    if units is not None and (why := refusal(units)):
         raise UsageError(why, key="--units")
 
 

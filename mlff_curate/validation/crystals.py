@@ -107,6 +107,18 @@ def face_distances(atoms: Atoms) -> np.ndarray:
     return np.asarray(1.0 / np.linalg.norm(np.linalg.inv(atoms.cell[:]), axis=0))
 
 
+def require_structure(structure: str) -> None:
+    """Refuse what is none of STRUCTURES.
+
+    Raises
+    ------
+    UsageError
+        The message lists them.
+    """
+    if structure not in STRUCTURES:
+        raise UsageError(f"{structure!r} is none of {', '.join(STRUCTURES)}", key="--structure")
+
+
 def element_crystal(symbol: str, structure: str | None = None) -> Crystal:
     """Return the crystal of an element.
 
@@ -136,8 +148,7 @@ def element_crystal(symbol: str, structure: str | None = None) -> Crystal:
                 "crystal with --start",
                 key="--structure",
             )
-    if structure not in STRUCTURES:
-        raise UsageError(f"{structure!r} is none of {', '.join(STRUCTURES)}", key="--structure")
+    require_structure(structure)
     if state.get("symmetry") == structure:
         a, ratio = float(state["a"]), float(state.get("c/a", _IDEAL_RATIO))
     else:

@@ -16,6 +16,7 @@ from mlff_curate.data.formats.extxyz import ExtxyzWriter
 from mlff_curate.data.frames import named_values
 from mlff_curate.data.labels import Labels
 from mlff_curate.data.outputs import require_free, whole_outputs
+from mlff_curate.devices import require_device
 from mlff_curate.errors import DataError, OutputError
 from mlff_curate.validation.committee import disagreement, disagreement_and_error, mean_prediction
 from mlff_curate.validation.potential_errors import errors_of_groups, potential_errors
@@ -73,6 +74,8 @@ def evaluate_potential_files(
         written; a frame that has a value under a name of a prediction; an output that exists or cannot be written.
         Nothing is written then.
     """
+    require_device(device)
+    what.require()
     models = [str(model), *map(str, committee)]
     out = None if predictions is None else _free(Path(predictions), [*map(Path, models), *what.files], overwrite)
     start = time.perf_counter()

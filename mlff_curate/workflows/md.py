@@ -16,7 +16,8 @@ import numpy as np
 from mlff_curate.calculators import CGCNNCalculator
 from mlff_curate.cgcnn.potential import Potential
 from mlff_curate.data.frames import geometry
-from mlff_curate.data.reading import read_frames
+from mlff_curate.data.reading import read_frames, require_reading
+from mlff_curate.devices import require_device
 from mlff_curate.dynamics import (
     AseEngine,
     Conditions,
@@ -136,6 +137,8 @@ class MDJob:
                 raise UsageError(f"a whole number of at least 1, got {value}", key=name)
         if self.rules.max_disagreement is not None and not self.committee:
             raise UsageError("one model cannot disagree: name others by --committee", key="--max-disagreement")
+        require_device(self.device)
+        require_reading(self.type_map, self.units)
 
     def settings(self, start: Frame) -> dict[str, Any]:
         """Return what a run must be gone on with: by option, as JSON has it; `start` is the frame in START."""

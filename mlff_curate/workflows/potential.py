@@ -18,7 +18,7 @@ from mlff_curate.errors import OutputError
 from mlff_curate.team import team
 from mlff_curate.validation.potential_errors import potential_errors
 from mlff_curate.workflows.model_results import Trained
-from mlff_curate.workflows.potential_checkpoint import checkpoint_beside, origin_of
+from mlff_curate.workflows.potential_checkpoint import checkpoint_beside, origin_of, require_interval
 from mlff_curate.workflows.potential_data import read_potential_data
 
 if TYPE_CHECKING:
@@ -96,6 +96,10 @@ def train_potential_files(
             **{**({} if begin is None else {**begin.parameters(), "dtype": begin.dtype}), **parameters}
         )
         potential.require_parameters()
+        what.require()
+        require_interval(checkpoint_every)
+        if begin is not None:
+            begin.require_fits(potential)
         read = [*what.files, *([] if encoder is None else [Path(encoder)])]
         require_free([path], read, overwrite=overwrite)
         beside = checkpoint_beside(path, read, checkpoint_every, resume=resume, overwrite=overwrite)

@@ -124,6 +124,18 @@ class PotentialCheckpoint:
         self.path.unlink(missing_ok=True)
 
 
+def require_interval(every: float) -> None:
+    """Refuse a time between two checkpoints that is none.
+
+    Raises
+    ------
+    UsageError
+        It is below 0.
+    """
+    if not every >= 0:
+        raise UsageError(f"a number of seconds of at least 0, got {every}", key="--checkpoint-every")
+
+
 def checkpoint_beside(
     output: Path, inputs: Sequence[Path], every: float, *, resume: bool, overwrite: bool
 ) -> PotentialCheckpoint:
@@ -131,13 +143,9 @@ def checkpoint_beside(
 
     Raises
     ------
-    UsageError
-        The time between two is below 0.
     OutputError
         It cannot be written, or one lies there and the user has not said what is to become of it.
     """
-    if not every >= 0:
-        raise UsageError(f"a number of seconds of at least 0, got {every}", key="--checkpoint-every")
     path = output.with_name(f"{output.name}.checkpoint")
     require_free([path], inputs, overwrite=True)
     if path.exists() and not resume and not overwrite:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mlff_curate.data.frames import geometry
 from mlff_curate.data.labels import labels_of, require_keys
-from mlff_curate.data.reading import read_frames
+from mlff_curate.data.reading import read_frames, require_reading
 from mlff_curate.errors import CurateError, DataError
 from mlff_curate.wording import counted
 from mlff_curate.workflows.places import Placed
@@ -56,6 +56,16 @@ class PotentialInput:
     def files(self) -> list[Path]:
         """All that is read, for a look at whether an output is among it."""
         return [Path(path) for path in (*self.inputs, self.log) if path is not None]
+
+    def require(self) -> None:
+        """Refuse options that have no meaning, before anything is read.
+
+        Raises
+        ------
+        UsageError
+            Names the option.
+        """
+        require_reading(self.type_map, self.units)
 
 
 @dataclass
