@@ -233,6 +233,7 @@ def train(
                 place=place,
                 overwrite=overwrite,
                 progress=progress,
+                say=None if quiet else lambda words: click.echo(words, err=True),
             )
         else:
             from mlff_curate.workflows.property_data import PropertyInput

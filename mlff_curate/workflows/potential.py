@@ -22,7 +22,7 @@ from mlff_curate.workflows.potential_checkpoint import checkpoint_beside, origin
 from mlff_curate.workflows.potential_data import read_potential_data
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from mlff_curate.cgcnn.encoder import Encoder
     from mlff_curate.data.checkpoints import Checkpoint
@@ -57,6 +57,7 @@ def train_potential_files(
     place: Place | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Trained:
     """Train a potential on files, and write it.
 
@@ -80,12 +81,16 @@ def train_potential_files(
         Replace a file that exists.
     progress
         Called with stage, steps done, steps in all or None, and a word on the state.
+    say
+        With `resume`, called with a sentence on where training goes on, before it does.
 
     Raises
     ------
     CurateError
         From reading and training; an output that exists or cannot be written; a checkpoint of another training. No
         model is written then.
+    KeyboardInterrupt, InterruptedRunError
+        Ctrl-C, SIGTERM: the state after the last step is written, unless `checkpoint_every` is infinite.
     """
     path = Path(output)
     if not path.name:
@@ -108,8 +113,10 @@ def train_potential_files(
         seconds = {"read": time.perf_counter() - start}
         start = time.perf_counter()
         beside.origin = origin_of(potential, data, encoder)
-        with data.naming_frames(), beside.naming_itself():
+        with data.naming_frames(), beside.ending_well():
             before = beside.found() if resume else None
+            if resume and say is not None:
+                say(_where_from(before))
             potential.fit(
                 data.frames,
                 data.labels,
@@ -140,6 +147,12 @@ def train_potential_files(
         seconds=seconds,
         notes=(*data.notes, *_about_training(potential, begin, before, resume=resume)),
     )
+
+
+def _where_from(before: Checkpoint | None) -> str:
+    if before is None:
+        return "there is no checkpoint to go on from: training begins anew"
+    return f"training goes on after epoch {before.setting('epochs', int)}, from {before.file}"
 
 
 def _errors_of_parts(potential: Potential, data: PotentialData) -> dict[str, dict[str, float]]:
