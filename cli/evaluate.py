@@ -92,7 +92,7 @@ def evaluate(
         "units": files["units"],
         "log": files["log"],
     }
-    is_potential = kind_of(model) == "cgcnn-potential"
+    is_potential = kind_of(model, "cgcnn-potential", "cgcnn-property") == "cgcnn-potential"
     keys = {"energy": energy_key, "forces": forces_key, "stress": stress_key}
     strange: dict[str, object] = (
         {"--target": target, "--csv": csv} if is_potential else {"--committee": committee or None, **_options(keys)}

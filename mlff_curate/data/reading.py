@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from mlff_curate.data.checkpoints import looks_like_model
 from mlff_curate.data.extxyz import parse_and_remark, split_frames
 from mlff_curate.data.formats import FORMATS
 from mlff_curate.data.formats.base import PLAIN, Content, Format, ReadOptions
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from ase import Atoms
 
-    from mlff_curate.data.extxyz import FrameText
+from mlff_curate.data.extxyz import FrameText
 
 _REFUSED = {"bundletrajectory", "mysql", "postgresql", "lammps-dump-binary"}
 """Formats of ASE that are no file (a folder, a server's address), or that do not tell what their numbers are."""
@@ -176,13 +177,7 @@ def _kind_of(path: Path) -> Format | str:
         if found is None:
             raise _no_set(path)
         return found
-    with open_binary(path) as stream:
-        try:
-            head = stream.peek(4096)[:4096]  # type: ignore[attr-defined]
-        except DAMAGED as error:
-            raise damaged(path, error) from None
-    if not head.strip():
-        raise DataError("the file is empty", file=str(path))
+    head = _head(path)
     ours = next((f for f in FORMATS if f.read and f.suffix and f.recognises(path, head)), None)
     if ours is not None:
         return ours
@@ -201,6 +196,20 @@ def _kind_of(path: Path) -> Format | str:
     if kind in _REFUSED:
         raise DataError(f"ASE's format {kind} is not read", file=str(path))
     return kind
+
+
+def _head(path: Path) -> bytes:
+    """Return the first bytes of a file that may hold frames."""
+    with open_binary(path) as stream:
+        try:
+            head: bytes = stream.peek(4096)[:4096]  # type: ignore[attr-defined]
+        except DAMAGED as error:
+            raise damaged(path, error) from None
+    if not head.strip():
+        raise DataError("the file is empty", file=str(path))
+    if looks_like_model(head):
+        raise DataError("is a model file: frames are wanted", file=str(path))
+    return head
 
 
 def _no_set(folder: Path) -> DataError:

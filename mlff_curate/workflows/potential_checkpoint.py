@@ -112,7 +112,7 @@ class PotentialCheckpoint:
         if difference is not None:
             key, words = difference
             raise DataError(f"{words}: only the same training can go on", file=str(self.path), key=key)
-        return Checkpoint(stored.file, stored.arrays, stored.setting("state", dict))
+        return Checkpoint(stored.file, stored.arrays, stored.setting("state", dict), stored.program)
 
     @contextmanager
     def ending_well(self) -> Iterator[None]:
