@@ -16,7 +16,7 @@ from mlff_curate.cgcnn.potential_file import to_bytes
 from mlff_curate.data.outputs import require_free, whole_files
 from mlff_curate.errors import OutputError
 from mlff_curate.team import team
-from mlff_curate.validation.potential_errors import potential_errors
+from mlff_curate.validation.potential_errors import errors_without_neighbours, potential_errors
 from mlff_curate.workflows.model_results import Trained
 from mlff_curate.workflows.potential_checkpoint import checkpoint_beside, origin_of, require_interval
 from mlff_curate.workflows.potential_data import read_potential_data
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mlff_curate.team import Place
     from mlff_curate.workflows.potential_data import PotentialData, PotentialInput, Progress
 
+_MAY_HELP = "more --epochs or another --learning-rate may help, and mlff-curate check finds wrong labels and units"
 _WORDS = (
     ("energy", 1e3, "meV/atom"),
     ("force", 1e3, "meV/A"),
@@ -146,6 +147,7 @@ def train_potential_files(
         words=error_words,
         seconds=seconds,
         notes=(*data.notes, *_about_training(potential, begin, before, resume=resume)),
+        warnings=tuple(_worse_than_a_guess(potential, data, errors.get("validation", {}))),
     )
 
 
@@ -163,6 +165,24 @@ def _errors_of_parts(potential: Potential, data: PotentialData) -> dict[str, dic
     n_atoms = np.array([len(atoms) for atoms in data.frames])
     parts = {"train": learned, "validation": held_out}
     return {name: potential_errors(found, data.labels, n_atoms, some) for name, some in parts.items() if len(some)}
+
+
+def _worse_than_a_guess(potential: Potential, data: PotentialData, errors: Mapping[str, float]) -> Iterator[str]:
+    """Say where the frames held out are predicted worse than without any potential, and what may help."""
+    assert potential.training_ is not None
+    held_out = np.array(potential.training_.validation_frames, np.int64)
+    learned = np.setdiff1d(np.arange(len(data.frames)), held_out)
+    guessed = errors_without_neighbours(data.frames, data.labels, learned, held_out)
+    for kind, words, by in (
+        ("energy", "energies", "what elements alone tell"),
+        ("force", "forces", "zeros"),
+    ):
+        name = f"{kind}_mae"
+        if name in guessed and name in errors and not errors[name] < guessed[name]:
+            both = (error_words({name: some[name]}).removeprefix(f"{kind} ") for some in (errors, guessed))
+            unlearned = getattr(potential, f"{kind}_weight") == 0
+            cause = f"--{kind}-weight is 0" if unlearned else _MAY_HELP
+            yield f"{words} of the frames held out are predicted worse than by {by} ({', '.join(both)}): {cause}"
 
 
 def _about_training(

@@ -14,6 +14,7 @@ from mlff_curate.cgcnn.training import split
 TRAINED = {
     *("task", "conv", "target", "frames", "validation_frames", "epochs", "best_epoch", "ended"),
     *("train_mae", "train_rmse", "validation_mae", "validation_rmse", "seconds", "peak_memory_mb", "output", "notes"),
+    "warnings",
 }
 EVALUATED = {
     *("model", "task", "target", "frames", "compared", "all", "groups", "group_key", "predictions"),

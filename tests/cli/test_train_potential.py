@@ -138,6 +138,31 @@ def test_nothing_held_out_keeps_the_last_epoch(command, frames):
     assert "no frame was held out: nothing is known of errors on other frames" in done.json["notes"]
 
 
+def test_a_potential_that_is_worse_than_a_guess_is_warned_of(command, frames):
+    wild = read(frames, ":") * 4
+    for k, atoms in enumerate(wild):  # labels of no potential
+        rng = np.random.default_rng(k)
+        atoms.calc = SinglePointCalculator(atoms, energy=rng.normal(), forces=rng.normal(size=(4, 3)))
+    write("wild.extxyz", wild)
+    line = ["train", "wild.extxyz", "-o", "cu.model", *SMALL, "--validation", "0.5", "--overwrite"]
+    said = command(*line, "--learning-rate", "0.1", "--json").json["warnings"]
+    assert any(
+        warning.startswith("forces of the frames held out are predicted worse than by zeros (") for warning in said
+    )
+    done = command(*line, "--learning-rate", "0.1")
+    assert done.code == 0
+    assert done.out.splitlines()[-1] == f"warning: {said[-1]}"
+    assert said[-1].endswith(
+        "more --epochs or another --learning-rate may help, and mlff-curate check finds wrong labels and units"
+    )
+    good = ["train", frames, "-o", "cu.model", *SMALL, "--epochs", "60", "--validation", "0.5", "--overwrite"]
+    assert command(*good, "--json").json["warnings"] == []
+    said = command(*good, "--energy-weight", "0", "--json").json["warnings"]
+    assert [warning.rpartition(": ")[2] for warning in said] == ["--energy-weight is 0"]
+    assert said[0].startswith("energies of the frames held out are predicted worse than by what elements alone tell (")
+    assert command("train", frames, "-o", "few.model", *SMALL, "--json").json["warnings"] == []
+
+
 def test_an_element_in_few_frames_is_learned_and_another_is_refused_by_frame(command, frames):
     write("more.extxyz", [*read(frames, ":"), bulk("Cu"), bulk("Fe", cubic=True)])
     command("train", frames, "-o", "cu.model", *SMALL, "-q")
