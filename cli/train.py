@@ -216,6 +216,9 @@ def train(
     if place is not None and place.rank > 0:
         _help(task, device, place)
         return
+    processes = workers if place is None else max(workers, place.size)
+    if task != "potential" and processes != 1:
+        raise UsageError(f"one process trains a property, not {processes}: leave this out", key="--workers")
     with progress_bars(quiet=quiet, verbose=verbose) as progress:
         if task == "potential":
             from mlff_curate.workflows.potential import train_potential_files
@@ -233,6 +236,7 @@ def train(
                 place=place,
                 overwrite=overwrite,
                 progress=progress,
+                say=None if quiet else lambda words: click.echo(words, err=True),
             )
         else:
             from mlff_curate.workflows.property_data import PropertyInput

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 
 from mlff_curate.cgcnn.potential import Potential
-from mlff_curate.data.checkpoints import kind_of
-from mlff_curate.errors import DataError, UsageError
+from mlff_curate.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -106,7 +105,4 @@ def read_encoder(path: str | Path) -> Encoder:
     DataError
         The file is missing, damaged, or holds something that no potential can begin from.
     """
-    kind = kind_of(path)
-    if kind != "cgcnn-potential":
-        raise DataError(f"is a model of the kind {kind[:40]!r}: a training begins from a potential", file=str(path))
     return Encoder.of(Potential.load(path))
