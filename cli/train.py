@@ -89,14 +89,14 @@ _OF_POTENTIALS = (
 @click.option("--hidden", metavar="N", type=int, help="Width of the layers after pooling.  [default: 64]")
 @click.option("--hidden-layers", metavar="N", type=int, help="How many of these.  [default: 1]")
 @click.option("--optimiser", type=click.Choice(["adam", "sgd"]), default="adam", show_default=True)
-@click.option("--learning-rate", metavar="X", type=float, help="Falls in the end.  [default: 0.003; potential: 0.005]")
+@click.option("--learning-rate", metavar="X", type=float, help="Falls in the end.  [default: 0.003]")
 @click.option("--epochs", metavar="N", type=int, help="At most so many.  [default: 200; of a potential, 18 000 steps]")
 @click.option("--batch-size", metavar="N", type=int, help="Frames per step.  [default: 32; potential: 5]")
 @click.option(
     "--validation",
     metavar="SHARE",
     type=float,
-    help="Of the frames, held out to stop early and keep the best weights.  [default: 0.1; potential: 0.05]",
+    help="Of the frames, held out to stop early and keep the best weights.  [default: 0.1; potential: 0]",
 )
 @click.option(
     "--patience",
@@ -109,7 +109,7 @@ _OF_POTENTIALS = (
 @click.option("--angular", metavar="N", type=int, help="Channels that they have.  [default: 16]")
 @click.option("--energy-weight", metavar="X", type=float, help="In a potential's loss.  [default: 20]")
 @click.option("--force-weight", metavar="X", type=float, help="In a potential's loss.  [default: 1]")
-@click.option("--stress-weight", metavar="X", type=float, help="In a potential's loss.  [default: 1]")
+@click.option("--stress-weight", metavar="X", type=float, help="In a potential's loss.  [default: 20]")
 @click.option(
     "--dtype", type=click.Choice(["float32", "float64"]), help="Of a potential.  [default: float32, or the encoder's]"
 )
