@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 _LEAST_FRAMES, _LEAST_COMPONENTS = 5, 30
 """Labels that errors are judged by: of fewer, chance decides."""
+_NO_ENERGY = 1e-3
+"""eV/atom: frames that are all but copies, whose mean says as much as any potential."""
+
 _NO_FORCE = 1e-3
 """eV/Angstrom: forces of crystals at rest, which zeros predict better than any potential."""
 
@@ -80,14 +83,16 @@ def errors_without_neighbours(
     -------
     dict
         ``energy_mae`` in eV/atom and ``force_mae`` in eV/Angstrom; what is left out has too few labels to be judged by,
-        or forces that are all but zero.
+        or energies or forces that are all but what anybody could guess.
     """
     out = {}
     fitted, held_out = ([i for i in some.tolist() if labels[i].energy is not None] for some in (learned, judged))
     if len(held_out) >= _LEAST_FRAMES and fitted:
         shares, energies = _by_elements(frames, labels)
         level = np.linalg.lstsq(shares[fitted], energies[fitted], rcond=None)[0]
-        out["energy_mae"] = float(np.abs(shares[held_out] @ level - energies[held_out]).mean())
+        off = float(np.abs(shares[held_out] @ level - energies[held_out]).mean())
+        if off > _NO_ENERGY:
+            out["energy_mae"] = off
     forces = [known.ravel() for i in judged.tolist() if (known := labels[i].forces) is not None]
     sizes = np.abs(np.concatenate(forces)) if forces else np.zeros(0)
     if len(sizes) >= _LEAST_COMPONENTS and sizes.mean() > _NO_FORCE:

@@ -147,7 +147,7 @@ def train_potential_files(
         words=error_words,
         seconds=seconds,
         notes=(*data.notes, *_about_training(potential, begin, before, resume=resume)),
-        warnings=tuple(_worse_than_a_guess(potential, data, errors.get("validation", {}))),
+        warnings=tuple(_worse_than_a_guess(potential, data, errors)),
     )
 
 
@@ -167,22 +167,25 @@ def _errors_of_parts(potential: Potential, data: PotentialData) -> dict[str, dic
     return {name: potential_errors(found, data.labels, n_atoms, some) for name, some in parts.items() if len(some)}
 
 
-def _worse_than_a_guess(potential: Potential, data: PotentialData, errors: Mapping[str, float]) -> Iterator[str]:
-    """Say where the frames held out are predicted worse than without any potential, and what may help."""
+def _worse_than_a_guess(
+    potential: Potential, data: PotentialData, errors: Mapping[str, Mapping[str, float]]
+) -> Iterator[str]:
+    """Say where frames are predicted worse than without any potential, and what may help."""
     assert potential.training_ is not None
     held_out = np.array(potential.training_.validation_frames, np.int64)
     learned = np.setdiff1d(np.arange(len(data.frames)), held_out)
-    guessed = errors_without_neighbours(data.frames, data.labels, learned, held_out)
+    part, judged, of = ("validation", held_out, "held out") if len(held_out) else ("train", learned, "learned from")
+    found, guessed = errors[part], errors_without_neighbours(data.frames, data.labels, learned, judged)
     for kind, words, by in (
         ("energy", "energies", "what elements alone tell"),
         ("force", "forces", "zeros"),
     ):
         name = f"{kind}_mae"
-        if name in guessed and name in errors and not errors[name] < guessed[name]:
-            both = (error_words({name: some[name]}).removeprefix(f"{kind} ") for some in (errors, guessed))
+        if name in guessed and name in found and not found[name] < guessed[name]:
+            both = (error_words({name: some[name]}).removeprefix(f"{kind} ") for some in (found, guessed))
             unlearned = getattr(potential, f"{kind}_weight") == 0
             cause = f"--{kind}-weight is 0" if unlearned else _MAY_HELP
-            yield f"{words} of the frames held out are predicted worse than by {by} ({', '.join(both)}): {cause}"
+            yield f"{words} of the frames {of} are predicted worse than by {by} ({', '.join(both)}): {cause}"
 
 
 def _about_training(
@@ -202,4 +205,7 @@ def _about_training(
     elif resume:
         yield "there was no checkpoint to go on from: training began anew"
     if not potential.training_.validation_frames:
-        yield "no frame was held out: nothing is known of errors on other frames"
+        yield (
+            "no frame was held out: errors on other frames are told by evaluate, on those that prune dropped, or by "
+            "--validation"
+        )

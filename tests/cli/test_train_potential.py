@@ -28,6 +28,12 @@ SMALL = [
 ]
 
 
+NONE_HELD_OUT = (
+    "no frame was held out: errors on other frames are told by evaluate, on those that prune dropped, or by "
+    "--validation"
+)
+
+
 @pytest.fixture
 def frames(here):
     made = []
@@ -47,7 +53,7 @@ def test_train_writes_a_potential_and_evaluate_tells_its_errors(command, frames)
     done = command("train", frames, "-o", "cu.model", *SMALL, "--json")
     assert done.code == 0
     said = done.json
-    assert (said["task"], said["frames"], said["validation_frames"], said["epochs"]) == ("potential", 12, 1, 3)
+    assert (said["task"], said["frames"], said["validation_frames"], said["epochs"]) == ("potential", 12, 0, 3)
     assert "energy is read from energy (12 of 12 frames)" in said["notes"]
     done = command("evaluate", "cu.model", frames, "--json")
     assert done.code == 0
@@ -126,16 +132,19 @@ def test_one_frame_trains_and_says_what_is_not_known(command, frames):
     done = command("train", "one.extxyz", "-o", "one.model", *SMALL, "--json")
     assert done.code == 0
     assert (done.json["frames"], done.json["validation_frames"], done.json["best_epoch"]) == (1, 0, 3)
-    assert "no frame was held out: nothing is known of errors on other frames" in done.json["notes"]
+    assert NONE_HELD_OUT in done.json["notes"]
     assert "validation_force_mae" not in done.json
     done = command("evaluate", "one.model", frames, "--json")
     assert (done.code, done.json["frames"]) == (0, 12)
 
 
 def test_nothing_held_out_keeps_the_last_epoch(command, frames):
-    done = command("train", frames, "-o", "cu.model", *SMALL, "--validation", "0", "--json")
+    done = command("train", frames, "-o", "cu.model", *SMALL, "--json")
     assert (done.json["validation_frames"], done.json["best_epoch"]) == (0, 3)
-    assert "no frame was held out: nothing is known of errors on other frames" in done.json["notes"]
+    assert NONE_HELD_OUT in done.json["notes"]
+    done = command("train", frames, "-o", "cu.model", *SMALL, "--validation", "0.1", "--overwrite", "--json")
+    assert done.json["validation_frames"] == 1
+    assert NONE_HELD_OUT not in done.json["notes"]
 
 
 def test_a_potential_that_is_worse_than_a_guess_is_warned_of(command, frames):
@@ -144,7 +153,7 @@ def test_a_potential_that_is_worse_than_a_guess_is_warned_of(command, frames):
         rng = np.random.default_rng(k)
         atoms.calc = SinglePointCalculator(atoms, energy=rng.normal(), forces=rng.normal(size=(4, 3)))
     write("wild.extxyz", wild)
-    line = ["train", "wild.extxyz", "-o", "cu.model", *SMALL, "--validation", "0.5", "--overwrite"]
+    line = ["train", "wild.extxyz", "-o", "cu.model", *SMALL, "--overwrite", "--validation", "0.5"]
     said = command(*line, "--learning-rate", "0.1", "--json").json["warnings"]
     assert any(
         warning.startswith("forces of the frames held out are predicted worse than by zeros (") for warning in said
@@ -155,12 +164,15 @@ def test_a_potential_that_is_worse_than_a_guess_is_warned_of(command, frames):
     assert said[-1].endswith(
         "more --epochs or another --learning-rate may help, and mlff-curate check finds wrong labels and units"
     )
+    said = command(*line[:-1], "0", "--learning-rate", "0.1", "--energy-weight", "0", "--json").json
+    assert said["warnings"][0].startswith("energies of the frames learned from are predicted worse than by what")
     good = ["train", frames, "-o", "cu.model", *SMALL, "--epochs", "60", "--validation", "0.5", "--overwrite"]
     assert command(*good, "--json").json["warnings"] == []
     said = command(*good, "--energy-weight", "0", "--json").json["warnings"]
     assert [warning.rpartition(": ")[2] for warning in said] == ["--energy-weight is 0"]
     assert said[0].startswith("energies of the frames held out are predicted worse than by what elements alone tell (")
-    assert command("train", frames, "-o", "few.model", *SMALL, "--json").json["warnings"] == []
+    few = ["train", frames, "-o", "few.model", *SMALL, "--validation", "0.1"]
+    assert command(*few, "--json").json["warnings"] == []
 
 
 def test_an_element_in_few_frames_is_learned_and_another_is_refused_by_frame(command, frames):
