@@ -14,14 +14,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch.nn import functional
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _LEAST_SPREAD = 0.01
 """Share of the usual spread that each is increased by."""
@@ -159,19 +155,19 @@ class SmoothConvolution(nn.Module):
     def forward(self, v: torch.Tensor, edges: VectorEdges) -> torch.Tensor:
         """Return the new states, (N, H), of states (N, H)."""
         own, others = self.centre(v), self.neighbour(v)  # (N, 2H): no matrix meets the states of edges
-        z = functional.embedding(edges.centre, own) + functional.embedding(edges.neighbour, others)
-        gate, core = (z + self.edge(edges.radial)).chunk(2, dim=1)
-        message = torch.sigmoid(gate) * functional.silu(core) * edges.envelope  # (E, H)
-        new = self.heard(self.message_units(edges.gather(message, len(v)) * self.scale))
+        z = own[:, None] + functional.embedding(edges.neighbour, others) + self.edge(edges.radial)
+        gate, core = z.chunk(2, dim=2)
+        message = torch.sigmoid(gate) * functional.silu(core) * edges.envelope  # (N, M, H)
+        new = self.heard(self.message_units(message.sum(dim=1) * self.scale))
         if self.degree >= 0:
             new = new + self.shape(self.shape_units(self._power_spectrum(v, edges)))
         return v + functional.silu(new)
 
     def _power_spectrum(self, v: torch.Tensor, edges: VectorEdges) -> torch.Tensor:
         """Return (N, (degree + 1) C): for each l the products of two mixtures of the density, summed over m."""
-        weight = self.radial(edges.radial) * functional.embedding(edges.neighbour, self.strength(v))  # (E, C)
+        weight = self.radial(edges.radial) * functional.embedding(edges.neighbour, self.strength(v))  # (N, M, C)
         # atom by atom, a small matrix product: the products of each edge never lie in memory
-        density = edges.harmonics @ edges.by_atom(weight, len(v)) * self.scale  # (N, (degree + 1)^2, C)
+        density = edges.harmonics @ weight * self.scale  # (N, (degree + 1)^2, C)
         out, first = [density[:, 0]], 1
         for degree in range(1, self.degree + 1):
             part = density[:, first : first + 2 * degree + 1]
@@ -182,37 +178,26 @@ class SmoothConvolution(nn.Module):
 
 @dataclass(frozen=True)
 class VectorEdges:
-    """Who hears whom, from where.
+    """Who hears whom, from where: a row of M places for each of N atoms, M the most neighbours that any has.
+
+    A row that is not full ends in places at the cutoff, where radial functions and envelope are 0: they say nothing.
 
     Attributes
     ----------
-    centre, neighbour
-        (E,) int64, atoms.
+    neighbour
+        (N, M) int64, atoms.
     radial
-        (E, K) radial functions.
+        (N, M, K) radial functions.
     envelope
-        (E, 1).
+        (N, M, 1).
     harmonics
-        (N, (degree + 1)^2, M) spherical harmonics of the directions to an atom's neighbours, 0 where it has fewer than
-        M, the most that any has; empty without angles.
-    place
-        (E,) of each edge among the N M places of neighbours.
+        (N, (degree + 1)^2, M) spherical harmonics of the directions to the neighbours; empty without angles.
     """
 
-    centre: torch.Tensor
     neighbour: torch.Tensor
     radial: torch.Tensor
     envelope: torch.Tensor
     harmonics: torch.Tensor
-    place: torch.Tensor
-
-    def by_atom(self, values: torch.Tensor, atoms: int) -> torch.Tensor:
-        """Return values of edges, (E, C), as (N, M, C)."""
-        return _by_atom(values, self.place, atoms, self.harmonics.shape[2])
-
-    def gather(self, messages: torch.Tensor, atoms: int) -> torch.Tensor:
-        """Return the sum of the messages, (E, C), at each of N centres."""
-        return messages.new_zeros(atoms, messages.shape[1]).index_add(0, self.centre, messages)
 
 
 class PotentialNetwork(nn.Module):
@@ -229,6 +214,7 @@ class PotentialNetwork(nn.Module):
         self.sizes = sizes
         H = sizes.channels
         self.radial = RadialFunctions(sizes.radial, sizes.cutoff)
+        self.harmonics = SphericalHarmonics(sizes.degree)
         self.embedding = nn.Embedding(len(sizes.elements), H)
         self.convolutions = nn.ModuleList(SmoothConvolution(sizes) for _ in range(sizes.convolutions))
         self.energy = nn.Sequential(nn.Linear(H, H), nn.SiLU(), nn.Linear(H, 1))
@@ -281,12 +267,20 @@ class PotentialNetwork(nn.Module):
             layer.learning = False
 
     def _edges(self, vector: torch.Tensor, centre: torch.Tensor, neighbour: torch.Tensor, atoms: int) -> VectorEdges:
-        distance = vector.norm(dim=1, keepdim=True)
-        radial, fading = self.radial(distance)
         place, most = _places(centre, atoms)
-        harmonics = spherical_harmonics(vector / distance, self.sizes.degree)
-        harmonics = _by_atom(harmonics, place, atoms, most).transpose(1, 2)
-        return VectorEdges(centre, neighbour, radial, fading, harmonics, place)
+        table = vector.new_zeros(atoms * most, 3).index_copy(0, place, vector)
+        empty = torch.ones(atoms * most, 1, dtype=torch.bool, device=vector.device).index_fill(0, place, value=False)
+        # the root has no derivative at 0
+        distance = torch.where(empty, self.sizes.cutoff, torch.where(empty, 1.0, table).norm(dim=1, keepdim=True))
+        radial, fading = self.radial(distance)
+        others = neighbour.new_zeros(atoms * most).index_copy(0, place, neighbour)
+        harmonics = self.harmonics((table / distance).T)
+        return VectorEdges(
+            others.view(atoms, most),
+            radial.view(atoms, most, radial.shape[1]),
+            fading.view(atoms, most, 1),
+            harmonics.view(len(harmonics), atoms, most).transpose(0, 1),
+        )
 
 
 def _places(centre: torch.Tensor, atoms: int) -> tuple[torch.Tensor, int]:
@@ -300,17 +294,51 @@ def _places(centre: torch.Tensor, atoms: int) -> tuple[torch.Tensor, int]:
     return place - first[centre] + centre * most, most
 
 
-def _by_atom(values: torch.Tensor, place: torch.Tensor, atoms: int, most: int) -> torch.Tensor:
-    table = values.new_zeros(atoms * most, values.shape[1])
-    return table.index_copy(0, place, values).view(atoms, most, values.shape[1])
+class SphericalHarmonics(nn.Module):
+    """Real spherical harmonics with e3nn's constants, each degree from the one before.
+
+    The product of a direction with the harmonics of degree l, contracted by Wigner's 3j symbols (e3nn's), is those of
+    degree l + 1 but for a factor. A few matrix products over all edges take a third of the time of e3nn's own
+    function, which has some hundred products of its own for degree 4 (docs/benchmarks.md).
+
+    Parameters
+    ----------
+    degree
+        Largest; -1: none.
+    """
+
+    def __init__(self, degree: int) -> None:
+        super().__init__()
+        self.degree = degree
+        for last, step in enumerate(_steps(degree), start=1):
+            self.register_buffer(f"from_{last}", step, persistent=False)
+
+    def forward(self, direction: torch.Tensor) -> torch.Tensor:
+        """Return ((degree + 1)^2, E) of (3, E) unit vectors, with component normalisation."""
+        if self.degree < 0:
+            return direction.new_zeros(0, direction.shape[1])
+        out = [torch.ones_like(direction[:1])]
+        if self.degree > 0:
+            out.append(math.sqrt(3) * direction)
+        for last in range(1, self.degree):
+            products = (out[-1][:, None] * direction[None]).flatten(0, 1)  # ((2 last + 1) 3, E)
+            out.append(getattr(self, f"from_{last}").to(direction) @ products)
+        return torch.cat(out)
 
 
-def spherical_harmonics(direction: torch.Tensor, degree: int) -> torch.Tensor:
-    """Return the real spherical harmonics of unit vectors, (E, (degree + 1)^2), with e3nn's component normalisation."""
-    if degree < 0:
-        return direction.new_zeros(len(direction), 0)
-    from e3nn.o3 import spherical_harmonics as of_e3nn
+def _steps(degree: int) -> list[torch.Tensor]:
+    """Return the matrices, (2 l + 3, (2 l + 1) 3) float64, that lead from degree l to l + 1, l = 1 ... degree - 1."""
+    if degree < 2:  # e3nn takes a second to import
+        return []
+    from e3nn.o3 import spherical_harmonics, wigner_3j
 
-    degrees: Sequence[int] = list(range(degree + 1))
-    out: torch.Tensor = of_e3nn(degrees, direction, normalize=False, normalization="component")
-    return out
+    axis = torch.tensor([0.36, 0.48, 0.8], dtype=torch.float64)  # any unit vector
+    steps, values = [], math.sqrt(3) * axis
+    for last in range(1, degree):
+        step = wigner_3j(last, 1, last + 1, dtype=torch.float64).flatten(0, 1).T
+        following = step @ torch.outer(values, axis).flatten()
+        known = spherical_harmonics(last + 1, axis, normalize=False, normalization="component")
+        factor = (known @ following) / (following @ following)
+        steps.append((factor * step).contiguous())
+        values = factor * following
+    return steps
