@@ -14,13 +14,13 @@ from mlff_curate.cgcnn.encoder import read_encoder
 from mlff_curate.cgcnn.potential import Potential
 from mlff_curate.cgcnn.potential_file import to_bytes
 from mlff_curate.data.outputs import require_free, whole_files
-from mlff_curate.errors import DataError, OutputError
+from mlff_curate.errors import DataError, OutputError, UsageError
 from mlff_curate.team import team
 from mlff_curate.validation.potential_errors import errors_of_groups, potential_errors
 from mlff_curate.wording import counted
 from mlff_curate.workflows.model_results import Evaluated, Trained
-from mlff_curate.workflows.potential_checkpoint import checkpoint_beside, origin_of
 from mlff_curate.workflows.potential_data import KINDS, about_open, read_potential_data
+from mlff_curate.workflows.training_checkpoint import checkpoint_beside, origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -52,6 +52,7 @@ def train_potential_files(
     parameters: Mapping[str, Any],
     *,
     encoder: str | Path | None = None,
+    freeze_encoder: bool = False,
     checkpoint_every: float = 30.0,
     resume: bool = False,
     workers: int = 1,
@@ -70,7 +71,10 @@ def train_potential_files(
     parameters
         Of :class:`Potential`.
     encoder
-        Model file to begin from: sizes of the network that `parameters` does not have are its.
+        File of a potential or of an encoder to begin from: sizes of the network that `parameters` does not have are
+        its.
+    freeze_encoder
+        Train the readout alone.
     checkpoint_every
         Seconds between two checkpoints at least.
     resume
@@ -91,6 +95,8 @@ def train_potential_files(
     path = Path(output)
     if not path.name:
         raise OutputError("is a folder", file=str(output))
+    if freeze_encoder and encoder is None:
+        raise UsageError("means nothing without --encoder", key="--freeze-encoder")
     with team(workers, parameters.get("device", "cpu"), place) as together:
         begin = None if encoder is None else read_encoder(encoder)
         potential = Potential(
@@ -104,13 +110,14 @@ def train_potential_files(
         data = read_potential_data(what, progress)
         seconds = {"read": time.perf_counter() - start}
         start = time.perf_counter()
-        beside.origin = origin_of(potential, data, encoder)
+        beside.origin = origin_of(potential, data, encoder, frozen=freeze_encoder)
         with data.naming_frames(), beside.naming_itself():
             before = beside.found() if resume else None
             potential.fit(
                 data.frames,
                 data.labels,
                 encoder=begin,
+                freeze_encoder=freeze_encoder,
                 team=together,
                 resume=before,
                 keep=beside.keep,
@@ -161,6 +168,8 @@ def _about_training(
             yield f"the encoder knows none of {strange}: random weights may well do better"
         elif strange:
             yield f"the encoder does not know {strange}: what it says of them began at random"
+        if not begin.readout:
+            yield "the encoder was not trained on energies or denoising: the layers behind its states began at random"
     if before is not None:
         yield f"training went on after epoch {before.setting('epochs', int)}, from {before.file}"
     elif resume:
