@@ -348,4 +348,4 @@ def _distances_of(data: Unlabelled, frames: np.ndarray) -> np.ndarray:
 def _entropy(classes: np.ndarray) -> float:
     """Return the cross-entropy of guessing each class as often as it comes."""
     share = np.unique(classes, return_counts=True)[1] / len(classes)
-    return float(-(share * np.log(share)).sum())
+    return float(abs((share * np.log(share)).sum()))

@@ -297,9 +297,20 @@ class Pretraining(Parameters):
         return {name: float(given.get(name, 1.0)) for name in names}
 
     def representation(
-        self, frames: Sequence[Atoms], layers: str = "012", *, progress: Callable[[int, int], None] | None = None
+        self, frames: Sequence[Atoms], layers: str | None = None, *, progress: Callable[[int, int], None] | None = None
     ) -> np.ndarray:
-        """Return a vector for each of N atoms, (N, L H); see :func:`mlff_curate.pretraining.representation`.
+        """Return a vector for each of N atoms, (N, L H).
+
+        Parameters
+        ----------
+        frames
+            Any, of elements that the encoder knows. What is held at once is 64 frames as graphs, and the states of
+            edges for about 1 000 atoms, or one frame.
+        layers
+            L digits, ``"012"``: ``"0"`` is the state of the atom's own element, ``"1"`` that after the first
+            convolution, and so on; more see further. None: all layers.
+        progress
+            Called with frames done and in all.
 
         Raises
         ------
@@ -313,7 +324,7 @@ class Pretraining(Parameters):
         return representation(self._fitted().network, frames, layers, progress=progress)
 
     def frame_representation(
-        self, frames: Sequence[Atoms], layers: str = "012", *, progress: Callable[[int, int], None] | None = None
+        self, frames: Sequence[Atoms], layers: str | None = None, *, progress: Callable[[int, int], None] | None = None
     ) -> np.ndarray:
         """Return a vector for each of F frames, (F, L H): the mean of its atoms'; see :meth:`representation`."""
         return mean_over_frames(self.representation(frames, layers, progress=progress), frames)

@@ -28,7 +28,7 @@ _FRAMES_AT_ONCE = 64
 def representation(
     network: PotentialNetwork,
     frames: Sequence[Atoms],
-    layers: str,
+    layers: str | None = None,
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
@@ -43,7 +43,7 @@ def representation(
         for about 1 000 atoms, or one frame.
     layers
         L digits: ``"0"`` is the state of the atom's own element, ``"1"`` that after the first convolution; more see
-        further. ``"012"`` has these three, in this order.
+        further. ``"012"`` has these three, in this order. None: all.
     progress
         Called with frames done and in all.
 
@@ -87,14 +87,16 @@ def mean_over_frames(values: np.ndarray, frames: Sequence[Atoms]) -> np.ndarray:
     return out
 
 
-def layers_of(layers: str, convolutions: int) -> list[int]:
-    """Return the numbers of layers that are written as digits.
+def layers_of(layers: str | None, convolutions: int) -> list[int]:
+    """Return the numbers of layers that are written as digits; None: all.
 
     Raises
     ------
     UsageError
         There is none of that number, or one comes twice.
     """
+    if layers is None:
+        return list(range(convolutions + 1))
     if not layers or not (layers.isascii() and layers.isdigit()) or len(set(layers)) < len(layers):
         raise UsageError(f"digits such as 012 are expected, each once, got {layers!r}", key="layers")
     wanted = [int(digit) for digit in layers]

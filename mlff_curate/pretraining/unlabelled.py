@@ -82,7 +82,8 @@ def pairs_of(graph: VectorGraph) -> tuple[np.ndarray, np.ndarray]:
     back = back[np.lexsort((-along[back], graph.centre[back], graph.neighbour[back]))]
     assert len(there) == len(back)
     assert np.abs(graph.vector[there] + graph.vector[back]).max(initial=0.0) < _OPPOSITE
-    return there, back
+    order = np.argsort(there)  # as the edges come: which pair is the k-th says nothing of where it lies
+    return there[order], back[order]
 
 
 def without(graph: VectorGraph, edges: np.ndarray) -> VectorGraph:
