@@ -14,8 +14,8 @@ from .screen import finish, progress_bars
 EPILOG = """\b
 Examples:
   mlff-curate pretrain md.extxyz -o ta.encoder
-  mlff-curate pretrain md.extxyz -o ta.encoder --tasks denoise,distance --weights distance=0.5
   mlff-curate train labelled.extxyz -o ta.model --encoder ta.encoder
+  mlff-curate pretrain md.extxyz -o ta.encoder --tasks denoise,distance --weights distance=0.5
 """
 
 

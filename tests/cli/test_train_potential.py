@@ -193,10 +193,8 @@ def test_models_of_other_kinds_are_refused(command, frames, here):
     gap = ["--task", "regression", "--target", "gap", "--epochs", "1"]
     assert command("train", "gaps.extxyz", "-o", "gap.model", *gap, "-q").code == 0
     done = command("train", frames, "-o", "x", "--encoder", "gap.model")
-    assert (done.code, done.err) == (
-        1,
-        "mlff-curate: error: gap.model: is a model of the kind 'cgcnn-property': a training begins from a potential\n",
-    )
+    assert done.code == 1
+    assert "gap.model: is a model of the kind 'cgcnn-property': a training begins from a potential or an" in done.err
     (here / "x.model").write_bytes(checkpoint_bytes("meagraph", {}, {}))
     done = command("evaluate", "x.model", frames)
     assert done.code == 1
