@@ -10,6 +10,7 @@ import click
 from mlff_curate.errors import UsageError
 
 from .options import (
+    committee_option,
     device_option,
     elements,
     group_by_option,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 EPILOG = """\b
 Examples:
   mlff-curate evaluate ta.model test.extxyz
+  mlff-curate evaluate ta.model test.extxyz --committee tb.model --committee tc.model --predictions predicted.extxyz
   mlff-curate evaluate gap.model test.extxyz
   mlff-curate evaluate gap.model new.extxyz --predictions gaps.csv
 """
@@ -44,10 +46,12 @@ Examples:
 @table_option
 @click.option(
     "--predictions",
-    metavar="CSV",
+    metavar="FILE",
     type=click.Path(),
-    help="Write the prediction for every frame; frames need no target then.",
+    help="Write the prediction for every frame: a CSV for a property; for a potential extxyz, the frames with "
+    "model_energy, model_forces and model_stress. Frames need no labels then.",
 )
+@committee_option
 @label_options
 @group_by_option
 @reading_options
@@ -60,6 +64,7 @@ def evaluate(
     target: str | None,
     csv: str | None,
     predictions: str | None,
+    committee: tuple[str, ...],
     energy_key: str | None,
     forces_key: str | None,
     stress_key: str | None,
@@ -74,8 +79,9 @@ def evaluate(
 ) -> None:
     """Compare what a model predicts with what frames are labelled with, in all and for each group.
 
-    Of a potential: energies per atom, forces and stresses. Of a property: mean absolute and root mean square error, or
-    accuracy and area under the ROC curve.
+    Of a potential: energies per atom, forces and stresses; of several, errors of their mean, and whether they disagree
+    where they are wrong. Of a property: mean absolute and root mean square error, or accuracy and area under the ROC
+    curve.
     """
     from mlff_curate.data.checkpoints import kind_of
 
@@ -86,9 +92,11 @@ def evaluate(
         "units": files["units"],
         "log": files["log"],
     }
-    is_potential = kind_of(model) == "cgcnn-potential"
+    is_potential = kind_of(model, "cgcnn-potential", "cgcnn-property") == "cgcnn-potential"
     keys = {"energy": energy_key, "forces": forces_key, "stress": stress_key}
-    strange = {"--target": target, "--csv": csv, "--predictions": predictions} if is_potential else _options(keys)
+    strange: dict[str, object] = (
+        {"--target": target, "--csv": csv} if is_potential else {"--committee": committee or None, **_options(keys)}
+    )
     for name, value in strange.items():
         if value is not None:
             raise UsageError(
@@ -96,11 +104,19 @@ def evaluate(
             )
     with progress_bars(quiet=quiet, verbose=verbose) as progress:
         if is_potential:
-            from mlff_curate.workflows.potential import evaluate_potential_files
+            from mlff_curate.workflows.evaluate_potential import evaluate_potential_files
             from mlff_curate.workflows.potential_data import PotentialInput
 
             what = PotentialInput(inputs=inputs, label_keys=keys, **reading)  # type: ignore[arg-type]
-            done: Evaluated = evaluate_potential_files(model, what, device=device, progress=progress)
+            done: Evaluated = evaluate_potential_files(
+                model,
+                what,
+                committee=committee,
+                predictions=predictions,
+                device=device,
+                overwrite=overwrite,
+                progress=progress,
+            )
         else:
             from mlff_curate.workflows.evaluate import evaluate_files
             from mlff_curate.workflows.property_data import PropertyInput

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from mlff_curate.errors import UsageError
 
-from .options import device_option, elements, reading_options, run_options, threads_option
+from .options import committee_option, device_option, elements, reading_options, run_options, threads_option
 from .screen import finish, progress_bars
 
 if TYPE_CHECKING:
@@ -94,9 +94,7 @@ _WITHOUT = {
     show_default=True,
     help="What npt may change: the volume, the lengths of perpendicular cell vectors, or all of the cell.",
 )
-@click.option(
-    "--committee", metavar="MODEL", type=click.Path(), multiple=True, help="Another model: forces are means of all."
-)
+@committee_option
 @click.option(
     "--max-disagreement",
     metavar="EV/A",

@@ -36,6 +36,13 @@ threads_option = click.option(
     show_default=True,
     help="Of the potential; the last digits depend on their number.",
 )
+committee_option = click.option(
+    "--committee",
+    metavar="MODEL",
+    type=click.Path(),
+    multiple=True,
+    help="Another potential: what counts is the mean of all.",
+)
 target_option = click.option(
     "--target", metavar="KEY", help="Name of the property: an info key of the frames, or a column of the table."
 )

@@ -136,6 +136,7 @@ def pretrain(
             resume=resume,
             overwrite=overwrite,
             progress=progress,
+            say=None if quiet else lambda words: click.echo(words, err=True),
         )
     finish(done, start, as_json=as_json, quiet=quiet, verbose=verbose)
 

@@ -90,14 +90,14 @@ _OF_POTENTIALS = (
 @click.option("--hidden", metavar="N", type=int, help="Width of the layers after pooling.  [default: 64]")
 @click.option("--hidden-layers", metavar="N", type=int, help="How many of these.  [default: 1]")
 @click.option("--optimiser", type=click.Choice(["adam", "sgd"]), default="adam", show_default=True)
-@click.option("--learning-rate", metavar="X", type=float, help="Falls in the end.  [default: 0.003; potential: 0.005]")
+@click.option("--learning-rate", metavar="X", type=float, help="Falls in the end.  [default: 0.003]")
 @click.option("--epochs", metavar="N", type=int, help="At most so many.  [default: 200; of a potential, 18 000 steps]")
 @click.option("--batch-size", metavar="N", type=int, help="Frames per step.  [default: 32; potential: 5]")
 @click.option(
     "--validation",
     metavar="SHARE",
     type=float,
-    help="Of the frames, held out to stop early and keep the best weights.  [default: 0.1; potential: 0.05]",
+    help="Of the frames, held out to stop early and keep the best weights.  [default: 0.1; potential: 0]",
 )
 @click.option(
     "--patience",
@@ -110,7 +110,7 @@ _OF_POTENTIALS = (
 @click.option("--angular", metavar="N", type=int, help="Channels that they have.  [default: 16]")
 @click.option("--energy-weight", metavar="X", type=float, help="In a potential's loss.  [default: 20]")
 @click.option("--force-weight", metavar="X", type=float, help="In a potential's loss.  [default: 1]")
-@click.option("--stress-weight", metavar="X", type=float, help="In a potential's loss.  [default: 1]")
+@click.option("--stress-weight", metavar="X", type=float, help="In a potential's loss.  [default: 20]")
 @click.option(
     "--dtype", type=click.Choice(["float32", "float64"]), help="Of a potential.  [default: float32, or the encoder's]"
 )
@@ -219,6 +219,9 @@ def train(
     if place is not None and place.rank > 0:
         _help(task, device, place)
         return
+    processes = workers if place is None else max(workers, place.size)
+    if task != "potential" and processes != 1:
+        raise UsageError(f"one process trains a property, not {processes}: leave this out", key="--workers")
     with progress_bars(quiet=quiet, verbose=verbose) as progress:
         if task == "potential":
             from mlff_curate.workflows.potential import train_potential_files
@@ -237,6 +240,7 @@ def train(
                 place=place,
                 overwrite=overwrite,
                 progress=progress,
+                say=None if quiet else lambda words: click.echo(words, err=True),
             )
         else:
             from mlff_curate.workflows.property_data import PropertyInput

@@ -7,7 +7,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mlff_curate.errors import MissingDependencyError, UsageError
+from mlff_curate.errors import MissingDependencyError, UsageError, WorkerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -44,6 +44,8 @@ def map_ordered(
         Dask is asked for and not installed, or its scheduler does not answer.
     UsageError
         Fewer than one worker.
+    WorkerError
+        A process died: the system killed it for want of memory, or somebody did.
     """
     require_workers(workers)
     if dask is not None:
@@ -110,6 +112,7 @@ def _map_processes(function: Callable[[_Task], _Result], tasks: Iterable[_Task],
     import multiprocessing
     from collections import deque
     from concurrent.futures import Future, ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
 
     # spawn: torch's and faiss's threads do not survive a fork
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
@@ -125,6 +128,10 @@ def _map_processes(function: Callable[[_Task], _Result], tasks: Iterable[_Task],
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    except BrokenProcessPool:
+        raise WorkerError(
+            f"one of {workers} worker processes died before its work was done: out of memory? fewer --workers take less"
+        ) from None
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -1,13 +1,15 @@
 """Results come in order, with the same bits whoever computes them, and errors come through whole."""
 
 import functools
+import os
+import signal
 
 import pytest
 import torch
 from ase.build import bulk
 
 from mlff_curate.descriptors.power_spectrum import PowerSpectrum
-from mlff_curate.errors import DataError, MissingDependencyError, UsageError
+from mlff_curate.errors import DataError, MissingDependencyError, UsageError, WorkerError
 from mlff_curate.parallel import map_ordered, one_thread
 
 
@@ -22,6 +24,12 @@ def slow_first(number):
 def fails_at(bad, number):
     if number == bad:
         raise DataError("cannot be read", file="a.xyz", frame=number, key="forces")
+    return number
+
+
+def is_killed_at(bad, number):
+    if number == bad:
+        os.kill(os.getpid(), signal.SIGKILL)
     return number
 
 
@@ -73,6 +81,12 @@ def check(results):
 
 def test_this_process_gives_results_in_order_with_one_thread_each():
     check(map_ordered(job, jobs()))
+
+
+def test_a_process_that_was_killed_is_told_with_what_to_try():
+    message = r"^one of 2 worker processes died before its work was done: out of memory\? fewer --workers take less$"
+    with pytest.raises(WorkerError, match=message):
+        list(map_ordered(functools.partial(is_killed_at, 3), range(40), workers=2))
 
 
 def test_two_processes_give_the_bits_of_one():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -57,7 +58,8 @@ class LammpsCalculator(Calculator):
 
     Notes
     -----
-    Where cell, periodicity or elements have changed, all is handed over anew, which takes some milliseconds.
+    Where cell, periodicity or elements have changed, all is handed over anew, which takes some milliseconds. LAMMPS is
+    freed when the calculator is collected, or by :meth:`close`.
     """
 
     implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012 (ASE's own way)
@@ -67,6 +69,7 @@ class LammpsCalculator(Calculator):
         self.potential = potential
         self._session: LammpsSession | None = None
         self._loaded: Atoms | None = None
+        self._closing: weakref.finalize[..., LammpsCalculator] | None = None
 
     def calculate(
         self,
@@ -79,6 +82,7 @@ class LammpsCalculator(Calculator):
         frame = cast("Atoms", self.atoms)
         if self._session is None:
             self._session = LammpsSession()
+            self._closing = weakref.finalize(self, self._session.close)
         session = self._session
         if self._loaded is not None and _differ_by_positions(frame, self._loaded):
             session.move(frame.positions)
@@ -95,14 +99,14 @@ class LammpsCalculator(Calculator):
         self.results = results
 
     def close(self) -> None:
-        """Free LAMMPS, some 4 MB, which else waits for the garbage collector; a later calculation loads it anew."""
-        if self._session is not None:
-            self._session.close()
-        self._session = self._loaded = None
+        """Free LAMMPS, some 4 MB, which else goes when the calculator is collected; the next use loads it anew."""
+        if self._closing is not None:
+            self._closing()
+        self._session = self._loaded = self._closing = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave LAMMPS behind: the copy loads its own."""
-        return {**self.__dict__, "_session": None, "_loaded": None}
+        return {**self.__dict__, "_session": None, "_loaded": None, "_closing": None}
 
 
 def _differ_by_positions(frame: Atoms, loaded: Atoms) -> bool:

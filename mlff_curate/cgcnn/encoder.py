@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from mlff_curate.cgcnn.elements import symbol_of
-from mlff_curate.cgcnn.network_file import ENCODER_KIND, read_network
+from mlff_curate.cgcnn.network_file import ENCODER_KIND, POTENTIAL_KIND, read_network
 from mlff_curate.cgcnn.potential import DTYPES, Potential
 from mlff_curate.cgcnn.readout import is_of_readout
 from mlff_curate.data.checkpoints import kind_of, read_checkpoint
@@ -132,16 +132,11 @@ def read_encoder(path: str | Path) -> Encoder:
     DataError
         The file is missing, damaged, or holds something that no potential can begin from.
     """
-    kind = kind_of(path)
-    if kind == ENCODER_KIND:
+    if kind_of(path, POTENTIAL_KIND, ENCODER_KIND) == ENCODER_KIND:
         checkpoint = read_checkpoint(path, ENCODER_KIND)
         dtype = checkpoint.setting("parameters.dtype", str)
         if dtype not in DTYPES:
             checkpoint.fail(f"the setting parameters.dtype is {dtype[:40]!r}")
         network = read_network(checkpoint, dtype)
         return Encoder(network.sizes, network.state_dict(), None, None, checkpoint.setting("readout", bool))
-    if kind != "cgcnn-potential":
-        raise DataError(
-            f"is a model of the kind {kind[:40]!r}: a training begins from a potential or an encoder", file=str(path)
-        )
     return Encoder.of(Potential.load(path))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from mlff_curate.data.checkpoints import Checkpoint, Shape
 
+POTENTIAL_KIND = "cgcnn-potential"
 ENCODER_KIND = "cgcnn-encoder"
 _MOST = 2**20
 

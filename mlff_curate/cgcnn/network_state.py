@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
@@ -21,8 +22,8 @@ _Network = TypeVar("_Network", bound=nn.Module)
 
 
 @dataclass(eq=False)
-class NetworkState(Generic[_Network]):
-    """Weights and all that goes with them.
+class NetworkState(ABC, Generic[_Network]):
+    """Weights and all that goes with them. What an optimiser keeps, those know that have one.
 
     Attributes
     ----------
@@ -30,8 +31,8 @@ class NetworkState(Generic[_Network]):
         Being trained.
     average
         Moving average of its weights.
-    adam
-        The optimiser.
+    optimiser
+        What moves the weights.
     best_weights
         Of the average at the best epoch.
     best_error
@@ -46,7 +47,7 @@ class NetworkState(Generic[_Network]):
 
     network: _Network
     average: _Network
-    adam: torch.optim.Optimizer
+    optimiser: torch.optim.Optimizer
     best_weights: dict[str, torch.Tensor]
     best_error: float = math.inf
     best_epoch: int = 0
@@ -55,10 +56,10 @@ class NetworkState(Generic[_Network]):
     total: float = 0.0
 
     @classmethod
-    def new(cls, network: _Network, adam: torch.optim.Optimizer) -> Self:
+    def new(cls, network: _Network, optimiser: torch.optim.Optimizer) -> Self:
         """Return the state before the first step."""
         average = copy.deepcopy(network)
-        return cls(network, average, adam, copy.deepcopy(average.state_dict()))
+        return cls(network, average, optimiser, copy.deepcopy(average.state_dict()))
 
     def set_best(self, error: float) -> None:
         """Keep the weights of the average after the steps of an epoch, which is about to end."""
@@ -66,7 +67,7 @@ class NetworkState(Generic[_Network]):
         self.best_weights = copy.deepcopy(self.average.state_dict())
 
     def follow(self, memory: float) -> None:
-        """Move the average towards the weights, of which it keeps a share `memory` of itself."""
+        """Move the average towards the weights; it keeps a share `memory` of itself."""
         with torch.no_grad():
             for mine, its in zip(self.average.parameters(), self.network.parameters(), strict=True):
                 mine.lerp_(its, 1 - memory)
@@ -78,8 +79,8 @@ class NetworkState(Generic[_Network]):
             **_named("average", self.average.state_dict()),
             **_named("best", self.best_weights),
         }
-        for index, values in self.adam.state_dict()["state"].items():
-            arrays |= _named(f"adam.{index}", values)
+        for index, value in enumerate(self.network.parameters()):
+            arrays |= _named(f"optimiser.{index}", self._kept_of(value))
         settings = {
             "best_error": None if math.isinf(self.best_error) else self.best_error,
             "best_epoch": self.best_epoch,
@@ -108,38 +109,47 @@ class NetworkState(Generic[_Network]):
             "best": self.best_weights,
         }
         wanted: dict[str, tuple[str, Shape]] = {
-            f"{kind}.{name}": _like(value) for kind, values in kinds.items() for name, value in values.items()
+            f"{kind}.{name}": like(value) for kind, values in kinds.items() for name, value in values.items()
         }
-        own = list(self.network.parameters())
-        states: dict[int, dict[str, torch.Tensor]] = {}
-        for name, array in checkpoint.arrays.items():
-            if name.startswith("adam."):
-                index, _, key = name.removeprefix("adam.").partition(".")
-                if not index.isdecimal() or int(index) >= len(own):
-                    checkpoint.fail(f"the array {name[:40]} belongs to no parameter")
-                wanted[name] = (array.dtype.name, () if key == "step" else tuple(own[int(index)].shape))
-                states.setdefault(int(index), {})[key] = torch.from_numpy(array).clone()
+        for index, value in enumerate(self.network.parameters()):
+            kept = self._wanted_of(value, index, checkpoint)
+            wanted |= {f"optimiser.{index}.{key}": kind for key, kind in kept.items()}
         checkpoint.require_arrays(wanted)
         checkpoint.require_no_more(wanted)
         numbers = {name: checkpoint.setting(name, int) for name in ("best_epoch", "epochs", "steps")}
         if min(numbers.values()) < 0:
             checkpoint.fail("the setting epochs or steps is below 0")
-        for name, value in numbers.items():
-            setattr(self, name, value)
+        for name, number in numbers.items():
+            setattr(self, name, number)
         error = checkpoint.setting("best_error", (float, type(None)))
         self.best_error = math.inf if error is None else error
         self.total = checkpoint.setting("total", float)
         self._restore_more(checkpoint)
-        self._load({name: torch.from_numpy(array).clone() for name, array in checkpoint.arrays.items()}, kinds)
-        self.adam.load_state_dict({**self.adam.state_dict(), "state": states})
-
-    def _restore_more(self, checkpoint: Checkpoint) -> None:
-        """Take over what a training of a certain kind remembers besides, before any weight is changed."""
-
-    def _load(self, tensors: Mapping[str, torch.Tensor], kinds: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
+        tensors = {name: torch.from_numpy(array).clone() for name, array in checkpoint.arrays.items()}
         self.network.load_state_dict({name: tensors[f"network.{name}"] for name in kinds["network"]})
         self.average.load_state_dict({name: tensors[f"average.{name}"] for name in kinds["average"]})
         self.best_weights = {name: tensors[f"best.{name}"].to(value.device) for name, value in kinds["best"].items()}
+        for index, value in enumerate(self.network.parameters()):
+            start = f"optimiser.{index}."
+            own = {name.removeprefix(start): x for name, x in tensors.items() if name.startswith(start)}
+            if own:
+                self._take(value, own)
+
+    @abstractmethod
+    def _kept_of(self, value: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        """Return what the optimiser keeps of a parameter, by name; nothing before it was moved."""
+
+    @abstractmethod
+    def _wanted_of(self, value: torch.Tensor, index: int, checkpoint: Checkpoint) -> Mapping[str, tuple[str, Shape]]:
+        """Return dtypes and shapes of what a checkpoint has to hold of the same, of the parameter of that number."""
+
+    @abstractmethod
+    def _take(self, value: torch.Tensor, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Give the optimiser what it kept of a parameter."""
+
+    @abstractmethod
+    def _restore_more(self, checkpoint: Checkpoint) -> None:
+        """Take over what a training of a certain kind remembers besides, before any weight is changed."""
 
 
 def numbers_of(checkpoint: Checkpoint, name: str, count: int) -> list[float]:
@@ -161,9 +171,10 @@ def plain_numbers(values: list[float]) -> list[float | None]:
     return [None if math.isnan(x) else x for x in values]
 
 
+def like(value: torch.Tensor) -> tuple[str, Shape]:
+    """Return dtype and shape of a tensor, as an array is wanted that is to take its place."""
+    return str(value.dtype).removeprefix("torch."), tuple(value.shape)
+
+
 def _named(kind: str, values: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
     return {f"{kind}.{name}": value.detach().cpu().numpy() for name, value in values.items()}
-
-
-def _like(value: torch.Tensor) -> tuple[str, Shape]:
-    return str(value.dtype).removeprefix("torch."), tuple(value.shape)

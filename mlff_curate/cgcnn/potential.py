@@ -123,11 +123,11 @@ class Potential(Parameters):
     energy_weight, force_weight, stress_weight
         Of the terms of the loss: energy per atom, components of forces, stress times volume per atom.
     learning_rate
-        Of Adam; falls along a cosine.
+        Of SOAP; falls along a cosine.
     epochs, batch_size
         Epochs at most, and frames per step; epochs None: as many as make 18 000 steps.
     validation
-        Share of the frames held out, to stop early and to keep the best weights.
+        Share of the frames held out, to stop early and to keep the best weights; 0: the last weights are kept.
     patience
         Epochs without a smaller validation error before training stops.
     dtype
@@ -170,11 +170,11 @@ class Potential(Parameters):
         degree: int = 4,
         energy_weight: float = 20.0,
         force_weight: float = 1.0,
-        stress_weight: float = 1.0,
-        learning_rate: float = 5e-3,
+        stress_weight: float = 20.0,
+        learning_rate: float = 3e-3,
         epochs: int | None = None,
         batch_size: int = 5,
-        validation: float = 0.05,
+        validation: float = 0.0,
         patience: int = 1000,
         dtype: str = "float32",
         seed: int = 0,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlff_curate.cgcnn.network_file import network_arrays, read_network, sizes_setting
+from mlff_curate.cgcnn.network_file import POTENTIAL_KIND, network_arrays, read_network, sizes_setting
 from mlff_curate.cgcnn.potential import FittedPotential, Potential
 from mlff_curate.cgcnn.potential_training import PotentialTraining
 from mlff_curate.data.checkpoints import checkpoint_bytes, read_checkpoint
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mlff_curate.data.checkpoints import Checkpoint
-
-KIND = "cgcnn-potential"
 
 
 def to_bytes(potential: Potential) -> bytes:
@@ -41,7 +39,7 @@ def to_bytes(potential: Potential) -> bytes:
         "scale": float(fitted.scale),
         "training": None if training is None else _plain(training),
     }
-    return checkpoint_bytes(KIND, arrays, settings)
+    return checkpoint_bytes(POTENTIAL_KIND, arrays, settings)
 
 
 def _plain(training: PotentialTraining) -> dict[str, Any]:
@@ -60,7 +58,7 @@ def read_potential(path: str | Path, device: str = "cpu") -> Potential:
     DataError
         The file is missing, damaged, of another kind, or does not make a potential; names array or setting.
     """
-    checkpoint = read_checkpoint(path, KIND)
+    checkpoint = read_checkpoint(path, POTENTIAL_KIND)
     potential = checkpoint.untrained(Potential, device)
     network = read_network(checkpoint, potential.dtype, {"level": ("float64", ("elements",))})
     if network.sizes.cutoff != potential.cutoff:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.nn.utils import parameters_to_vector
 
-from mlff_curate.cgcnn.potential_terms import PotentialLabels, Residuals, Wanted, Weights, batch_of, terms_of
+from mlff_curate.cgcnn.potential_terms import Bends, PotentialLabels, Residuals, Wanted, Weights, batch_of, terms_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from mlff_curate.graphs.vectors import VectorGraph
     from mlff_curate.team import Team
 
-_BEND = 1.0
-"""Residual, in units of the root mean square force, from which on the loss is the absolute value."""
+_BENDS = Bends(energy=1.0, forces=1.0, stress=0.1)
+"""Of stresses earlier: else the few frames under high pressure decide, and elastic constants go wrong."""
 
 _EDGES_OF_A_PIECE = {"cpu": 4096, "cuda": 32768}
 """Of fewer, the fixed cost of a piece is too much of it: on a CPU it is that of some 1000 edges, as measured on Nb."""
@@ -123,7 +123,7 @@ class Share:
         batch = batch_of(self._material.graph.part(frames), self._network.sizes.elements, self._dtype, self._device)
         wanted = self._material.wanted(frames, self._dtype, self._device)
         off = Residuals.of(terms_of(self._network, batch, training=True), batch, wanted)
-        loss = off.loss(Weights(*(float(weight * part) for weight, part in zip(weights, share, strict=True))), _BEND)
+        loss = off.loss(Weights(*(float(weight * part) for weight, part in zip(weights, share, strict=True))), _BENDS)
         own = list(self._network.parameters())
         if loss.requires_grad:  # not where no frame has a label
             slopes = torch.autograd.grad(loss, own, materialize_grads=True)

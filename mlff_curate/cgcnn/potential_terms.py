@@ -145,6 +145,15 @@ class Weights:
 
 
 @dataclass(frozen=True)
+class Bends:
+    """Residuals of each kind, in units of the root mean square force, from which on the loss is the absolute value."""
+
+    energy: float
+    forces: float
+    stress: float
+
+
+@dataclass(frozen=True)
 class Wanted:
     """Labels of a batch in the network's unit, less the energies of free elements; nan where there is none."""
 
@@ -161,13 +170,13 @@ class Residuals:
     ----------
     energy
         Per atom, of each frame with an energy.
-    forces, virial
-        Of each known component; the second per atom.
+    forces, stress
+        Of each known component; the second times volume, per atom.
     """
 
     energy: torch.Tensor
     forces: torch.Tensor
-    virial: torch.Tensor
+    stress: torch.Tensor
 
     @classmethod
     def of(cls, terms: Terms, batch: PotentialBatch, wanted: Wanted) -> Residuals:
@@ -187,21 +196,21 @@ class Residuals:
             [*(part.abs().sum() for part in kinds), *(part.new_tensor(float(part.numel())) for part in kinds)]
         )
 
-    def loss(self, weights: Weights, bend: float) -> torch.Tensor:
+    def loss(self, weights: Weights, bends: Bends) -> torch.Tensor:
         """Return the mean Huber loss of each kind of label, weighted; kinds that no frame has count nothing.
 
         Parameters
         ----------
         weights
             Of the kinds.
-        bend
-            Where the loss turns from squares to absolute values.
+        bends
+            Where the loss of each turns from squares to absolute values.
         """
         loss = self.energy.new_zeros(())
-        kinds = ((self.energy, weights.energy), (self.forces, weights.forces), (self.virial, weights.stress))
-        for off, weight in kinds:
+        for kind in ("energy", "forces", "stress"):
+            off, weight = getattr(self, kind), getattr(weights, kind)
             if weight > 0 and off.numel():
-                loss = loss + weight * functional.huber_loss(off, torch.zeros_like(off), delta=bend)
+                loss = loss + weight * functional.huber_loss(off, torch.zeros_like(off), delta=getattr(bends, kind))
         return loss
 
 

@@ -102,7 +102,7 @@ def train_potential(
     weights
         Of the terms of the loss, as training begins; that of energies rises later.
     learning_rate
-        Of Adam; rises over the first steps and falls along a cosine.
+        Of SOAP; rises over the first steps and falls along a cosine.
     batch_size, epochs
         Frames per step, in an order drawn anew each epoch.
     patience
@@ -128,7 +128,7 @@ def train_potential(
     WorkerError
         A process of the team is gone.
     """
-    state = TrainingState.new(network, torch.optim.Adam(network.parameters(), lr=learning_rate, amsgrad=True))
+    state = TrainingState.new(network, _optimiser(network, learning_rate))
     if resume is not None:
         state.restore(resume)
     sharing = Sharing.begin(team or Team(device=str(next(network.parameters()).device)), network, material, dtype)
@@ -179,6 +179,18 @@ def train_potential(
     )
 
 
+def _optimiser(network: PotentialNetwork, learning_rate: float) -> torch.optim.Optimizer:
+    """Return SOAP (N. Vyas et al., arXiv 2409.11321): Adam along the eigenvectors of each matrix's gradients.
+
+    The terms of a potential's loss pull the weights at very different strengths along directions that are no axes, for
+    which Adam alone takes many times the steps (docs/benchmarks.md).
+    """
+    # here, for it takes a second that predictions need not wait for
+    from pytorch_optimizer.optimizer.soap import SOAP
+
+    return SOAP(network.parameters(), lr=learning_rate, weight_decay=0.0)
+
+
 def _rest_of_epoch(
     state: TrainingState,
     sharing: Sharing,
@@ -191,13 +203,13 @@ def _rest_of_epoch(
     """Take the steps of an epoch that are not done; return whether all was finite. Of all epochs there are `steps`."""
     for batch in batches[state.steps :]:
         step = state.epochs * len(batches) + state.steps
-        for group in state.adam.param_groups:
+        for group in state.optimiser.param_groups:
             group["lr"] = learning_rate * _share_of_rate(step, steps)
         loss, off = sharing.gradient(state.network, batch, _weights_at(weights, step / steps))
         length = torch.nn.utils.clip_grad_norm_(state.network.parameters(), _LONGEST_STEP)
         if not math.isfinite(loss) or not math.isfinite(float(length)):
             return False
-        state.adam.step()
+        state.move()
         _follow(state.average, state.network, min(_MEMORY, (1 + step) / (10 + step)))
         state.steps += 1
         state.total += loss

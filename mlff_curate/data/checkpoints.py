@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import json
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, cast
@@ -21,7 +22,7 @@ from mlff_curate.data.opening import open_binary
 from mlff_curate.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import BinaryIO
 
     Shape = tuple[int | str, ...]
@@ -40,11 +41,23 @@ class _Model(Protocol):
 _M = TypeVar("_M", bound=_Model)
 
 FORMAT = 1
-"""Version of what the header says. A reader refuses a newer one."""
+"""Version of what the header says. A reader refuses another one."""
+KINDS = {
+    "cgcnn-potential": "a potential (of train)",
+    "cgcnn-encoder": "an encoder (of pretrain)",
+    "cgcnn-property": "a model of a property (of train --task regression or classification)",
+    "cgcnn-potential-training": "the checkpoint of a training (train --resume makes a potential of it)",
+    "cgcnn-encoder-training": "the checkpoint of a pretraining (pretrain --resume makes an encoder of it)",
+    "md-checkpoint": "the checkpoint of a run (for md --resume)",
+    "meagraph": "a model of embeddings (of embed --save-model)",
+}
+"""What a file is that says so of itself, and where it comes from."""
 _KEY = "mlff_curate"
 _MOST_HEADER = 16 * 2**20
 """Bytes. A header of ours has some ten thousand; a length beyond this is no length, and is not read into memory."""
 _MOST_WHOLE = 2**63
+_ENOUGH = 4096
+"""Bytes by which text is told."""
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8")}
 _STRANGERS = (
     (b"PK\x03\x04", "a zip archive, as torch.save writes: such a file can run code and is never opened"),
@@ -65,11 +78,14 @@ class Checkpoint:
         By name; all numbers are finite.
     settings
         Plain JSON.
+    program
+        Version of the program that wrote it; empty: not known.
     """
 
     file: str
     arrays: Mapping[str, np.ndarray]
     settings: Mapping[str, Any]
+    program: str = ""
 
     def untrained(self, kind: type[_M], device: str) -> _M:
         """Return a model with the parameters stored, checked, on a device.
@@ -99,14 +115,23 @@ class Checkpoint:
         return model
 
     def fail(self, message: str) -> NoReturn:
-        """Refuse the file.
+        """Refuse the file: its checksum is right, so it is as it was written, and nothing of ours.
 
         Raises
         ------
         DataError
             Always.
         """
-        raise DataError(f"is damaged or was not written by this program: {message}", file=self.file)
+        own = self.program in ("", __version__)
+        who = (
+            f"another state of mlff-curate {__version__}"
+            if own
+            else f"mlff-curate {self.program}; this is {__version__}"
+        )
+        raise DataError(
+            f"was written by {who}: make it again with this one, or use that one; what does not fit: {message}",
+            file=self.file,
+        )
 
     def setting(self, name: str, kind: type | tuple[type, ...]) -> Any:
         """Return a setting.
@@ -182,7 +207,7 @@ class Checkpoint:
         """Return the arrays whose names begin with a prefix, without it, and the settings of that name."""
         start = f"{prefix}."
         arrays = {name.removeprefix(start): array for name, array in self.arrays.items() if name.startswith(start)}
-        return Checkpoint(self.file, arrays, self.setting(prefix, dict))
+        return Checkpoint(self.file, arrays, self.setting(prefix, dict), self.program)
 
 
 def checkpoint_bytes(kind: str, arrays: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> bytes:
@@ -243,7 +268,7 @@ def read_checkpoint(path: str | Path, kind: str) -> Checkpoint:
     Raises
     ------
     DataError
-        There is no such file, or it is damaged, or of another program, kind or newer format.
+        There is no such file, or it is damaged, or of another program, kind or format.
     """
     import safetensors
 
@@ -252,7 +277,7 @@ def read_checkpoint(path: str | Path, kind: str) -> Checkpoint:
     with open_binary(Path(path)) as stream:
         if isinstance(cast("object", stream), gzip.GzipFile):
             raise DataError("is no model file but gzipped", file=name)
-        header, head = _header(stream, name)
+        header, head = _header(stream, name, kind)
         about = _about(header, kind, name)
         ends = [_end(entry) for key, entry in header.items() if key != "__metadata__"]
         size = len(head) + max([0, *ends])
@@ -279,33 +304,56 @@ def read_checkpoint(path: str | Path, kind: str) -> Checkpoint:
         arrays[key] = array
     if about.get("sha256") != _digest(arrays, about["settings"]):
         raise DataError("the model file is damaged: its contents do not match its checksum", file=name)
-    return Checkpoint(name, arrays, about["settings"])
+    return Checkpoint(name, arrays, about["settings"], str(about.get("program"))[:20])
 
 
-def kind_of(path: str | Path) -> str:
+def kind_of(path: str | Path, *wanted: str) -> str:
     """Return what a model file says that it is a model of, without reading its arrays.
+
+    Parameters
+    ----------
+    path
+        File that :func:`checkpoint_bytes` made.
+    wanted
+        Kinds that it may be; none: any.
 
     Raises
     ------
     DataError
-        There is no such file, or it is none of this program's.
+        There is no such file, or it is none of this program's, or of another kind.
     """
     name = str(path)
     with open_binary(Path(path)) as stream:
         if isinstance(cast("object", stream), gzip.GzipFile):
             raise DataError("is no model file but gzipped", file=name)
-        header, _ = _header(stream, name)
+        header, _ = _header(stream, name, *wanted)
     metadata = header.get("__metadata__")
     about = metadata.get(_KEY) if isinstance(metadata, dict) else None
     if not isinstance(about, str):
         raise DataError("is a safetensors file of another program", file=name)
     try:
-        return str(json.loads(about, parse_constant=_no_constant).get("kind"))
+        kind = str(json.loads(about, parse_constant=_no_constant).get("kind"))
     except (ValueError, RecursionError, AttributeError):
         raise DataError("the model file is damaged: its settings are no JSON", file=name) from None
+    if wanted and kind not in wanted:
+        raise DataError(f"is {_named(kind)}: {_wish(wanted)}", file=name)
+    return kind
 
 
-def _header(stream: BinaryIO, name: str) -> tuple[dict[str, Any], bytes]:
+def looks_like_model(head: bytes) -> bool:
+    """Tell whether a file that begins so is a model file, or says that it is one."""
+    return head[8:].startswith(b'{"__metadata__":{"mlff_curate"')
+
+
+def _named(kind: str) -> str:
+    return KINDS.get(kind) or f"a model of the kind {kind[:40]!r}"
+
+
+def _wish(kinds: Sequence[str]) -> str:
+    return f"{' or '.join(map(_named, kinds))} is wanted"
+
+
+def _header(stream: BinaryIO, name: str, *wanted: str) -> tuple[dict[str, Any], bytes]:
     """Return the header, and the bytes up to its end."""
     length = stream.read(8)
     if not length:
@@ -316,10 +364,10 @@ def _header(stream: BinaryIO, name: str) -> tuple[dict[str, Any], bytes]:
             raise DataError(f"is no model file but {words}", file=name)
     size = int.from_bytes(length, "little")
     if len(length) < 8 or not 2 <= size <= _MOST_HEADER:
-        raise DataError("is no model file", file=name)
+        raise _no_model(length + stream.read(_ENOUGH), name, wanted)
     text = stream.read(size)
     if not text.startswith(b"{"):
-        raise DataError("is no model file", file=name)
+        raise _no_model(length + text, name, wanted)
     if len(text) < size:
         raise DataError("the model file is truncated: it ends within its header", file=name)
     try:
@@ -327,6 +375,16 @@ def _header(stream: BinaryIO, name: str) -> tuple[dict[str, Any], bytes]:
     except (ValueError, RecursionError):
         raise DataError("the model file is damaged: its header is no JSON", file=name) from None
     return cast("dict[str, Any]", header), length + text
+
+
+def _no_model(head: bytes, name: str, wanted: Sequence[str]) -> DataError:
+    """Return the error of a file that begins so, with what it may be."""
+    words = "is no model file"
+    if re.match(rb"\s*\d+[ \t]*\r?\n.*\n[ \t]*[A-Z][a-z]?[ \t]", head):
+        words += " but frames, as in extxyz"
+    elif head.isascii() and b"\0" not in head:
+        words += " but text"
+    return DataError(words + (f": {_wish(wanted)}" if wanted else ""), file=name)
 
 
 def _about(header: dict[str, Any], kind: str, name: str) -> dict[str, Any]:
@@ -340,14 +398,14 @@ def _about(header: dict[str, Any], kind: str, name: str) -> dict[str, Any]:
         raise DataError("the model file is damaged: its settings are no JSON", file=name) from None
     if not isinstance(about, dict) or type(about.get("format")) is not int:
         raise DataError("the model file is damaged: its format has no version", file=name)
-    if about["format"] > FORMAT:
+    if about["format"] != FORMAT:
         raise DataError(
             f"has the format {about['format']}, written by mlff-curate {str(about.get('program'))[:20]}; "
-            f"this version ({__version__}) reads formats up to {FORMAT}",
+            f"this version ({__version__}) reads format {FORMAT}: make it again with this one, or use that one",
             file=name,
         )
     if about.get("kind") != kind:
-        raise DataError(f"is a model of the kind {str(about.get('kind'))[:40]!r}, not {kind!r}", file=name)
+        raise DataError(f"is {_named(str(about.get('kind')))}: {_wish([kind])}", file=name)
     if not isinstance(about.get("settings"), dict):
         raise DataError("the model file is damaged: it has no settings", file=name)
     _require_finite(about["settings"], name)

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from mlff_curate.data.checkpoints import looks_like_model
 from mlff_curate.data.extxyz import parse_and_remark, split_frames
 from mlff_curate.data.formats import FORMATS
 from mlff_curate.data.formats.base import PLAIN, Content, Format, ReadOptions
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from ase import Atoms
 
-    from mlff_curate.data.extxyz import FrameText
+from mlff_curate.data.extxyz import FrameText
 
 _REFUSED = {"bundletrajectory", "mysql", "postgresql", "lammps-dump-binary"}
 """Formats of ASE that are no file (a folder, a server's address), or that do not tell what their numbers are."""
@@ -80,7 +81,7 @@ def read_frames(
         A type is no element, or the units are no style that can be converted.
     """
     options = ReadOptions(tuple(type_map), units, log, types_written)
-    _require_meaning(options)
+    require_reading(options.type_map, options.units)
     for path in [paths] if isinstance(paths, (str, Path)) else paths:
         frames = _read_file(Path(path), options, faults)
         if faults is None:
@@ -93,11 +94,18 @@ def read_frames(
             faults(error)
 
 
-def _require_meaning(options: ReadOptions) -> None:
-    for symbol in options.type_map:
+def require_reading(type_map: Sequence[str], units: str | None) -> None:
+    """Refuse what no file could be read with; see :func:`read_frames`.
+
+    Raises
+    ------
+    UsageError
+        A type is no element, or the units are no style that can be converted.
+    """
+    for symbol in type_map:
         if not is_element(symbol):
             raise UsageError(f"{symbol!r} is no chemical symbol", key="--type-map")
-    if options.units is not None and (why := refusal(options.units)):
+    if units is not None and (why := refusal(units)):
         raise UsageError(why, key="--units")
 
 
@@ -169,13 +177,7 @@ def _kind_of(path: Path) -> Format | str:
         if found is None:
             raise _no_set(path)
         return found
-    with open_binary(path) as stream:
-        try:
-            head = stream.peek(4096)[:4096]  # type: ignore[attr-defined]
-        except DAMAGED as error:
-            raise damaged(path, error) from None
-    if not head.strip():
-        raise DataError("the file is empty", file=str(path))
+    head = _head(path)
     ours = next((f for f in FORMATS if f.read and f.suffix and f.recognises(path, head)), None)
     if ours is not None:
         return ours
@@ -194,6 +196,20 @@ def _kind_of(path: Path) -> Format | str:
     if kind in _REFUSED:
         raise DataError(f"ASE's format {kind} is not read", file=str(path))
     return kind
+
+
+def _head(path: Path) -> bytes:
+    """Return the first bytes of a file that may hold frames."""
+    with open_binary(path) as stream:
+        try:
+            head: bytes = stream.peek(4096)[:4096]  # type: ignore[attr-defined]
+        except DAMAGED as error:
+            raise damaged(path, error) from None
+    if not head.strip():
+        raise DataError("the file is empty", file=str(path))
+    if looks_like_model(head):
+        raise DataError("is a model file: frames are wanted", file=str(path))
+    return head
 
 
 def _no_set(folder: Path) -> DataError:

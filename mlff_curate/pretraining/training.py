@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from mlff_curate.cgcnn.network_state import NetworkState, numbers_of, plain_numbers
+from mlff_curate.cgcnn.network_state import NetworkState, like, numbers_of, plain_numbers
 from mlff_curate.cgcnn.training import ALL_EPOCHS, DIVERGED, STOPPED_EARLY
 from mlff_curate.errors import DataError
 from mlff_curate.pretraining.network import PretrainingNetwork
@@ -17,7 +17,7 @@ from mlff_curate.pretraining.network import PretrainingNetwork
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from mlff_curate.data.checkpoints import Checkpoint
+    from mlff_curate.data.checkpoints import Checkpoint, Shape
     from mlff_curate.pretraining.tasks import Task
     from mlff_curate.pretraining.unlabelled import Unlabelled
 
@@ -29,6 +29,8 @@ _LONGEST_STEP = 10.0
 """Norm of the gradient that it is cut to."""
 _MEMORY = 0.995
 """Of the moving average of the weights, which is what is kept."""
+_MOMENTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
+"""What Adam keeps of a parameter."""
 _OF_TRAINING, _OF_VALIDATION = 5, 6
 """What a step's and a held-out batch's randomness is called, so that they share none."""
 
@@ -66,7 +68,7 @@ class EncoderTraining:
 
 @dataclass(eq=False)
 class EncoderState(NetworkState[PretrainingNetwork]):
-    """Weights and all that goes with them, see :class:`NetworkState`.
+    """Weights and all that goes with them, see :class:`NetworkState`; the optimiser is Adam.
 
     Attributes
     ----------
@@ -94,6 +96,20 @@ class EncoderState(NetworkState[PretrainingNetwork]):
         self.loss = numbers_of(checkpoint, "loss", self.epochs)
         names = checkpoint.setting("held_out", dict)
         self.held_out = {name: numbers_of(checkpoint, f"held_out.{name}", self.epochs) for name in names}
+
+    def _kept_of(self, value: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        kept: Mapping[str, torch.Tensor] = self.optimiser.state[value]
+        return kept
+
+    def _wanted_of(self, value: torch.Tensor, index: int, checkpoint: Checkpoint) -> Mapping[str, tuple[str, Shape]]:
+        if f"optimiser.{index}.step" not in checkpoint.arrays:  # what no task has asked yet was never moved
+            return {}
+        return {"step": ("float32", ()), **dict.fromkeys(_MOMENTS, like(value))}
+
+    def _take(self, value: torch.Tensor, tensors: Mapping[str, torch.Tensor]) -> None:
+        # steps are counted on the CPU
+        own = {name: tensors[name] if name == "step" else tensors[name].to(value.device) for name in tensors}
+        self.optimiser.state[value] = own
 
 
 def train_encoder(
@@ -201,7 +217,7 @@ def _rest_of_epoch(
     """Take the steps of an epoch that are not done; return whether all was finite."""
     epoch = state.epochs + 1
     for batch, rate in zip(batches[state.steps :], rates[state.steps :], strict=True):
-        state.adam.zero_grad(set_to_none=True)
+        state.optimiser.zero_grad(set_to_none=True)
         total = 0.0
         for k, task in enumerate(tasks):
             rng = np.random.default_rng([seed, _OF_TRAINING, epoch, state.steps, k])
@@ -212,9 +228,9 @@ def _rest_of_epoch(
         length = torch.nn.utils.clip_grad_norm_(state.network.parameters(), _LONGEST_STEP)
         if not math.isfinite(total) or not math.isfinite(float(length)):
             return False
-        for group in state.adam.param_groups:
+        for group in state.optimiser.param_groups:
             group["lr"] = rate
-        state.adam.step()
+        state.optimiser.step()
         done = (epoch - 1) * len(batches) + state.steps
         state.follow(min(_MEMORY, (1 + done) / (10 + done)))
         state.steps += 1

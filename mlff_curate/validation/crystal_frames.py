@@ -205,7 +205,9 @@ class LabelledElasticity:
     frames: int
 
 
-def labelled_elasticity(labels: Sequence[Labels], strained: dict[int, np.ndarray]) -> LabelledElasticity | None:
+def labelled_elasticity(
+    labels: Sequence[Labels], strained: dict[int, np.ndarray], axes: np.ndarray
+) -> LabelledElasticity | None:
     """Fit the labelled stresses of a strained cubic crystal: a pressure and C11, C12, C44 by least squares.
 
     Parameters
@@ -214,6 +216,8 @@ def labelled_elasticity(labels: Sequence[Labels], strained: dict[int, np.ndarray
         (F,).
     strained
         Index to strain (3, 3), of :func:`strained_frames`.
+    axes
+        (3, 3) directions of the cube's edges, rows.
 
     Returns
     -------
@@ -229,7 +233,7 @@ def labelled_elasticity(labels: Sequence[Labels], strained: dict[int, np.ndarray
     for last in (False, True):  # strains count from where there is no stress, which the first pass finds
         about = {i: (strain - centre * np.eye(3)) / (1 + centre) for i, strain in strained.items()}
         about = {i: e for i, e in about.items() if labels[i].stress is not None and np.abs(e).max() <= ELASTIC_STRAIN}
-        fit = _hooke(labels, about) if len(about) >= _ELASTIC_FRAMES else None
+        fit = _hooke(labels, about, axes) if len(about) >= _ELASTIC_FRAMES else None
         if fit is None:
             return None
         (pressure, c11, c12, c44), errors = fit
@@ -240,7 +244,7 @@ def labelled_elasticity(labels: Sequence[Labels], strained: dict[int, np.ndarray
             centre = stretch - 1
     middle = float(np.median([np.abs(e).max() for e in about.values()]))
     less = {i: e for i, e in about.items() if np.abs(e).max() <= middle}
-    inner = _hooke(labels, less) if len(less) < len(about) else None
+    inner = _hooke(labels, less, axes) if len(less) < len(about) else None
     return LabelledElasticity(
         c11 / GPa,
         c12 / GPa,
@@ -253,14 +257,20 @@ def labelled_elasticity(labels: Sequence[Labels], strained: dict[int, np.ndarray
     )
 
 
-def _hooke(labels: Sequence[Labels], strains: dict[int, np.ndarray]) -> tuple[list[float], list[float]] | None:
+def _hooke(
+    labels: Sequence[Labels], strains: dict[int, np.ndarray], axes: np.ndarray
+) -> tuple[list[float], list[float]] | None:
     """Return pressure, C11, C12 and C44 by least squares and their standard errors, eV/Angstrom^3; None: no shear."""
+    from ase.stress import voigt_6_to_full_3x3_stress
+
     rows, values = [], []
-    for i, e in strains.items():
+    for i, strain in strains.items():
+        e = axes @ strain @ axes.T
         trace = np.trace(e)
         rows += [[1.0, e[k, k], trace - e[k, k], 0.0] for k in range(3)]
         rows += [[0.0, 0.0, 0.0, 2 * e[a, b]] for a, b in ((1, 2), (0, 2), (0, 1))]
-        values += np.asarray(labels[i].stress).tolist()
+        stress = axes @ voigt_6_to_full_3x3_stress(labels[i].stress) @ axes.T
+        values += stress[(0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1)].tolist()
     design = np.array(rows)
     if not rows or np.linalg.matrix_rank(design, tol=1e-3) < 4:
         return None

@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mlff_curate.errors import DataError, MissingDependencyError, UsageError
+from mlff_curate.validation.symmetry import elastic_symmetry
 from mlff_curate.wording import rounded
 
 if TYPE_CHECKING:
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 STRUCTURES = ("bcc", "fcc", "hcp", "diamond", "sc")
 GIVEN = "given"
 """The structure of a crystal that came from a file."""
-_SYMMETRIES = {"hcp": "hexagonal", GIVEN: "triclinic"}
 _IDEAL_RATIO = float(np.sqrt(8 / 3))
 _ATOMS_PER_CUBE = {"bcc": 2, "fcc": 4, "diamond": 8, "sc": 1}
 _DISTANCE_IN_CUBES = {"bcc": np.sqrt(3) / 2, "fcc": np.sqrt(1 / 2), "diamond": np.sqrt(3) / 4, "sc": 1.0}
@@ -53,7 +54,18 @@ class Crystal:
     @property
     def symmetry(self) -> str:
         """What its elastic constants are, in matscipy's words: ``cubic``, ``hexagonal`` or ``triclinic``."""
-        return _SYMMETRIES.get(self.structure, "cubic")
+        return self._elastic[0]
+
+    @property
+    def axes(self) -> np.ndarray:
+        """Directions (3, 3), rows, that elastic constants count from; see :func:`elastic_symmetry`."""
+        return self._elastic[1]
+
+    @cached_property
+    def _elastic(self) -> tuple[str, np.ndarray]:
+        if self.structure == GIVEN:
+            return elastic_symmetry(self.atoms)
+        return "hexagonal" if self.structure == "hcp" else "cubic", np.eye(3)
 
     @property
     def elements(self) -> tuple[str, ...]:
@@ -95,6 +107,18 @@ def face_distances(atoms: Atoms) -> np.ndarray:
     return np.asarray(1.0 / np.linalg.norm(np.linalg.inv(atoms.cell[:]), axis=0))
 
 
+def require_structure(structure: str) -> None:
+    """Refuse what is none of STRUCTURES.
+
+    Raises
+    ------
+    UsageError
+        The message lists them.
+    """
+    if structure not in STRUCTURES:
+        raise UsageError(f"{structure!r} is none of {', '.join(STRUCTURES)}", key="--structure")
+
+
 def element_crystal(symbol: str, structure: str | None = None) -> Crystal:
     """Return the crystal of an element.
 
@@ -124,8 +148,7 @@ def element_crystal(symbol: str, structure: str | None = None) -> Crystal:
                 "crystal with --start",
                 key="--structure",
             )
-    if structure not in STRUCTURES:
-        raise UsageError(f"{structure!r} is none of {', '.join(STRUCTURES)}", key="--structure")
+    require_structure(structure)
     if state.get("symmetry") == structure:
         a, ratio = float(state["a"]), float(state.get("c/a", _IDEAL_RATIO))
     else:

@@ -32,7 +32,7 @@ class Elasticity:
     Attributes
     ----------
     matrix
-        (6, 6) GPa, in Voigt's notation.
+        (6, 6) GPa, in Voigt's notation, in the axes of the crystal: :attr:`Crystal.axes`.
     errors
         (6, 6) GPa, standard errors of the slopes.
     symmetry
@@ -107,7 +107,9 @@ def elasticity(
     from matscipy.elasticity import fit_elastic_constants, generate_strained_configs
 
     delta = 2 * strain / (points - 1)
-    strained = list(generate_strained_configs(crystal.atoms, crystal.symmetry, points, delta))
+    upright = crystal.atoms.copy()
+    upright.set_cell(upright.cell[:] @ crystal.axes.T, scale_atoms=True)
+    strained = list(generate_strained_configs(upright, crystal.symmetry, points, delta))
     done = [_relaxed(atoms, calculator, fmax, steps, k, len(strained), progress) for k, atoms in enumerate(strained)]
     matrix, errors = fit_elastic_constants(
         done, crystal.symmetry, N_steps=points, delta=delta, verbose=False, graphics=False

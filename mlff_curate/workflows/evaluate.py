@@ -14,6 +14,7 @@ import numpy as np
 from mlff_curate.cgcnn.property_model import CGCNN
 from mlff_curate.cgcnn.property_network import CLASSIFICATION
 from mlff_curate.data.outputs import require_free, whole_files
+from mlff_curate.devices import require_device
 from mlff_curate.errors import DataError, OutputError
 from mlff_curate.validation.property_errors import classification_errors, regression_errors
 from mlff_curate.wording import counted
@@ -56,6 +57,8 @@ def evaluate_files(
     CurateError
         From reading the model and the frames; also a table that exists or cannot be written. Nothing is written then.
     """
+    require_device(device)
+    what.require(needs_targets=False)
     outputs = [] if predictions is None else [Path(predictions)]
     if outputs and not outputs[0].name:
         raise OutputError("is a folder", file=str(predictions))

@@ -16,7 +16,8 @@ import numpy as np
 from mlff_curate.calculators import CGCNNCalculator
 from mlff_curate.cgcnn.potential import Potential
 from mlff_curate.data.frames import geometry
-from mlff_curate.data.reading import read_frames
+from mlff_curate.data.reading import read_frames, require_reading
+from mlff_curate.devices import require_device
 from mlff_curate.dynamics import (
     AseEngine,
     Conditions,
@@ -136,6 +137,8 @@ class MDJob:
                 raise UsageError(f"a whole number of at least 1, got {value}", key=name)
         if self.rules.max_disagreement is not None and not self.committee:
             raise UsageError("one model cannot disagree: name others by --committee", key="--max-disagreement")
+        require_device(self.device)
+        require_reading(self.type_map, self.units)
 
     def settings(self, start: Frame) -> dict[str, Any]:
         """Return what a run must be gone on with: by option, as JSON has it; `start` is the frame in START."""
@@ -175,6 +178,9 @@ class MDDone:
         Of the second half of the log: ``temperature`` and ``pressure``, with their standard deviations.
     drift
         Of the total energy, meV/atom/ps; None but for NVE.
+    disagreement
+        Of a committee, eV/Angstrom: ``mean`` and ``max`` over the log of the largest standard deviation of an atom's
+        force; None without one.
     steps_run, seconds_run
         Of this call; less than all of a run that was gone on with.
     stopped
@@ -194,6 +200,7 @@ class MDDone:
     last: Mapping[str, float]
     means: Mapping[str, float]
     drift: float | None
+    disagreement: Mapping[str, float] | None
     steps_run: int
     seconds_run: float
     stopped: str | None
@@ -228,6 +235,7 @@ class MDDone:
             "volume": self.last["volume"],
             **self.means,
             "drift_mev_per_atom_per_ps": self.drift,
+            **{f"disagreement_{name}": value for name, value in (self.disagreement or {}).items()},
             "us_per_atom_step": round(self.cost, 3),
             "frames": self.frames,
             "output": str(self.places.trajectory),
@@ -251,6 +259,12 @@ class MDDone:
         ]
         if self.drift is not None and not math.isnan(self.drift):
             lines.append(f"drift of the total energy: {self.drift:+.3g} meV/atom/ps")
+        if self.disagreement is not None:
+            mean, most = (self.disagreement[name] for name in ("mean", "max"))
+            lines.append(
+                f"committee: the largest standard deviation of an atom's force was {mean:.3g} eV/A on average, "
+                f"{most:.3g} at most"
+            )
         if self.steps_run:
             lines.append(f"{self.cost:.1f} us/atom/step with {self.job.engine}")
         return lines + [f"note: {note}" for note in self.notes] + ([self.stopped] if self.stopped else [])
@@ -326,6 +340,7 @@ def md_files(
         last={name: float(values[-1]) for name, values in columns.items()},
         means=_means(columns),
         drift=_drift(columns, len(atoms)) if job.conditions.ensemble == NVE else None,
+        disagreement=_disagreement(columns["disagreement"]) if job.committee else None,
         steps_run=steps,
         seconds_run=seconds["run"],
         stopped=stopped,
@@ -492,6 +507,11 @@ def _means(columns: Mapping[str, np.ndarray]) -> dict[str, float]:
         for name in ("temperature", "pressure")
         for kind, function in (("mean", np.mean), ("std", np.std))
     }
+
+
+def _disagreement(values: np.ndarray) -> dict[str, float]:
+    """Return mean and maximum over the log, whose first row is of the start."""
+    return {"mean": float(values.mean()), "max": float(values.max())}
 
 
 def _drift(columns: Mapping[str, np.ndarray], n_atoms: int) -> float:

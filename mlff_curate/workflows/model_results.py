@@ -72,6 +72,8 @@ class Trained:
         Stage to seconds.
     notes
         Sentences for the user.
+    warnings
+        Those that make the model one that should not be used.
     """
 
     model: CGCNN | Potential | Pretraining
@@ -84,6 +86,7 @@ class Trained:
     words: Callable[[Errors], str]
     seconds: dict[str, float]
     notes: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
     def summary(self, seconds: float) -> dict[str, object]:
         """Return what ``--json`` prints."""
@@ -99,6 +102,7 @@ class Trained:
             "peak_memory_mb": round(peak_memory_mb(), 1),
             "output": str(self.output),
             "notes": self._notes(),
+            "warnings": list(self.warnings),
         }
 
     def lines(self) -> list[str]:
@@ -109,6 +113,7 @@ class Trained:
             *(f"{part}: {self.words(some)}" for part, some in self.errors.items()),
             f"{counted(self.training.epochs, 'epoch')}, the weights of epoch {self.training.best_epoch} were kept",
             *(f"note: {note}" for note in self._notes()),
+            *(f"warning: {warning}" for warning in self.warnings),
         ]
 
     def _notes(self) -> list[str]:

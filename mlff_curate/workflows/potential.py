@@ -1,4 +1,4 @@
-"""``train`` and ``evaluate`` of potentials: frames and labels in, a model file or errors out."""
+"""``train`` of potentials: frames and labels in, a model file out."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from mlff_curate.cgcnn.encoder import read_encoder
 from mlff_curate.cgcnn.potential import Potential
 from mlff_curate.cgcnn.potential_file import to_bytes
 from mlff_curate.data.outputs import require_free, whole_files
-from mlff_curate.errors import DataError, OutputError, UsageError
+from mlff_curate.errors import OutputError, UsageError
 from mlff_curate.team import team
-from mlff_curate.validation.potential_errors import errors_of_groups, potential_errors
-from mlff_curate.wording import counted
-from mlff_curate.workflows.model_results import Evaluated, Trained
-from mlff_curate.workflows.potential_data import KINDS, about_open, read_potential_data
-from mlff_curate.workflows.training_checkpoint import checkpoint_beside, origin_of
+from mlff_curate.validation.potential_errors import errors_without_neighbours, potential_errors
+from mlff_curate.workflows.model_results import Trained
+from mlff_curate.workflows.potential_data import read_potential_data
+from mlff_curate.workflows.training_checkpoint import checkpoint_beside, origin_of, require_interval, where_from
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from mlff_curate.cgcnn.encoder import Encoder
     from mlff_curate.data.checkpoints import Checkpoint
     from mlff_curate.team import Place
     from mlff_curate.workflows.potential_data import PotentialData, PotentialInput, Progress
 
+_MAY_HELP = "more --epochs or another --learning-rate may help, and mlff-curate check finds wrong labels and units"
 _WORDS = (
     ("energy", 1e3, "meV/atom"),
     ("force", 1e3, "meV/A"),
@@ -59,6 +59,7 @@ def train_potential_files(
     place: Place | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Trained:
     """Train a potential on files, and write it.
 
@@ -85,12 +86,16 @@ def train_potential_files(
         Replace a file that exists.
     progress
         Called with stage, steps done, steps in all or None, and a word on the state.
+    say
+        With `resume`, called with a sentence on where training goes on, before it does.
 
     Raises
     ------
     CurateError
         From reading and training; an output that exists or cannot be written; a checkpoint of another training. No
         model is written then.
+    KeyboardInterrupt, InterruptedRunError
+        Ctrl-C, SIGTERM: the state after the last step is written, unless `checkpoint_every` is infinite.
     """
     path = Path(output)
     if not path.name:
@@ -103,6 +108,10 @@ def train_potential_files(
             **{**({} if begin is None else {**begin.parameters(), "dtype": begin.dtype}), **parameters}
         )
         potential.require_parameters()
+        what.require()
+        require_interval(checkpoint_every)
+        if begin is not None:
+            begin.require_fits(potential)
         read = [*what.files, *([] if encoder is None else [Path(encoder)])]
         require_free([path], read, overwrite=overwrite)
         beside = checkpoint_beside(path, read, checkpoint_every, resume=resume, overwrite=overwrite)
@@ -111,8 +120,10 @@ def train_potential_files(
         seconds = {"read": time.perf_counter() - start}
         start = time.perf_counter()
         beside.origin = origin_of(potential, data, encoder, frozen=freeze_encoder)
-        with data.naming_frames(), beside.naming_itself():
+        with data.naming_frames(), beside.ending_well():
             before = beside.found() if resume else None
+            if resume and say is not None:
+                say(where_from(before))
             potential.fit(
                 data.frames,
                 data.labels,
@@ -143,6 +154,7 @@ def train_potential_files(
         words=error_words,
         seconds=seconds,
         notes=(*data.notes, *_about_training(potential, begin, before, resume=resume)),
+        warnings=tuple(_worse_than_a_guess(potential, data, errors)),
     )
 
 
@@ -154,6 +166,27 @@ def _errors_of_parts(potential: Potential, data: PotentialData) -> dict[str, dic
     n_atoms = np.array([len(atoms) for atoms in data.frames])
     parts = {"train": learned, "validation": held_out}
     return {name: potential_errors(found, data.labels, n_atoms, some) for name, some in parts.items() if len(some)}
+
+
+def _worse_than_a_guess(
+    potential: Potential, data: PotentialData, errors: Mapping[str, Mapping[str, float]]
+) -> Iterator[str]:
+    """Say where frames are predicted worse than without any potential, and what may help."""
+    assert potential.training_ is not None
+    held_out = np.array(potential.training_.validation_frames, np.int64)
+    learned = np.setdiff1d(np.arange(len(data.frames)), held_out)
+    part, judged, of = ("validation", held_out, "held out") if len(held_out) else ("train", learned, "learned from")
+    found, guessed = errors[part], errors_without_neighbours(data.frames, data.labels, learned, judged)
+    for kind, words, by in (
+        ("energy", "energies", "what elements alone tell"),
+        ("force", "forces", "zeros"),
+    ):
+        name = f"{kind}_mae"
+        if name in guessed and name in found and not found[name] < guessed[name]:
+            both = (error_words({name: some[name]}).removeprefix(f"{kind} ") for some in (found, guessed))
+            unlearned = getattr(potential, f"{kind}_weight") == 0
+            cause = f"--{kind}-weight is 0" if unlearned else _MAY_HELP
+            yield f"{words} of the frames {of} are predicted worse than by {by} ({', '.join(both)}): {cause}"
 
 
 def _about_training(
@@ -175,52 +208,7 @@ def _about_training(
     elif resume:
         yield "there was no checkpoint to go on from: training began anew"
     if not potential.training_.validation_frames:
-        yield "no frame was held out: nothing is known of errors on other frames"
-
-
-def evaluate_potential_files(
-    model: str | Path, what: PotentialInput, *, device: str = "cpu", progress: Progress | None = None
-) -> Evaluated:
-    """Compare what a stored potential predicts with the labels of frames.
-
-    Raises
-    ------
-    CurateError
-        From reading the model and the frames; an element that the model never saw; no label at all.
-    """
-    start = time.perf_counter()
-    potential = Potential.load(model, device=device)
-    data = read_potential_data(what, progress)
-    with data.naming_frames():
-        potential.require_known(data.frames)
-    if all(getattr(item, kind) is None for item in data.labels for kind in KINDS):
-        message = "no frame has an energy, forces or a stress to compare with"
-        if data.open_stresses:
-            message += f": the stress of {about_open(data.open_stresses)}"
-        raise DataError(message, file=what.inputs[0])
-    seconds = {"read": time.perf_counter() - start}
-    start = time.perf_counter()
-    with data.naming_frames():
-        found = potential.predict(
-            data.frames,
-            progress=None if progress is None else lambda done, all_: progress("predict", done, all_, ""),
+        yield (
+            "no frame was held out: errors on other frames are told by evaluate, on those that prune dropped, or by "
+            "--validation"
         )
-    seconds["predict"] = time.perf_counter() - start
-    n_atoms = np.array([len(atoms) for atoms in data.frames])
-    groups = errors_of_groups(found, data.labels, n_atoms, data.groups)
-    return Evaluated(
-        model=str(model),
-        title=f"mean absolute errors of {counted(len(data.frames), 'frame')}",
-        kind={"task": "potential"},
-        frames=len(data.frames),
-        errors=potential_errors(found, data.labels, n_atoms, np.arange(len(data.frames))),
-        groups=groups,
-        group_key=data.group_key,
-        words=error_words,
-        seconds=seconds,
-        notes=tuple(_left_out(data)),
-    )
-
-
-def _left_out(data: PotentialData) -> list[str]:
-    return [note for note in data.notes if "read from" not in note]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mlff_curate.data.frames import geometry
 from mlff_curate.data.labels import labels_of, require_keys
-from mlff_curate.data.reading import read_frames
+from mlff_curate.data.reading import read_frames, require_reading
 from mlff_curate.errors import CurateError, DataError
 from mlff_curate.wording import counted
 from mlff_curate.workflows.places import Placed
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ase import Atoms
 
+    from mlff_curate.data.frames import Frame
     from mlff_curate.data.labels import Labels
 
     Progress = Callable[[str, int, int | None, str], None]
@@ -56,6 +57,16 @@ class PotentialInput:
         """All that is read, for a look at whether an output is among it."""
         return [Path(path) for path in (*self.inputs, self.log) if path is not None]
 
+    def require(self) -> None:
+        """Refuse options that have no meaning, before anything is read.
+
+        Raises
+        ------
+        UsageError
+            Names the option.
+        """
+        require_reading(self.type_map, self.units)
+
 
 @dataclass
 class PotentialData(Placed):
@@ -90,8 +101,19 @@ class PotentialData(Placed):
     notes: list[str] = field(default_factory=list)
 
 
-def read_potential_data(what: PotentialInput, progress: Progress | None = None) -> PotentialData:
+def read_potential_data(
+    what: PotentialInput, progress: Progress | None = None, *, also: Callable[[Frame], None] | None = None
+) -> PotentialData:
     """Read frames and labels.
+
+    Parameters
+    ----------
+    what
+        What to read, and how.
+    progress
+        Called with stage, frames done, None, and no word.
+    also
+        Called with each frame as it was read; what it raises is given file and frame.
 
     Raises
     ------
@@ -105,6 +127,8 @@ def read_potential_data(what: PotentialInput, progress: Progress | None = None) 
     for frame in read_frames(what.inputs, what.type_map, units=what.units, log=what.log):
         try:
             data.labels.append(labels_of(frame.atoms, **keys))
+            if also is not None:
+                also(frame)
         except CurateError as error:
             error.file, error.frame = frame.source, frame.index
             raise

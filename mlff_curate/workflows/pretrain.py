@@ -19,10 +19,16 @@ from mlff_curate.pretraining.model import Pretraining
 from mlff_curate.wording import counted
 from mlff_curate.workflows.model_results import Trained
 from mlff_curate.workflows.places import Placed
-from mlff_curate.workflows.training_checkpoint import ENCODER_TRAINING, checkpoint_beside, origin_of_frames
+from mlff_curate.workflows.training_checkpoint import (
+    ENCODER_TRAINING,
+    checkpoint_beside,
+    origin_of_frames,
+    require_interval,
+    where_from,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from ase import Atoms
 
@@ -50,6 +56,7 @@ def pretrain_files(
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Trained:
     """Train an encoder on files, and write it.
 
@@ -71,18 +78,23 @@ def pretrain_files(
         Replace a file that exists.
     progress
         Called with stage, steps done, steps in all or None, and a word on the state.
+    say
+        With `resume`, called with a sentence on where training goes on, before it does.
 
     Raises
     ------
     CurateError
         From reading and training; an output that exists or cannot be written; a checkpoint of another training. No
         encoder is written then.
+    KeyboardInterrupt, InterruptedRunError
+        Ctrl-C, SIGTERM: the state after the last step is written, unless `checkpoint_every` is infinite.
     """
     path = Path(output)
     if not path.name:
         raise OutputError("is a folder", file=str(output))
     model = Pretraining(**parameters)
     model.require_parameters()
+    require_interval(checkpoint_every)
     read = [Path(name) for name in inputs]
     require_free([path], read, overwrite=overwrite)
     beside = checkpoint_beside(path, read, checkpoint_every, resume=resume, overwrite=overwrite, kind=ENCODER_TRAINING)
@@ -91,8 +103,10 @@ def pretrain_files(
     seconds = {"read": time.perf_counter() - start}
     start = time.perf_counter()
     beside.origin = origin_of_frames(model, data.frames)
-    with data.naming_frames(), beside.naming_itself():
+    with data.naming_frames(), beside.ending_well():
         before = beside.found() if resume else None
+        if resume and say is not None:
+            say(where_from(before))
         model.fit(
             data.frames,
             resume=before,

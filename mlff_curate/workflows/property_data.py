@@ -12,7 +12,7 @@ import numpy as np
 from mlff_curate.data.cif_folder import TABLE, is_cif_folder, read_cif_folder
 from mlff_curate.data.frames import geometry
 from mlff_curate.data.labels import names_of_kind
-from mlff_curate.data.reading import read_frames
+from mlff_curate.data.reading import read_frames, require_reading
 from mlff_curate.data.targets import available, candidates, target_of
 from mlff_curate.errors import DataError, UsageError
 from mlff_curate.wording import counted
@@ -63,6 +63,19 @@ class PropertyInput:
     def files(self) -> list[Path]:
         """All that is read, for a look at whether an output is among it."""
         return [Path(path) for path in (*self.inputs, self.csv, self.log) if path is not None]
+
+    def require(self, *, needs_targets: bool = True) -> None:
+        """Refuse options that have no meaning, or not for these inputs, before frames are read.
+
+        Raises
+        ------
+        UsageError
+            Names the option.
+        DataError
+            An input is not there.
+        """
+        require_reading(self.type_map, self.units)
+        _folders(self, needs_targets=needs_targets)
 
 
 @dataclass

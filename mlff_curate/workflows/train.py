@@ -56,6 +56,7 @@ def train_property_files(
     """
     model = CGCNN(**parameters)
     model.require_parameters()
+    what.require()
     path = Path(output)
     if not path.name:
         raise OutputError("is a folder", file=str(output))

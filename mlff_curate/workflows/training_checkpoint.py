@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import signal
+import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,11 +18,12 @@ from mlff_curate import __version__
 from mlff_curate.data.checkpoints import Checkpoint, checkpoint_bytes, read_checkpoint
 from mlff_curate.data.frames import content_digest
 from mlff_curate.data.outputs import require_free, whole_files
-from mlff_curate.errors import DataError, OutputError, UsageError, WorkerError
+from mlff_curate.errors import DataError, InterruptedRunError, OutputError, UsageError, WorkerError
 from mlff_curate.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from types import FrameType
 
     from ase import Atoms
 
@@ -55,7 +59,7 @@ def origin_of(
     return {
         **origin_of_frames(potential, data.frames),
         "encoder": None if encoder is None else hashlib.sha256(Path(encoder).read_bytes()).hexdigest(),
-        "frozen": frozen,
+        **({"frozen": True} if frozen else {}),
         "labels": labels.hexdigest(),
     }
 
@@ -102,17 +106,27 @@ class TrainingCheckpoint:
 
     def __post_init__(self) -> None:
         self._last = time.monotonic()
+        self._state: _State | None = None  # after the last step that was done
+        self._leave: Callable[[], object] | None = None  # what a signal asks for, once the state is written
 
     def keep(self, state: _State) -> None:
-        """Write the state, if the last time is long enough ago.
+        """Write the state, if the last time is long enough ago; if somebody wants training to end, write it and end.
 
         Raises
         ------
         OutputError
             The disk does not take it.
+        KeyboardInterrupt, SystemExit
+            As the signal that came has it.
         """
-        if time.monotonic() - self._last < self.every:
-            return
+        self._state = state
+        if self._leave is not None:
+            self._write(state)
+            self._leave()
+        if time.monotonic() - self._last >= self.every:
+            self._write(state)
+
+    def _write(self, state: _State) -> None:
         arrays, settings = state.pack()
         with whole_files(self.path) as (stream,):
             stream.write(checkpoint_bytes(self.kind, arrays, {"state": settings, "origin": dict(self.origin)}))
@@ -134,19 +148,26 @@ class TrainingCheckpoint:
         if difference is not None:
             key, words = difference
             raise DataError(f"{words}: only the same training can go on", file=str(self.path), key=key)
-        return Checkpoint(stored.file, stored.arrays, stored.setting("state", dict))
+        return Checkpoint(stored.file, stored.arrays, stored.setting("state", dict), stored.program)
 
     @contextmanager
-    def naming_itself(self) -> Iterator[None]:
-        """Tell who ends a training too early what it can go on from."""
+    def ending_well(self) -> Iterator[None]:
+        """Write the last state before a training is left too early, and tell what it can go on from.
+
+        Ctrl-C and SIGTERM wait for the end of the step; a second one does not.
+        """
         lay_there = self.path.exists()
         try:
-            yield
-        except KeyboardInterrupt:
-            if self.path.exists():
-                raise KeyboardInterrupt(f"--resume goes on from {self.path}") from None
-            raise
+            with self._signals_wait():
+                yield
+                if self._leave is not None and self._state is not None:  # a signal after the last step
+                    self._write(self._state)
+                    self._leave()
+        except (KeyboardInterrupt, SystemExit) as error:
+            raise self._telling(error) from None
         except WorkerError as error:
+            if self._state is not None and not math.isinf(self.every):  # a step that failed has changed nothing
+                self._write(self._state)
             if self.path.exists():
                 error.message += f"; --resume goes on from {self.path}"
             raise
@@ -155,9 +176,63 @@ class TrainingCheckpoint:
                 self.discard()
             raise
 
+    def _telling(self, error: KeyboardInterrupt | SystemExit) -> BaseException:
+        """Return what Ctrl-C or SIGTERM raised, with word of the file if there is one."""
+        if not self.path.exists():
+            return error
+        if isinstance(error, KeyboardInterrupt):
+            return KeyboardInterrupt(f"--resume goes on from {self.path}")
+        ended = InterruptedRunError("training was ended; --resume goes on from here", file=str(self.path))
+        if isinstance(error.code, int):
+            ended.exit_status = error.code
+        return ended
+
+    @contextmanager
+    def _signals_wait(self) -> Iterator[None]:
+        """Let Ctrl-C and SIGTERM wait for the next call of :meth:`keep`, if there was one and states are written."""
+        if math.isinf(self.every) or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+        def wait(number: int, frame: FrameType | None) -> None:
+            usual = before[signal.Signals(number)]
+            assert callable(usual)
+            if self._state is None or self._leave is not None:
+                usual(number, frame)
+            self._leave = lambda: usual(number, None)
+
+        own = [number for number, usual in before.items() if callable(usual)]
+        try:
+            for number in own:
+                signal.signal(number, wait)
+            yield
+        finally:
+            for number in own:
+                signal.signal(number, before[number])
+
     def discard(self) -> None:
         """Remove the file."""
         self.path.unlink(missing_ok=True)
+
+
+def require_interval(every: float) -> None:
+    """Refuse a time between two checkpoints that is none.
+
+    Raises
+    ------
+    UsageError
+        It is below 0.
+    """
+    if not every >= 0:
+        raise UsageError(f"a number of seconds of at least 0, got {every}", key="--checkpoint-every")
+
+
+def where_from(before: Checkpoint | None) -> str:
+    """Say where a training that is to be resumed goes on."""
+    if before is None:
+        return "there is no checkpoint to go on from: training begins anew"
+    return f"training goes on after epoch {before.setting('epochs', int)}, from {before.file}"
 
 
 def checkpoint_beside(
@@ -167,13 +242,9 @@ def checkpoint_beside(
 
     Raises
     ------
-    UsageError
-        The time between two is below 0.
     OutputError
         It cannot be written, or one lies there and the user has not said what is to become of it.
     """
-    if not every >= 0:
-        raise UsageError(f"a number of seconds of at least 0, got {every}", key="--checkpoint-every")
     path = output.with_name(f"{output.name}.checkpoint")
     require_free([path], inputs, overwrite=True)
     if path.exists() and not resume and not overwrite:

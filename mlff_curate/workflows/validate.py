@@ -14,6 +14,7 @@ from mlff_curate import __version__
 from mlff_curate.calculators.lammps_calculator import LammpsCalculator
 from mlff_curate.data.frames import content_digest, is_isolated_atom
 from mlff_curate.data.outputs import whole_files
+from mlff_curate.devices import require_device
 from mlff_curate.errors import DataError, UsageError
 from mlff_curate.validation.battery import (
     TESTS,
@@ -32,7 +33,7 @@ from mlff_curate.validation.surfaces import Surface
 from mlff_curate.validation.verdicts import FAIL, Known, Quantity, Row, judged, judged_order
 from mlff_curate.wording import rounded
 from mlff_curate.workflows.potential_data import KINDS, read_potential_data
-from mlff_curate.workflows.validation_sources import potential_source, read_expected, starting_crystal
+from mlff_curate.workflows.validation_sources import potential_source, read_expected, require_crystal, starting_crystal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -107,6 +108,10 @@ class ValidateOptions:
                 raise UsageError(f"{name!r} is unknown; available: {', '.join(TESTS)}", key="--only")
         if self.melting_point is not None and not 0 < self.melting_point < 1e5:
             raise UsageError(f"a temperature in K, got {self.melting_point:g}", key="--melting-point")
+        require_crystal(self.element, self.structure, self.start)
+        require_device(self.device)
+        if self.data is not None:
+            self.data.require()
 
 
 @dataclass(frozen=True)
@@ -351,7 +356,7 @@ def _known(
     crystal = lattice.crystal()
     strained = strained_frames(data.frames, crystal)
     eos = labelled_equation_of_state(data.frames, data.labels, strained)
-    elastic = labelled_elasticity(data.labels, strained) if crystal.symmetry == "cubic" else None
+    elastic = labelled_elasticity(data.labels, strained, crystal.axes) if crystal.symmetry == "cubic" else None
     found: dict[str, Known] = {}
     if elastic is not None:
         a = crystal.constants()["a"]

@@ -17,7 +17,7 @@ from mlff_curate.data.frames import geometry
 from mlff_curate.data.reading import read_frames
 from mlff_curate.errors import DataError, UsageError
 from mlff_curate.validation.battery import names_of_quantities
-from mlff_curate.validation.crystals import GIVEN, Crystal, element_crystal
+from mlff_curate.validation.crystals import GIVEN, Crystal, element_crystal, require_structure
 from mlff_curate.validation.verdicts import Expected
 from mlff_curate.wording import counted
 
@@ -91,6 +91,24 @@ def _has_lammps_lines(given: str) -> bool:
         return False
 
 
+def require_crystal(element: str | None, structure: str | None, start: str | None) -> None:
+    """Refuse options on the crystal that no potential could make right; see :func:`starting_crystal`.
+
+    Raises
+    ------
+    UsageError
+        Options that exclude each other, or what is no element or structure.
+    """
+    if start is not None:
+        for key, value in (("--element", element), ("--structure", structure)):
+            if value is not None:
+                raise UsageError(f"means nothing with --start {start}", key=key)
+    if structure is not None:
+        require_structure(structure)
+    if element is not None:
+        element_crystal(element, structure)
+
+
 def starting_crystal(
     known: tuple[str, ...], *, element: str | None, structure: str | None, start: str | None
 ) -> Crystal:
@@ -112,10 +130,8 @@ def starting_crystal(
     DataError
         The potential never saw the element; the file has no crystal.
     """
+    require_crystal(element, structure, start)
     if start is not None:
-        for key, value in (("--element", element), ("--structure", structure)):
-            if value is not None:
-                raise UsageError(f"means nothing with --start {start}", key=key)
         return _from_file(start, known)
     if element is None:
         if len(known) > 1:

@@ -1,6 +1,9 @@
 """Potentials of LAMMPS in ASE, and the lines that choose them."""
 
+import gc
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -146,3 +149,33 @@ def test_what_lammps_refuses_is_told():
     atoms.calc = calculator
     with pytest.raises(DataError, match=r"LAMMPS: .*nonsense"):
         atoms.get_potential_energy()
+
+
+def test_lammps_goes_with_its_calculator(iron):
+    atoms = bulk("Fe", a=2.9, cubic=True)
+    atoms.calc = LammpsCalculator(iron.potential)
+    atoms.get_potential_energy()
+    first = atoms.calc._session
+    atoms.calc.close()
+    assert first._lammps is None
+    atoms.get_forces()
+    atoms.calc.reset()
+    atoms.get_forces()
+    session = atoms.calc._session
+    assert session is not first
+    assert session._lammps is not None
+    atoms.calc = None
+    gc.collect()  # ASE's calculators refer to themselves
+    assert session._lammps is None
+
+
+def test_an_end_with_lammps_at_work_is_quiet():
+    script = (
+        "from ase.build import bulk\n"
+        "from mlff_curate.calculators.lammps_calculator import LammpsCalculator, read_lammps_potential\n"
+        "atoms = bulk('Fe', cubic=True)\n"
+        f"atoms.calc = LammpsCalculator(read_lammps_potential({IRON!r}))\n"
+        "print(atoms.get_potential_energy() < 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")

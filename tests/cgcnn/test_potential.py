@@ -236,7 +236,7 @@ def test_a_damaged_file_makes_no_potential(potential, tmp_path):
         (tmp_path / "odd.model").write_bytes(checkpoint_bytes("cgcnn-potential", settings.arrays, changed))
         with pytest.raises(DataError, match=words):
             Potential.load(tmp_path / "odd.model")
-    with pytest.raises(DataError, match="is a model of the kind 'cgcnn-potential', not 'cgcnn-property'"):
+    with pytest.raises(DataError, match=r"is a potential \(of train\): a model of a property .* is wanted$"):
         CGCNN.load(tmp_path / "cu.model")
 
 

@@ -75,10 +75,12 @@ def test_a_state_that_does_not_fit_is_refused():
     Potential(**SMALL, epochs=1).fit(frames, labels, keep=keep)
     good = states[-1]
     fewer = {name: array for name, array in good.arrays.items() if name != "average.embedding.weight"}
-    more = {**good.arrays, "adam.999.step": np.float32(1)}
+    more = {**good.arrays, "optimiser.999.Q.0": np.float32(1)}
     for arrays, settings, words in [
         (fewer, good.settings, r"average\.embedding\.weight is missing"),
-        (more, good.settings, "belongs to no parameter"),
+        (more, good.settings, r"optimiser\.999\.Q\.0 is not known"),
+        (good.arrays, {**good.settings, "off": [1.0]}, "off holds other than four numbers"),
+        (good.arrays, {**good.settings, "optimiser_steps": 0}, r"optimiser\.0\.GG\.0 is not known"),
         (good.arrays, {**good.settings, "epochs": 3}, "loss holds other than one number per epoch"),
     ]:
         with pytest.raises(DataError, match=words):

@@ -172,7 +172,10 @@ def test_input_that_is_none_is_one_line_and_leaves_nothing(embed, trajectory, he
     [
         (None, "no such file"),
         (b"", "the file is empty"),
-        (b"1\n\nFe 0 0 0\n", "is no model file"),
+        (
+            b"1\n\nFe 0 0 0\n",
+            "is no model file but frames, as in extxyz: a model of embeddings (of embed --save-model) is wanted",
+        ),
         (pickle.dumps({"a": 1}), "is no model file but a pickle: such a file can run code and is never opened"),
     ],
 )

@@ -73,6 +73,7 @@ def test_a_run_leaves_a_trajectory_with_labels_and_a_log(md, here):
     assert (said["steps"], said["frames"], said["atoms"], said["time_ps"]) == (45, 6, 32, 0.09)
     assert (said["stopped"], said["resumed_from"], said["drift_mev_per_atom_per_ps"]) == (None, None, None)
     assert said["us_per_atom_step"] > 0
+    assert "disagreement_mean" not in said
     frames = read("cu.md.extxyz", ":")
     assert [frame.info["step"] for frame in frames] == [0, 10, 20, 30, 40, 45]
     assert [frame.info["time"] for frame in frames] == [0, 20, 40, 60, 80, 90]
@@ -283,6 +284,11 @@ def test_a_committee_is_averaged_and_may_stop_the_run(md, models, here):
     assert done.code == 0
     spread = [float(row["forces_std_eV_per_A"]) for row in rows_of(here / "cu.md.thermo.csv")]
     assert min(spread) > 0
+    assert (done.json["disagreement_mean"], done.json["disagreement_max"]) == (np.mean(spread), max(spread))
+    assert (
+        f"committee: the largest standard deviation of an atom's force was {np.mean(spread):.3g} eV/A on average, "
+        f"{max(spread):.3g} at most\n"
+    ) in done.err
     frame = read("cu.md.extxyz", 0)
     assert frame.arrays["forces_std"].max() == pytest.approx(spread[0])
     pair = [Potential.load(name).predict([frame]).forces for name in ("cu.model", models / "1.model")]

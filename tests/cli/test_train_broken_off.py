@@ -125,6 +125,63 @@ def test_ctrl_c_tells_how_to_go_on(command, frames, whole, here):
     assert (here / "cu.model").read_bytes() == whole
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_last_state_is_written_before_leaving(command, frames, whole, here, monkeypatch, number, code):
+    keep = TrainingCheckpoint.keep
+    seen = []
+
+    def and_signal(self, state):
+        seen.append((state.epochs, state.steps))
+        if len(seen) == 8:
+            os.kill(os.getpid(), number)
+        keep(self, state)
+
+    line = ["train", frames, "-o", "cu.model", *SMALL, "--checkpoint-every", 1e6]
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingCheckpoint, "keep", and_signal)
+        done = command(*line)
+    assert done.code == code
+    told = {
+        130: "mlff-curate: interrupted: --resume goes on from cu.model.checkpoint\n",
+        143: "mlff-curate: error: cu.model.checkpoint: training was ended; --resume goes on from here\n",
+    }
+    assert done.err.lstrip() == told[code]
+    state = read_checkpoint("cu.model.checkpoint", "cgcnn-potential-training").settings["state"]
+    assert (state["epochs"], state["steps"]) == seen[-1] == (2, 2)
+    assert len(seen) == 8
+    done = command(*line, "--resume")
+    assert done.code == 0
+    assert done.err == "training goes on after epoch 2, from cu.model.checkpoint\n"
+    assert (here / "cu.model").read_bytes() == whole
+
+
+def test_a_second_ctrl_c_leaves_at_once_and_so_does_one_without_checkpoints(command, frames, here, monkeypatch):
+    whole = potential_share.Sharing.gradient
+    steps, signals = [], 2
+
+    def gradient(self, *arguments):
+        steps.append(1)
+        for _ in range(signals * (len(steps) == 3)):
+            os.kill(os.getpid(), signal.SIGINT)
+        return whole(self, *arguments)
+
+    monkeypatch.setattr(potential_share.Sharing, "gradient", gradient)
+    done = command("train", frames, "-o", "cu.model", *SMALL)
+    assert (done.code, len(steps)) == (130, 3)
+    assert done.err.lstrip() == "mlff-curate: interrupted: nothing was written\n"
+    steps, signals = [], 1
+    done = command("train", frames, "-o", "cu.model", *SMALL, "--checkpoint-every", "inf")
+    assert (done.code, len(steps)) == (130, 3)
+    assert sorted(path.name for path in here.iterdir()) == ["cu.extxyz"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_resume_says_where_it_begins(command, frames):
+    done = command("train", frames, "-o", "cu.model", *SMALL, "--resume")
+    assert done.err == "there is no checkpoint to go on from: training begins anew\n"
+    assert command("train", frames, "-o", "two.model", *SMALL, "--resume", "-q").err == ""
+
+
 def test_who_forgets_resume_is_told_and_nothing_is_lost(command, frames, whole, here, monkeypatch):
     leave_checkpoint(here, frames, monkeypatch, 3)
     before = (here / "cu.model.checkpoint").read_bytes()

@@ -14,6 +14,7 @@ from mlff_curate.cgcnn.training import split
 TRAINED = {
     *("task", "conv", "target", "frames", "validation_frames", "epochs", "best_epoch", "ended"),
     *("train_mae", "train_rmse", "validation_mae", "validation_rmse", "seconds", "peak_memory_mb", "output", "notes"),
+    "warnings",
 }
 EVALUATED = {
     *("model", "task", "target", "frames", "compared", "all", "groups", "group_key", "predictions"),
@@ -120,6 +121,23 @@ def test_what_cannot_be_trained_is_refused_and_nothing_is_written(train, gaps, h
     assert (done.code, done.out) == (code, "")
     assert done.err.startswith(f"mlff-curate: error: {message}")
     assert names(here) == ["gaps.extxyz"]
+
+
+def test_processes_that_would_do_nothing_are_refused(train, gaps, here, monkeypatch):
+    line = (gaps, "-o", "m", "--task", "regression", "--target", "gap")
+    message = "mlff-curate: error: --workers: one process trains a property, not 3: leave this out\n"
+    assert train(*line, "--workers", "3")[::2] == (2, message)
+    assert train(*line, "--workers", "1", "-q").code == 0
+    for name, value in {
+        "RANK": "0",
+        "WORLD_SIZE": "3",
+        "LOCAL_RANK": "0",
+        "MASTER_ADDR": "x",
+        "MASTER_PORT": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert train(*line, "--overwrite")[::2] == (2, message)
+    assert names(here) == ["gaps.extxyz", "m"]
 
 
 def test_a_class_that_is_none_is_named_with_file_frame_and_key(train, gaps, put):

@@ -7,8 +7,10 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
+from mlff_curate import __version__
 from mlff_curate.cgcnn.potential import Potential
-from mlff_curate.data.checkpoints import checkpoint_bytes
+from mlff_curate.data import checkpoints
+from mlff_curate.data.checkpoints import checkpoint_bytes, read_checkpoint
 
 SMALL = [
     "--epochs",
@@ -24,6 +26,12 @@ SMALL = [
     "--convolutions",
     "1",
 ]
+
+
+NONE_HELD_OUT = (
+    "no frame was held out: errors on other frames are told by evaluate, on those that prune dropped, or by "
+    "--validation"
+)
 
 
 @pytest.fixture
@@ -45,7 +53,7 @@ def test_train_writes_a_potential_and_evaluate_tells_its_errors(command, frames)
     done = command("train", frames, "-o", "cu.model", *SMALL, "--json")
     assert done.code == 0
     said = done.json
-    assert (said["task"], said["frames"], said["validation_frames"], said["epochs"]) == ("potential", 12, 1, 3)
+    assert (said["task"], said["frames"], said["validation_frames"], said["epochs"]) == ("potential", 12, 0, 3)
     assert "energy is read from energy (12 of 12 frames)" in said["notes"]
     done = command("evaluate", "cu.model", frames, "--json")
     assert done.code == 0
@@ -124,16 +132,47 @@ def test_one_frame_trains_and_says_what_is_not_known(command, frames):
     done = command("train", "one.extxyz", "-o", "one.model", *SMALL, "--json")
     assert done.code == 0
     assert (done.json["frames"], done.json["validation_frames"], done.json["best_epoch"]) == (1, 0, 3)
-    assert "no frame was held out: nothing is known of errors on other frames" in done.json["notes"]
+    assert NONE_HELD_OUT in done.json["notes"]
     assert "validation_force_mae" not in done.json
     done = command("evaluate", "one.model", frames, "--json")
     assert (done.code, done.json["frames"]) == (0, 12)
 
 
 def test_nothing_held_out_keeps_the_last_epoch(command, frames):
-    done = command("train", frames, "-o", "cu.model", *SMALL, "--validation", "0", "--json")
+    done = command("train", frames, "-o", "cu.model", *SMALL, "--json")
     assert (done.json["validation_frames"], done.json["best_epoch"]) == (0, 3)
-    assert "no frame was held out: nothing is known of errors on other frames" in done.json["notes"]
+    assert NONE_HELD_OUT in done.json["notes"]
+    done = command("train", frames, "-o", "cu.model", *SMALL, "--validation", "0.1", "--overwrite", "--json")
+    assert done.json["validation_frames"] == 1
+    assert NONE_HELD_OUT not in done.json["notes"]
+
+
+def test_a_potential_that_is_worse_than_a_guess_is_warned_of(command, frames):
+    wild = read(frames, ":") * 4
+    for k, atoms in enumerate(wild):  # labels of no potential
+        rng = np.random.default_rng(k)
+        atoms.calc = SinglePointCalculator(atoms, energy=rng.normal(), forces=rng.normal(size=(4, 3)))
+    write("wild.extxyz", wild)
+    line = ["train", "wild.extxyz", "-o", "cu.model", *SMALL, "--overwrite", "--validation", "0.5"]
+    said = command(*line, "--learning-rate", "0.1", "--json").json["warnings"]
+    assert any(
+        warning.startswith("forces of the frames held out are predicted worse than by zeros (") for warning in said
+    )
+    done = command(*line, "--learning-rate", "0.1")
+    assert done.code == 0
+    assert done.out.splitlines()[-1] == f"warning: {said[-1]}"
+    assert said[-1].endswith(
+        "more --epochs or another --learning-rate may help, and mlff-curate check finds wrong labels and units"
+    )
+    said = command(*line[:-1], "0", "--learning-rate", "0.1", "--energy-weight", "0", "--json").json
+    assert said["warnings"][0].startswith("energies of the frames learned from are predicted worse than by what")
+    good = ["train", frames, "-o", "cu.model", *SMALL, "--epochs", "60", "--validation", "0.5", "--overwrite"]
+    assert command(*good, "--json").json["warnings"] == []
+    said = command(*good, "--energy-weight", "0", "--json").json["warnings"]
+    assert [warning.rpartition(": ")[2] for warning in said] == ["--energy-weight is 0"]
+    assert said[0].startswith("energies of the frames held out are predicted worse than by what elements alone tell (")
+    few = ["train", frames, "-o", "few.model", *SMALL, "--validation", "0.1"]
+    assert command(*few, "--json").json["warnings"] == []
 
 
 def test_an_element_in_few_frames_is_learned_and_another_is_refused_by_frame(command, frames):
@@ -194,8 +233,42 @@ def test_models_of_other_kinds_are_refused(command, frames, here):
     assert command("train", "gaps.extxyz", "-o", "gap.model", *gap, "-q").code == 0
     done = command("train", frames, "-o", "x", "--encoder", "gap.model")
     assert done.code == 1
-    assert "gap.model: is a model of the kind 'cgcnn-property': a training begins from a potential or an" in done.err
+    assert done.err == (
+        "mlff-curate: error: gap.model: is a model of a property (of train --task regression or classification): "
+        "a potential (of train) or an encoder (of pretrain) is wanted\n"
+    )
     (here / "x.model").write_bytes(checkpoint_bytes("meagraph", {}, {}))
     done = command("evaluate", "x.model", frames)
     assert done.code == 1
-    assert "x.model: is a model of the kind 'meagraph'" in done.err
+    assert done.err == (
+        "mlff-curate: error: x.model: is a model of embeddings (of embed --save-model): a potential (of train) or "
+        "a model of a property (of train --task regression or classification) is wanted\n"
+    )
+    (here / "cu.model.checkpoint").write_bytes(checkpoint_bytes("cgcnn-potential-training", {}, {}))
+    done = command("evaluate", "cu.model.checkpoint", frames)
+    assert "is the checkpoint of a training (train --resume makes a potential of it): a potential" in done.err
+    done = command("evaluate", frames, frames)
+    assert "cu.extxyz: is no model file but frames, as in extxyz: a potential (of train) or a model of a p" in done.err
+    done = command("md", "gap.model", frames)
+    assert "gap.model: is a model of a property (of train --task regression or classification): a pot" in done.err
+    done = command("evaluate", "gap.model", "gap.model", "--target", "gap")
+    assert done.err == "mlff-curate: error: gap.model: is a model file: frames are wanted\n"
+
+
+def test_a_model_of_another_version_is_told_as_such(command, frames, here, monkeypatch):
+    command("train", frames, "-o", "cu.model", *SMALL, "-q")
+    stored = read_checkpoint("cu.model", "cgcnn-potential")
+    parameters = {key: value for key, value in stored.settings["parameters"].items() if key != "patience"}
+    older = {**stored.settings, "parameters": parameters}
+    (here / "same.model").write_bytes(checkpoint_bytes("cgcnn-potential", stored.arrays, older))
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "__version__", "0.0.3")
+        (here / "old.model").write_bytes(checkpoint_bytes("cgcnn-potential", stored.arrays, older))
+    done = command("evaluate", "old.model", frames)
+    assert done.code == 1
+    assert done.err == (
+        f"mlff-curate: error: old.model: was written by mlff-curate 0.0.3; this is {__version__}: make it again with "
+        "this one, or use that one; what does not fit: the parameter patience is missing\n"
+    )
+    done = command("evaluate", "same.model", frames)
+    assert f"same.model: was written by another state of mlff-curate {__version__}: make it again" in done.err

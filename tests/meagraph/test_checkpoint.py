@@ -97,7 +97,7 @@ def without(mapping, *names):
     ],
 )
 def test_what_makes_no_model_is_named(packed, change, message):
-    with pytest.raises(DataError, match=rf"^m: is damaged or was not written by this program: .*{message}"):
+    with pytest.raises(DataError, match=rf"^m: was written by another state of mlff-curate .*{message}"):
         unpack(Checkpoint("m", *change(*packed)))
 
 

@@ -9,6 +9,7 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.io import read
 from ase.units import GPa, kB
+from scipy.spatial.transform import Rotation
 
 from mlff_curate.data.labels import Labels, labels_of
 from mlff_curate.dynamics import Conditions
@@ -20,7 +21,7 @@ from mlff_curate.validation.crystal_frames import (
     placement,
     strained_frames,
 )
-from mlff_curate.validation.crystals import element_crystal, relaxed_crystal
+from mlff_curate.validation.crystals import Crystal, element_crystal, relaxed_crystal
 from mlff_curate.validation.elasticity import elasticity
 from mlff_curate.validation.equation_of_state import equation_of_state
 from mlff_curate.validation.labelled import LabelledFrames, compare_distances, labelled_errors
@@ -124,7 +125,7 @@ def test_labelled_strains_tell_elastic_constants_and_the_equation_of_state(coppe
         atoms.set_cell(atoms.cell[:] @ (np.eye(3) + (strain + strain.T) / 2), scale_atoms=True)
         frames.append(atoms)
     labels = [labelled(atoms) for atoms in frames]
-    found = labelled_elasticity(labels, strained_frames(frames, copper))
+    found = labelled_elasticity(labels, strained_frames(frames, copper), copper.axes)
     right = elasticity(copper, EMT(), strain=0.005, points=5, fmax=1e-3, steps=50).named
     assert (found.c11, found.c12, found.c44) == tuple(pytest.approx(right[c], rel=0.1) for c in ("C11", "C12", "C44"))
     assert found.stretch == pytest.approx(1, abs=2e-3)
@@ -136,7 +137,24 @@ def test_labelled_strains_tell_elastic_constants_and_the_equation_of_state(coppe
     own = equation_of_state(copper, EMT(), strain=0.02, points=7, fmax=1e-3, steps=50)
     assert eos.bulk_modulus == pytest.approx(own.bulk_modulus, rel=0.03)
     assert labelled_equation_of_state(volumes[:3], labels[:3], strained_frames(volumes[:3], copper)) is None
-    assert labelled_elasticity(labels, strained_frames(volumes, copper)) is None  # no shear among them
+    assert labelled_elasticity(labels, strained_frames(volumes, copper), copper.axes) is None  # no shear among them
+
+
+def test_strains_of_a_cube_in_any_orientation_tell_its_constants(copper):
+    turn = Rotation.from_rotvec([0.3, -0.7, 1.1]).as_matrix()
+    turned = copper.atoms.copy()
+    turned.set_cell(turned.cell[:] @ turn.T, scale_atoms=True)
+    crystal = Crystal(turned, "given")
+    rng = np.random.default_rng(0)
+    frames = []
+    for _ in range(30):
+        strain = rng.uniform(-0.005, 0.005, (3, 3))
+        frames.append(turned.copy())
+        frames[-1].set_cell(turned.cell[:] @ (np.eye(3) + (strain + strain.T) / 2), scale_atoms=True)
+    labels = [labelled(atoms) for atoms in frames]
+    found = labelled_elasticity(labels, strained_frames(frames, crystal), crystal.axes)
+    right = elasticity(copper, EMT(), strain=0.005, points=5, fmax=1e-3, steps=50).named
+    assert (found.c11, found.c12, found.c44) == tuple(pytest.approx(right[c], rel=0.05) for c in ("C11", "C12", "C44"))
 
 
 def test_a_response_that_is_not_linear_is_no_reference():
@@ -149,7 +167,7 @@ def test_a_response_that_is_not_linear_is_no_reference():
         normal = 150 * np.diag(e) + 125 * np.trace(e)
         shears = 2 * 8 * shear * (1 + 4e4 * shear**2)  # C44 grows with the strain
         labels.append(Labels(stress=np.concatenate([normal, shears]) * GPa))
-    elastic = labelled_elasticity(labels, strains)
+    elastic = labelled_elasticity(labels, strains, np.eye(3))
     found, notes = _linear(elastic)
     assert set(found) == {"C11", "C12", "bulk_modulus"}
     assert found["C11"].value == pytest.approx(275, rel=1e-3)
@@ -240,7 +258,7 @@ def test_real_sets_tell_of_their_crystals(real_data):
         labels = [labels_of(atoms) for atoms in frames]
         crystal = element_crystal(symbol)
         strained = strained_frames(frames, crystal)
-        return frames, labels, crystal, strained, labelled_elasticity(labels, strained)
+        return frames, labels, crystal, strained, labelled_elasticity(labels, strained, crystal.axes)
 
     *_, crystal, strained, found = told("ta_jcp2014.extxyz", "Ta")
     assert len(strained) == 121  # Elastic_BCC and Volume_BCC, and no frame of fcc, A15, faults, surfaces and melt

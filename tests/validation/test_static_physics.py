@@ -8,6 +8,7 @@ from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
 from ase.eos import birchmurnaghan
 from ase.units import GPa, J, m
+from scipy.spatial.transform import Rotation
 
 from mlff_curate.errors import DataError, UsageError
 from mlff_curate.validation.crystals import Crystal, element_crystal, relaxed_crystal
@@ -246,3 +247,23 @@ def test_a_given_crystal_has_three_lengths_and_angles():
     crystal = Crystal(Atoms("Cu", cell=[2.5, 2.6, 2.7], pbc=True), "given")
     assert crystal.constants() == {"a": 2.5, "b": 2.6, "c": 2.7, "alpha": 90, "beta": 90, "gamma": 90}
     assert (crystal.symmetry, crystal.elements) == ("triclinic", ("Cu",))
+
+
+def test_an_alloy_of_a_cube_has_three_elastic_constants_however_it_lies():
+    start = bulk("Cu", cubic=True, a=3.75)
+    start.symbols[0] = "Au"
+    turn = Rotation.from_rotvec([0.3, -0.7, 1.1]).as_matrix()
+    found = []
+    for turned in (np.eye(3), turn):
+        atoms = start.copy()
+        atoms.set_cell(atoms.cell[:] @ turned.T, scale_atoms=True)
+        crystal = relaxed_crystal(Crystal(atoms, "given"), EMT(), **RELAX)
+        found.append(elasticity(crystal, EMT(), strain=0.005, points=5, **RELAX))
+    assert set(found[0].named) == {"C11", "C12", "C44"}
+    assert found[1].named == {name: pytest.approx(value, rel=1e-3) for name, value in found[0].named.items()}
+    volume = crystal.atoms.get_volume()
+    one = np.diag([1.0, 0, 0])
+    upright = Crystal(atoms, "given")
+    upright.atoms.set_cell(crystal.atoms.cell[:] @ turn, scale_atoms=True)
+    c11 = second_derivative(lambda h: energy(strained(upright, h * one)), 2e-3) / volume / GPa
+    assert found[0].named["C11"] == pytest.approx(c11, rel=0.02)

@@ -209,7 +209,7 @@ def change(folder, name, **changes):
 )
 @pytest.mark.usefixtures("trained")
 def test_parts_that_do_not_fit_are_refused(folder, changes, message):
-    with pytest.raises(DataError, match=f"changed: is damaged or was not written by this program: .*{message}"):
+    with pytest.raises(DataError, match=f"changed: was written by another state of mlff-curate .*{message}"):
         Embedder.read(change(folder, "changed", **changes))
 
 

@@ -1,0 +1,212 @@
+"""The rotations that a crystal looks the same after, and what they leave of its elastic constants."""
+
+from __future__ import annotations
+
+from itertools import combinations, product
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ase import Atoms
+
+CUBIC, HEXAGONAL, TRICLINIC = "cubic", "hexagonal", "triclinic"
+"""As matscipy calls them."""
+_ON_SITE = 5e-3
+"""Angstrom. Files give thirds with four digits; ferroelectrics are off a cubic crystal's sites by tens of this."""
+_SAME_LENGTH = 2e-3
+"""Relative, of lengths and products of lattice vectors."""
+_ALONG = 1e-2
+"""Axes off those of space by less, in sine, are meant to be along them."""
+_SIX_FOLD, _THREE_FOLD = 2.0, 0.0
+"""Traces of rotations."""
+_PROBE = 4
+"""Atoms of each element that are looked at first."""
+_STEPS = np.array(list(product((-2, -1, 0, 1, 2), repeat=3)))
+"""Whole-number coordinates of lattice vectors that may be as long as those of a reduced cell."""
+
+
+def elastic_symmetry(atoms: Atoms) -> tuple[str, np.ndarray]:
+    """Return what symmetry a crystal's elastic constants have, and the axes that they count from.
+
+    Parameters
+    ----------
+    atoms
+        Any cell of the crystal, in any orientation, periodic in three directions.
+
+    Returns
+    -------
+    symmetry, axes
+        ``cubic`` where four axes are threefold, ``hexagonal`` where one is sixfold, all others ``triclinic``; and
+        (3, 3) rows of the axes, right-handed: the cube's, the sixfold one last, or those of space. A crystal that
+        lies along the axes of space already has these.
+
+    Notes
+    -----
+    Rotations of a reduced primitive cell are whole-number matrices that keep its metric; those count that, with some
+    shift, take every atom to one of its element. An inversion changes no elastic constant.
+    """
+    primitive = _primitive(atoms)
+    lattice = _lattice_rotations(primitive.cell[:])
+    if not _says(lattice, primitive.cell[:])[0]:  # no basis has more symmetry than its lattice
+        return TRICLINIC, np.eye(3)
+    symmetry, axes = _says([turn for turn in lattice if _keeps(primitive, turn)], primitive.cell[:])
+    return symmetry or TRICLINIC, axes
+
+
+def _says(turns: list[np.ndarray], cell: np.ndarray) -> tuple[str, np.ndarray]:
+    """Return symmetry and axes by rotations in the basis of a cell; no word where there is neither of the two."""
+    rotations = [np.linalg.inv(cell) @ turn @ cell * round(np.linalg.det(turn)) for turn in turns]
+    threefold = _axes(rotations, _THREE_FOLD)
+    if len(threefold) == 4:
+        return CUBIC, _cube(threefold)
+    sixfold = _axes(rotations, _SIX_FOLD)
+    return (HEXAGONAL, _upright(sixfold[0])) if sixfold else ("", np.eye(3))
+
+
+def _axes(rotations: list[np.ndarray], trace: float) -> list[np.ndarray]:
+    """Return the directions (3,) of all axes of rotations with a trace; of an axis and its reverse, one."""
+    found: list[np.ndarray] = []
+    for turn in rotations:
+        if abs(np.trace(turn) - trace) > 0.1:
+            continue
+        axis = np.array([turn[1, 2] - turn[2, 1], turn[2, 0] - turn[0, 2], turn[0, 1] - turn[1, 0]])
+        axis /= np.linalg.norm(axis)
+        if all(abs(axis @ other) < 0.9 for other in found):
+            found.append(axis)
+    return found
+
+
+def _cube(diagonals: list[np.ndarray]) -> np.ndarray:
+    """Return the edges (3, 3) of a cube with four diagonals, as near to the axes of space as they can be named."""
+    edges: list[np.ndarray] = []
+    for one, other in combinations(diagonals, 2):
+        edge = one - np.sign(one @ other) * other
+        edge /= np.linalg.norm(edge)
+        if all(abs(edge @ known) < 0.5 for known in edges):
+            edges.append(edge)
+    return _named_like_space(np.array(edges))
+
+
+def _named_like_space(edges: np.ndarray) -> np.ndarray:
+    """Return three perpendicular directions in the order and with the signs that turn space least, right-handed."""
+    left, _, right = np.linalg.svd(edges)
+    edges = left @ right
+    best = np.eye(3)
+    most = -np.inf
+    for order in ((0, 1, 2), (1, 2, 0), (2, 0, 1), (0, 2, 1), (1, 0, 2), (2, 1, 0)):
+        for signs in product((1, -1), repeat=3):
+            axes = edges[list(order)] * np.array(signs)[:, None]
+            if np.linalg.det(axes) > 0 and np.trace(axes) > most + 1e-6:
+                best, most = axes, float(np.trace(axes))
+    return np.eye(3) if np.abs(best - np.eye(3)).max() < _ALONG else best
+
+
+def _upright(axis: np.ndarray) -> np.ndarray:
+    """Return axes (3, 3) whose third is the one given."""
+    axis = axis * (np.sign(axis[2]) or 1.0)
+    if np.hypot(axis[0], axis[1]) < _ALONG:
+        return np.eye(3)
+    across = np.cross(axis, np.eye(3)[int(np.argmin(np.abs(axis)))])
+    across /= np.linalg.norm(across)
+    return np.array([across, np.cross(axis, across), axis])
+
+
+def _primitive(atoms: Atoms) -> Atoms:
+    """Return the smallest cell of a crystal, reduced, with its atoms."""
+    from ase import Atoms as BareAtoms
+    from ase.geometry import minkowski_reduce
+
+    cell = minkowski_reduce(atoms.cell[:])[0]
+    out = BareAtoms(numbers=atoms.numbers, positions=atoms.positions, cell=cell, pbc=True)
+    shifts = [shift for shift in _shifts(out, np.eye(3)) if np.abs(shift - np.rint(shift)).max() > 1e-6]
+    if not shifts:
+        return out
+    inside = np.array([(shift - np.floor(shift)) @ cell for shift in shifts])
+    vectors = np.concatenate([_STEPS @ cell, *(inside + step @ cell for step in _STEPS)])
+    vectors = vectors[np.argsort(np.linalg.norm(vectors, axis=1), kind="stable")][1:]
+    smallest = np.array(_shortest(vectors, abs(np.linalg.det(cell)) / (len(shifts) + 1)))
+    if len(smallest) < 3:  # positions too far from what they should be
+        return out
+    scaled = out.positions @ np.linalg.inv(smallest)
+    keep: list[int] = []
+    for i in range(len(out)):
+        apart = scaled[keep] - scaled[i]
+        apart = (apart - np.rint(apart)) @ smallest
+        same = out.numbers[keep] == out.numbers[i]
+        if not (same & (np.linalg.norm(apart, axis=1) < 2 * _ON_SITE)).any():
+            keep.append(i)
+    if len(keep) * (len(shifts) + 1) != len(out):
+        return out
+    small = out[keep]
+    small.set_cell(smallest)
+    return small
+
+
+def _shortest(vectors: np.ndarray, volume: float) -> list[np.ndarray]:
+    """Return the three shortest vectors, of some in the order of their lengths, that span a volume."""
+    found: list[np.ndarray] = []
+    for vector in vectors:
+        if len(found) == 0 or (
+            len(found) == 1 and np.linalg.norm(np.cross(found[0], vector)) > 0.1 * np.linalg.norm(vector) ** 2
+        ):
+            found.append(vector)
+        elif len(found) == 2 and abs(abs(np.linalg.det([*found, vector])) / volume - 1) < 0.1:
+            return [*found, vector]
+    return found
+
+
+def _lattice_rotations(cell: np.ndarray) -> list[np.ndarray]:
+    """Return the rotations of a reduced lattice, whole-number matrices M (3, 3): M cell are the turned vectors."""
+    metric = cell @ cell.T
+    size = np.sqrt(np.outer(np.diag(metric), np.diag(metric)))
+    lengths = np.einsum("ij,jk,ik->i", _STEPS, metric, _STEPS)
+    images = [_STEPS[np.abs(lengths - metric[k, k]) < 2 * _SAME_LENGTH * metric[k, k]] for k in range(3)]
+    out = []
+    for rows in product(*images):
+        turn = np.array(rows)
+        if (
+            round(abs(np.linalg.det(turn))) == 1
+            and (np.abs(turn @ metric @ turn.T - metric) < 2 * _SAME_LENGTH * size).all()
+        ):
+            out.append(turn)
+    return out
+
+
+def _keeps(atoms: Atoms, turn: np.ndarray) -> bool:
+    """Return whether a rotation of the lattice and some shift take the crystal to itself."""
+    return next(_shifts(atoms, turn), None) is not None
+
+
+def _shifts(atoms: Atoms, turn: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the shifts (3,), in the basis of the cell, that take the turned crystal to itself."""
+    scaled = atoms.get_scaled_positions(wrap=False)
+    turned = scaled @ turn
+    kinds = {number: np.flatnonzero(atoms.numbers == number) for number in set(atoms.numbers.tolist())}
+    trees = {number: cKDTree(_wrapped(scaled[some]), boxsize=1.0) for number, some in kinds.items()}
+    rare = min(kinds.values(), key=len)
+    for i in rare:
+        shift = scaled[i] - turned[rare[0]]
+        if all(
+            _fits(scaled[some], turned[probe] + shift, trees[n], atoms.cell[:])
+            for few in (_PROBE, None)  # a few tell most shifts that do not
+            for n, some in kinds.items()
+            for probe in (some[:few],)
+        ):
+            yield shift
+
+
+def _fits(sites: np.ndarray, moved: np.ndarray, tree: cKDTree, cell: np.ndarray) -> bool:
+    """Return whether each moved atom is on a site of its own."""
+    _, nearest = tree.query(_wrapped(moved))
+    apart = moved - sites[nearest]
+    apart = (apart - np.rint(apart)) @ cell
+    return len(set(nearest.tolist())) == len(moved) and bool(np.linalg.norm(apart, axis=1).max() < 2 * _ON_SITE)
+
+
+def _wrapped(scaled: np.ndarray) -> np.ndarray:
+    out = scaled - np.floor(scaled)
+    return np.asarray(np.where(out >= 1.0, 0.0, out))
