@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from mlff_curate.team import Team
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
-_STEPS = 18_000
+_STEPS = 12_000
 """Of training where epochs are not given: frames of two atoms need as many as frames of a hundred."""
 
 _WHOLE: dict[str, tuple[int, float]] = {
@@ -125,7 +125,7 @@ class Potential(Parameters):
     learning_rate
         Of SOAP; falls along a cosine.
     epochs, batch_size
-        Epochs at most, and frames per step; epochs None: as many as make 18 000 steps.
+        Epochs at most, and frames per step; epochs None: as many as make 12 000 steps.
     validation
         Share of the frames held out, to stop early and to keep the best weights; 0: the last weights are kept.
     patience
@@ -171,7 +171,7 @@ class Potential(Parameters):
         energy_weight: float = 20.0,
         force_weight: float = 1.0,
         stress_weight: float = 20.0,
-        learning_rate: float = 3e-3,
+        learning_rate: float = 1.5e-3,
         epochs: int | None = None,
         batch_size: int = 5,
         validation: float = 0.0,

@@ -38,7 +38,7 @@ def trained(seed: int) -> Potential:
         copy.calc = EMT()
         labels.append(Labels(energy=copy.get_potential_energy(), forces=copy.get_forces(), stress=copy.get_stress()))
     size = {"channels": 8, "radial": 5, "angular": 4, "degree": 2, "convolutions": 1, "cutoff": 3.5}
-    return Potential(**size, epochs=30, dtype="float64", seed=seed, validation=0.1).fit(frames, labels)
+    return Potential(**size, epochs=30, learning_rate=0.01, dtype="float64", seed=seed).fit(frames, labels)
 
 
 @pytest.fixture(scope="module")
