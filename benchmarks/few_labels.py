@@ -15,13 +15,16 @@ import argparse
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from potential_accuracy import Material, potential
 
-from mlff_curate.cgcnn.encoder import Encoder
 from mlff_curate.cgcnn.potential import Potential
 from mlff_curate.pretraining.model import Pretraining
+
+if TYPE_CHECKING:
+    from mlff_curate.cgcnn.encoder import Encoder
 
 
 class Beginning(Potential):
@@ -38,9 +41,7 @@ class Beginning(Potential):
 def encoder_of(material: Material, learned: np.ndarray, tasks: list[str], steps: int, seed: int) -> Encoder:
     """Return the weights that frames without labels teach."""
     names = None if tasks == ["default"] else tuple(tasks)
-    model = Pretraining(tasks=names, steps=steps, seed=seed).fit([material.frames[i] for i in learned])
-    network = model.fitted_.network
-    return Encoder(network.sizes, network.state_dict(), None, None, model.fitted_.readout)
+    return Pretraining(tasks=names, steps=steps, seed=seed).fit([material.frames[i] for i in learned]).encoder()
 
 
 def main() -> None:

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from ase import Atoms
 
+    from mlff_curate.cgcnn.encoder import Encoder
     from mlff_curate.data.checkpoints import Checkpoint
     from mlff_curate.graphs.vectors import VectorGraph
     from mlff_curate.pretraining.tasks import Task
@@ -328,6 +329,20 @@ class Pretraining(Parameters):
     ) -> np.ndarray:
         """Return a vector for each of F frames, (F, L H): the mean of its atoms'; see :meth:`representation`."""
         return mean_over_frames(self.representation(frames, layers, progress=progress), frames)
+
+    def encoder(self) -> Encoder:
+        """Return the weights, for :meth:`mlff_curate.cgcnn.potential.Potential.fit` to begin from.
+
+        Raises
+        ------
+        ValueError
+            The encoder is not trained.
+        """
+        from mlff_curate.cgcnn.encoder import Encoder
+
+        fitted = self._fitted()
+        weights = {name: value.detach().cpu() for name, value in fitted.network.state_dict().items()}
+        return Encoder(fitted.network.sizes, weights, None, None, fitted.readout)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the encoder to one safetensors file, at exactly this path; it appears whole or not at all.

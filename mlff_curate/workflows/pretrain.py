@@ -158,7 +158,13 @@ def _words(losses: Mapping[str, float]) -> str:
 def _about(model: Pretraining, data: _Read, before: Checkpoint | None, *, resume: bool) -> Iterator[str]:
     """Say what was learned from what, where training went on from, and what is not known."""
     assert model.training_ is not None
+    training = model.training_
     yield "a guess looks at no atom's surroundings: a task is learned as far as its loss is below that of a guess"
+    best = training.best_epoch - 1
+    blind = [name for name, losses in training.held_out.items() if losses[best] >= training.guesses[name]]
+    if blind:
+        verb = "is" if len(blind) == 1 else "are"
+        yield f"{', '.join(blind)} {verb} learned no better than by a guess: more --steps may help"
     alone = sum(not len(vector_graph([atoms], model.cutoff).centre) for atoms in data.frames)
     if alone:
         verb = "has" if alone == 1 else "have"

@@ -57,6 +57,11 @@ def test_pretrain_writes_an_encoder_and_tells_how_well_it_learned(command, frame
         assert said[f"guess_{name}_loss"] == pytest.approx(model.training_.guesses[name])
     assert model.representation(copper(2)).shape == (8, 16)
     assert not (here / "cu.encoder.checkpoint").exists()
+    blind = [name for name in said["tasks"] if said[f"validation_{name}_loss"] >= said[f"guess_{name}_loss"]]
+    assert blind, "three epochs teach no class"
+    assert any(
+        note.startswith(f"{', '.join(blind)} ") and note.endswith("more --steps may help") for note in said["notes"]
+    )
     done = command("pretrain", frames, "-o", "two.encoder", *SMALL)
     assert (here / "two.encoder").read_bytes() == (here / "cu.encoder").read_bytes()
     assert done.out.startswith("two.encoder: encoder, trained on 11 frames\nvalidation: denoise ")

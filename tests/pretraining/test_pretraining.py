@@ -8,7 +8,7 @@ from ase.build import bulk, make_supercell
 from ase.calculators.emt import EMT
 from scipy.spatial.transform import Rotation
 
-from mlff_curate.cgcnn.encoder import Encoder, read_encoder
+from mlff_curate.cgcnn.encoder import read_encoder
 from mlff_curate.cgcnn.potential import Potential
 from mlff_curate.data.checkpoints import Checkpoint, checkpoint_bytes, read_checkpoint
 from mlff_curate.data.labels import Labels
@@ -307,6 +307,7 @@ def test_a_potential_begins_from_an_encoder_without_unit_or_zero(encoder, tmp_pa
     begin = read_encoder(tmp_path / "cu.encoder")
     assert (begin.level, begin.scale, begin.readout, begin.dtype) == (None, None, True, "float64")
     assert begin.parameters() == SIZES
+    assert all(torch.equal(value, begin.weights[name]) for name, value in encoder.encoder().weights.items())
     still = {"epochs": 1, "learning_rate": 1e-30, "validation": 0.0, "dtype": "float64"}
     model = Potential(**SIZES, **still).fit(FRAMES, labels, encoder=begin)
     trunk, its = model.fitted_.network.state_dict(), encoder.fitted_.network.state_dict()
@@ -326,7 +327,7 @@ def test_a_readout_that_was_not_trained_is_not_taken():
     labels = labels_of(FRAMES)
     model = Pretraining(("distance",), **SMALL).fit(FRAMES)
     network = model.fitted_.network
-    begin = Encoder(network.sizes, network.state_dict(), None, None, readout=False)
+    begin = model.encoder()
     still = {"epochs": 1, "learning_rate": 1e-30}
     taken = Potential(**SIZES, **still).fit(FRAMES, labels, encoder=begin).fitted_.network.state_dict()
     fresh = Potential(**SIZES, **still).fit(FRAMES, labels).fitted_.network.state_dict()
@@ -335,8 +336,7 @@ def test_a_readout_that_was_not_trained_is_not_taken():
 
 
 def test_forces_that_point_the_other_way_or_are_missing_leave_a_sound_beginning(encoder):
-    network = encoder.fitted_.network
-    begin = Encoder(network.sizes, network.state_dict(), None, None)
+    begin = encoder.encoder()
     still = {"epochs": 1, "learning_rate": 1e-30, "validation": 0.0}
     labels = labels_of(FRAMES)
     right = Potential(**SIZES, **still).fit(FRAMES, labels, encoder=begin)
@@ -353,7 +353,7 @@ def test_forces_that_point_the_other_way_or_are_missing_leave_a_sound_beginning(
 
 def test_a_frozen_encoder_keeps_its_weights(encoder):
     network = encoder.fitted_.network
-    begin = Encoder(network.sizes, network.state_dict(), None, None)
+    begin = encoder.encoder()
     labels = labels_of(FRAMES)
     model = Potential(**SIZES, epochs=30, learning_rate=0.01, validation=0.0)
     model.fit(FRAMES, labels, encoder=begin, freeze_encoder=True)
