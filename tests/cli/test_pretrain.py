@@ -17,6 +17,7 @@ from ase.io import write
 from mlff_curate.cgcnn.potential import Potential
 from mlff_curate.data.checkpoints import kind_of
 from mlff_curate.pretraining.model import Pretraining
+from mlff_curate.workflows.training_checkpoint import TrainingCheckpoint
 
 SIZES = ["--channels", 8, "--angular", 4, "--degree", 2, "--cutoff", 4, "--convolutions", 1]
 SMALL = [*SIZES, "--epochs", 3, "--batch-size", 4]
@@ -195,6 +196,31 @@ def test_a_potential_begins_from_an_encoder(command, frames, here):
     (here / "cu.encoder").write_bytes((here / "cu.encoder").read_bytes()[:-9])
     done = command("train", "labelled.extxyz", "-o", "x", "--encoder", "cu.encoder")
     assert (done.code, "cu.encoder: the model file is truncated" in done.err) == (1, True)
+
+
+def test_a_frozen_training_goes_on_only_as_frozen(command, frames, here, monkeypatch):
+    assert command("pretrain", frames, "-o", "cu.encoder", *SMALL, "-q").code == 0
+    write("labelled.extxyz", copper(8, labelled=True))
+    line = ["train", "labelled.extxyz", "--encoder", "cu.encoder", "--epochs", 3, "-q"]
+    assert command(*line, "-o", "whole.model", "--freeze-encoder").code == 0
+    keep = TrainingCheckpoint.keep
+
+    def until(self, state):
+        keep(self, state)
+        if state.epochs == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingCheckpoint, "keep", until)
+        done = command(*line, "-o", "cu.model", "--freeze-encoder", "--checkpoint-every", 0)
+        assert "mlff-curate: interrupted: --resume goes on from cu.model.checkpoint\n" in done.err
+    done = command(*line, "-o", "cu.model", "--resume")
+    assert (done.code, "--freeze-encoder: is not as it was there: only the same training can go on" in done.err) == (
+        1,
+        True,
+    )
+    assert command(*line, "-o", "cu.model", "--resume", "--freeze-encoder").code == 0
+    assert (here / "cu.model").read_bytes() == (here / "whole.model").read_bytes()
 
 
 def test_default_sizes_fit_a_default_potential():
