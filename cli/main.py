@@ -23,6 +23,7 @@ _COMMANDS = {
     "convert": "Write frames in another format, and say what became of every label.",
     "embed": "Embed every environment: descriptor, embedding, cluster, outlier score.",
     "learning-curve": "Compare ways to choose frames by the force fields they train.",
+    "pretrain": "Learn an encoder from frames without labels.",
     "train": "Train a crystal graph network on what frames are labelled with.",
     "evaluate": "Compare what a trained model predicts with labels.",
     "md": "Run molecular dynamics with a trained potential.",

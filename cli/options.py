@@ -105,8 +105,8 @@ def machine_options(function: _F) -> _F:
     )(function)
 
 
-def reading_options(function: _F) -> _F:
-    """Add what files may not tell by themselves."""
+def type_options(function: _F) -> _F:
+    """Add what files may not tell of atoms by themselves."""
     return _stack(
         click.option(
             "--type-map", metavar="A,B,...", help="Elements of the types 1, 2, ... of files that know types only."
@@ -116,6 +116,13 @@ def reading_options(function: _F) -> _F:
             metavar="STYLE",
             help="Unit style of LAMMPS files that do not tell it.  [default: metal, with a note]",
         ),
+    )(function)
+
+
+def reading_options(function: _F) -> _F:
+    """Add what files may not tell by themselves."""
+    return _stack(
+        type_options,
         click.option(
             "--log", metavar="FILE", type=click.Path(), help="LAMMPS log to take the energies of dumps from (PotEng)."
         ),

@@ -50,6 +50,7 @@ _OF_POTENTIALS = (
     "stress_weight",
     "dtype",
     "encoder",
+    "freeze_encoder",
     "resume",
     "checkpoint_every",
     "energy_key",
@@ -117,8 +118,9 @@ _OF_POTENTIALS = (
     "--encoder",
     metavar="MODEL",
     type=click.Path(),
-    help="Begin from the weights of this potential; sizes that are not given are its.",
+    help="Begin from the weights of this potential, or of what pretrain wrote; sizes that are not given are its.",
 )
+@click.option("--freeze-encoder", is_flag=True, help="Train only the layers that make an energy of its states.")
 @click.option("--resume", is_flag=True, help="Go on from MODEL.checkpoint, which a killed training left behind.")
 @click.option(
     "--checkpoint-every",
@@ -161,6 +163,7 @@ def train(
     stress_weight: float | None,
     dtype: str | None,
     encoder: str | None,
+    freeze_encoder: bool,
     resume: bool,
     checkpoint_every: float,
     energy_key: str | None,
@@ -230,6 +233,7 @@ def train(
                 output,
                 parameters | ({} if dtype is None else {"dtype": dtype}),
                 encoder=encoder,
+                freeze_encoder=freeze_encoder,
                 checkpoint_every=checkpoint_every,
                 resume=resume,
                 workers=workers,

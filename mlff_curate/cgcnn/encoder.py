@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from mlff_curate.cgcnn.potential import Potential
-from mlff_curate.errors import UsageError
+from mlff_curate.cgcnn.elements import symbol_of
+from mlff_curate.cgcnn.network_file import ENCODER_KIND, POTENTIAL_KIND, read_network
+from mlff_curate.cgcnn.potential import DTYPES, Potential
+from mlff_curate.cgcnn.readout import is_of_readout
+from mlff_curate.data.checkpoints import kind_of, read_checkpoint
+from mlff_curate.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from mlff_curate.cgcnn.potential_network import PotentialNetwork, PotentialSizes
@@ -25,7 +29,7 @@ _OF_DATA = ("elements", "neighbours")
 
 @dataclass(frozen=True, eq=False)
 class Encoder:
-    """A trained network.
+    """A trained network: of a potential, or of a pretraining, which knows neither a unit nor a zero of energies.
 
     Attributes
     ----------
@@ -34,15 +38,18 @@ class Encoder:
     weights
         By name, as the network has them.
     level
-        (S,) energy of a free atom of each of its elements, eV.
+        (S,) energy of a free atom of each of its elements, eV; None: not known.
     scale
-        eV, its unit of energy.
+        eV, its unit of energy; None: not known.
+    readout
+        Whether the layers that make an energy of states were trained; others are not taken over.
     """
 
     sizes: PotentialSizes
     weights: Mapping[str, torch.Tensor]
-    level: np.ndarray
-    scale: float
+    level: np.ndarray | None
+    scale: float | None
+    readout: bool = True
 
     @classmethod
     def of(cls, potential: Potential) -> Encoder:
@@ -77,32 +84,59 @@ class Encoder:
                     key=f"--{name.replace('_', '-')}",
                 )
 
+    def require_knows(self, elements: Sequence[int]) -> None:
+        """Refuse elements whose states would be random and stay so.
+
+        Raises
+        ------
+        DataError
+            Names them.
+        """
+        strange = sorted(set(elements) - set(self.sizes.elements))
+        if strange:
+            names = ", ".join(symbol_of(z) for z in strange)
+            raise DataError(f"the encoder does not know {names}, and would learn nothing of it", key="--freeze-encoder")
+
     def give(self, network: PotentialNetwork) -> None:
-        """Copy the weights into a network of the same shape; what it has for elements unknown here stays."""
+        """Copy the weights into a network of the same shape; what it has for elements unknown here stays.
+
+        So does the readout, where it was not trained here.
+        """
         known = np.array(self.sizes.elements)
         wanted = np.array(network.sizes.elements)
         rows = np.flatnonzero(np.isin(wanted, known))
         its = np.searchsorted(known, wanted[rows])
         with torch.no_grad():
             for name, value in network.state_dict().items():
+                if is_of_readout(name) and not self.readout:
+                    continue
                 if name in _BY_ELEMENT:
                     value[torch.from_numpy(rows)] = self.weights[name][torch.from_numpy(its)].to(value)
                 else:
                     value.copy_(self.weights[name])
 
     def level_of(self, elements: np.ndarray) -> np.ndarray:
-        """Return the energies of free atoms, (S,) eV; 0 of elements unknown here."""
+        """Return the energies of free atoms, (S,) eV; 0 of elements unknown here, and where none are known."""
+        if self.level is None:
+            return np.zeros(len(elements))
         known = np.array(self.sizes.elements)
         place = np.minimum(np.searchsorted(known, elements), len(known) - 1)
         return np.where(known[place] == elements, self.level[place], 0.0)
 
 
 def read_encoder(path: str | Path) -> Encoder:
-    """Return the weights in a model file.
+    """Return the weights in the file of a potential, or of an encoder that ``mlff-curate pretrain`` wrote.
 
     Raises
     ------
     DataError
         The file is missing, damaged, or holds something that no potential can begin from.
     """
+    if kind_of(path, POTENTIAL_KIND, ENCODER_KIND) == ENCODER_KIND:
+        checkpoint = read_checkpoint(path, ENCODER_KIND)
+        dtype = checkpoint.setting("parameters.dtype", str)
+        if dtype not in DTYPES:
+            checkpoint.fail(f"the setting parameters.dtype is {dtype[:40]!r}")
+        network = read_network(checkpoint, dtype)
+        return Encoder(network.sizes, network.state_dict(), None, None, checkpoint.setting("readout", bool))
     return Encoder.of(Potential.load(path))

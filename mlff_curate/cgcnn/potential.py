@@ -16,6 +16,7 @@ from mlff_curate.cgcnn.potential_network import PotentialNetwork, PotentialSizes
 from mlff_curate.cgcnn.potential_share import Material, in_parts
 from mlff_curate.cgcnn.potential_terms import VOIGT, PotentialLabels, Weights, batch_of, terms_of
 from mlff_curate.cgcnn.potential_training import PotentialTraining, train_potential
+from mlff_curate.cgcnn.readout import ReadoutTrained, factor_to, scale_readout
 from mlff_curate.cgcnn.training import split
 from mlff_curate.data.outputs import write_whole
 from mlff_curate.data.soundness import require_sound
@@ -203,6 +204,7 @@ class Potential(Parameters):
         labels: Sequence[Labels],
         *,
         encoder: Encoder | None = None,
+        freeze_encoder: bool = False,
         team: Team | None = None,
         resume: Checkpoint | None = None,
         keep: Callable[[TrainingState], None] | None = None,
@@ -218,7 +220,10 @@ class Potential(Parameters):
             (F,) any of energy, forces and stress; a missing one counts nothing.
         encoder
             Weights to begin from; its unit of energy is kept, and to its energies of free atoms comes what it leaves
-            unexplained, by least squares. None: random weights.
+            unexplained, by least squares. One that learned without labels has no unit: it comes from these labels, and
+            its readout, if it has one, is multiplied so that its forces are nearest to theirs. None: random weights.
+        freeze_encoder
+            Train the readout alone, the layers that make an energy of an atom's last state.
         team
             Processes that share the work, see :func:`mlff_curate.team.team`; the result has the same bits.
         resume
@@ -231,16 +236,18 @@ class Potential(Parameters):
         Raises
         ------
         UsageError
-            A parameter out of range, or another one than the encoder's.
+            A parameter out of range, or another one than the encoder's; no encoder that could be frozen.
         DataError
             A frame has no atoms, or positions or a cell that are no numbers; no frame has a label that counts; training
-            diverged at once; the state does not fit.
+            diverged at once; the state does not fit; an element that a frozen encoder does not know.
         WorkerError
             A process of the team is gone.
         """
         self.require_parameters()
         if encoder is not None:
             encoder.require_fits(self)
+        elif freeze_encoder:
+            raise UsageError("means nothing without --encoder", key="--freeze-encoder")
         _require_sound(frames)
         if not len(frames):
             raise DataError("there are no frames to train on")
@@ -252,6 +259,8 @@ class Potential(Parameters):
         }
         if not any(there[kind] and getattr(self, f"{kind}_weight") > 0 for kind in there):
             raise DataError("no frame has an energy, forces or a stress that a potential could be trained on")
+        if freeze_encoder and encoder is not None:
+            encoder.require_knows(sorted({int(z) for atoms in frames for z in atoms.numbers}))
         training, held_out = split(len(frames), self.validation, self.seed)
         epochs = self._epochs(len(training))
         before = 0 if resume is None else resume.setting("epochs", int)
@@ -266,8 +275,9 @@ class Potential(Parameters):
         with one_thread(), torch.random.fork_rng(devices):
             torch.manual_seed(self.seed)
             begun = self._begun(graph, frames, known, training, encoder)
+            network = ReadoutTrained.of(begun.network) if freeze_encoder else begun.network
             self.training_: PotentialTraining | None = train_potential(
-                begun.network,
+                network,
                 Material(graph, known, _composition(graph) @ begun.level, begun.scale),
                 training,
                 held_out,
@@ -283,7 +293,7 @@ class Potential(Parameters):
                 keep=keep,
                 progress=progress,
             )
-        self.fitted_ = begun
+        self.fitted_ = replace(begun, network=network.whole() if isinstance(network, ReadoutTrained) else network)
         return self
 
     def _epochs(self, frames: int) -> int:
@@ -319,8 +329,16 @@ class Potential(Parameters):
             network.take_units(batch.vector, batch.species, batch.centre, batch.neighbour)
             return FittedPotential(network, *_units(known, graph, training))
         encoder.give(network)
+        level, scale = _units(known, graph, training)
+        if not encoder.readout:
+            return FittedPotential(network, level, scale)
         start = copy.copy(self)
-        start.fitted_ = FittedPotential(network, encoder.level_of(elements), encoder.scale)
+        start.fitted_ = FittedPotential(network, encoder.level_of(elements), encoder.scale or scale)
+        if encoder.scale is None:
+            learned = np.isin(graph.frame, training)[:, None]
+            forces = np.where(learned, known.forces, np.nan)
+            found = start.predict_graph(graph, frames).forces
+            scale_readout(network, factor_to(forces, found) or _to_unit(found[learned[:, 0]], scale))
         left = replace(known, energy=known.energy - start.predict_graph(graph, frames).energy)
         return replace(start.fitted_, level=start.fitted_.level + _units(left, graph, training)[0])
 
@@ -504,6 +522,12 @@ def _units(known: PotentialLabels, graph: VectorGraph, training: np.ndarray) -> 
     forces = forces[np.isfinite(forces)]
     size = float(np.sqrt(np.mean(forces**2))) if len(forces) else 0.0
     return level, size or spread or 1.0
+
+
+def _to_unit(forces: np.ndarray, scale: float) -> float:
+    """Return what makes forces, (N, 3) eV/Angstrom, of the size that the unit of energy says is usual."""
+    size = float(np.sqrt(np.mean(forces**2))) if len(forces) else 0.0
+    return scale / size if size > 0 else 1.0
 
 
 def _require_sound(frames: Sequence[Atoms]) -> None:

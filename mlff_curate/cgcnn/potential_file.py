@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from mlff_curate.cgcnn.elements import LAST_ELEMENT
-from mlff_curate.cgcnn.potential import DTYPES, MOST_CUTOFF, FittedPotential, Potential
-from mlff_curate.cgcnn.potential_network import PotentialNetwork, PotentialSizes
+from mlff_curate.cgcnn.network_file import POTENTIAL_KIND, network_arrays, read_network, sizes_setting
+from mlff_curate.cgcnn.potential import FittedPotential, Potential
 from mlff_curate.cgcnn.potential_training import PotentialTraining
 from mlff_curate.data.checkpoints import checkpoint_bytes, read_checkpoint
 
@@ -18,9 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mlff_curate.data.checkpoints import Checkpoint
-
-KIND = "cgcnn-potential"
-_MOST = 2**20
 
 
 def to_bytes(potential: Potential) -> bytes:
@@ -35,17 +30,16 @@ def to_bytes(potential: Potential) -> bytes:
     if fitted is None:
         message = "the potential is not trained: there is nothing to save yet"
         raise ValueError(message)
-    arrays = {f"network.{name}": value.detach().cpu().numpy() for name, value in fitted.network.state_dict().items()}
-    arrays["level"] = fitted.level.astype(np.float64)
+    arrays = {**network_arrays(fitted.network), "level": fitted.level.astype(np.float64)}
     training = potential.training_
     settings: dict[str, Any] = {
         # where it was trained is no part of a model
         "parameters": {**potential.get_params(), "device": "cpu"},
-        "sizes": asdict(fitted.network.sizes) | {"elements": list(fitted.network.sizes.elements)},
+        "sizes": sizes_setting(fitted.network.sizes),
         "scale": float(fitted.scale),
         "training": None if training is None else _plain(training),
     }
-    return checkpoint_bytes(KIND, arrays, settings)
+    return checkpoint_bytes(POTENTIAL_KIND, arrays, settings)
 
 
 def _plain(training: PotentialTraining) -> dict[str, Any]:
@@ -64,51 +58,17 @@ def read_potential(path: str | Path, device: str = "cpu") -> Potential:
     DataError
         The file is missing, damaged, of another kind, or does not make a potential; names array or setting.
     """
-    checkpoint = read_checkpoint(path, KIND)
+    checkpoint = read_checkpoint(path, POTENTIAL_KIND)
     potential = checkpoint.untrained(Potential, device)
-    sizes = _sizes(checkpoint)
-    if sizes.cutoff != potential.cutoff:
+    network = read_network(checkpoint, potential.dtype, {"level": ("float64", ("elements",))})
+    if network.sizes.cutoff != potential.cutoff:
         checkpoint.fail("the setting sizes.cutoff is not the parameter cutoff")
-    # settings could ask for a network of any size: none is made that the file cannot fill
-    held = sum(array.size for array in checkpoint.arrays.values())
-    least = sizes.convolutions * (sizes.channels**2 + max(sizes.degree, 0) * sizes.angular**2)
-    if least + len(sizes.elements) * sizes.channels > held:
-        checkpoint.fail("the setting sizes does not fit the arrays")
-    dtype = DTYPES[potential.dtype]
-    network = PotentialNetwork(sizes).to(dtype)
-    own = network.state_dict()
-    wanted: dict[str, tuple[str, tuple[int | str, ...]]] = {
-        f"network.{name}": (potential.dtype, tuple(value.shape)) for name, value in own.items()
-    }
-    wanted["level"] = ("float64", (len(sizes.elements),))
-    checkpoint.require_arrays(wanted)
-    checkpoint.require_no_more(wanted)
-    network.load_state_dict({name: torch.from_numpy(checkpoint.arrays[f"network.{name}"]).clone() for name in own})
-    network.eval()
     scale = checkpoint.setting("scale", float)
     if not scale > 0:
         checkpoint.fail("the setting scale is out of range")
     potential.fitted_ = FittedPotential(network.to(device), checkpoint.arrays["level"], scale)
     potential.training_ = _training(checkpoint)
     return potential
-
-
-def _sizes(checkpoint: Checkpoint) -> PotentialSizes:
-    values: dict[str, Any] = {}
-    for field in fields(PotentialSizes):
-        name = field.name
-        kind = list if name == "elements" else float if name in ("cutoff", "neighbours") else int
-        values[name] = checkpoint.setting(f"sizes.{name}", kind)
-    elements = values["elements"]
-    ascending = all(type(z) is int and 0 <= z <= LAST_ELEMENT for z in elements) and elements == sorted(set(elements))
-    if not elements or not ascending:
-        checkpoint.fail("the setting sizes.elements holds other than atomic numbers, ascending")
-    whole = [values[name] for name in ("channels", "radial", "convolutions", "angular")]
-    if not all(1 <= value < _MOST for value in whole) or values["convolutions"] > 64:
-        checkpoint.fail("the setting sizes asks for a network of no sensible size")
-    if not -1 <= values["degree"] <= 6 or not 0 < values["cutoff"] <= MOST_CUTOFF or not values["neighbours"] > 0:
-        checkpoint.fail("the setting sizes is out of range")
-    return PotentialSizes(**{**values, "elements": tuple(elements)})
 
 
 def _training(checkpoint: Checkpoint) -> PotentialTraining | None:

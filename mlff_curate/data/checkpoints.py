@@ -44,8 +44,10 @@ FORMAT = 1
 """Version of what the header says. A reader refuses another one."""
 KINDS = {
     "cgcnn-potential": "a potential (of train)",
+    "cgcnn-encoder": "an encoder (of pretrain)",
     "cgcnn-property": "a model of a property (of train --task regression or classification)",
     "cgcnn-potential-training": "the checkpoint of a training (train --resume makes a potential of it)",
+    "cgcnn-encoder-training": "the checkpoint of a pretraining (pretrain --resume makes an encoder of it)",
     "md-checkpoint": "the checkpoint of a run (for md --resume)",
     "meagraph": "a model of embeddings (of embed --save-model)",
 }

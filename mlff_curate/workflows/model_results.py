@@ -1,4 +1,4 @@
-"""What ``train`` and ``evaluate`` have to say at their end, of a model of any kind."""
+"""What ``train``, ``pretrain`` and ``evaluate`` have to say at their end, of a model of any kind."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from mlff_curate.cgcnn.potential import Potential
     from mlff_curate.cgcnn.property_model import CGCNN
+    from mlff_curate.pretraining.model import Pretraining
 
     Errors = Mapping[str, float]
 
@@ -47,7 +48,7 @@ class Training(Protocol):
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished ``train``.
+    """A finished ``train`` or ``pretrain``.
 
     Attributes
     ----------
@@ -75,7 +76,7 @@ class Trained:
         Those that make the model one that should not be used.
     """
 
-    model: CGCNN | Potential
+    model: CGCNN | Potential | Pretraining
     training: Training
     output: Path
     title: str

@@ -14,12 +14,12 @@ from mlff_curate.cgcnn.encoder import read_encoder
 from mlff_curate.cgcnn.potential import Potential
 from mlff_curate.cgcnn.potential_file import to_bytes
 from mlff_curate.data.outputs import require_free, whole_files
-from mlff_curate.errors import OutputError
+from mlff_curate.errors import OutputError, UsageError
 from mlff_curate.team import team
 from mlff_curate.validation.potential_errors import errors_without_neighbours, potential_errors
 from mlff_curate.workflows.model_results import Trained
-from mlff_curate.workflows.potential_checkpoint import checkpoint_beside, origin_of, require_interval
 from mlff_curate.workflows.potential_data import read_potential_data
+from mlff_curate.workflows.training_checkpoint import checkpoint_beside, origin_of, require_interval, where_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -52,6 +52,7 @@ def train_potential_files(
     parameters: Mapping[str, Any],
     *,
     encoder: str | Path | None = None,
+    freeze_encoder: bool = False,
     checkpoint_every: float = 30.0,
     resume: bool = False,
     workers: int = 1,
@@ -71,7 +72,10 @@ def train_potential_files(
     parameters
         Of :class:`Potential`.
     encoder
-        Model file to begin from: sizes of the network that `parameters` does not have are its.
+        File of a potential or of an encoder to begin from: sizes of the network that `parameters` does not have are
+        its.
+    freeze_encoder
+        Train the readout alone.
     checkpoint_every
         Seconds between two checkpoints at least.
     resume
@@ -96,6 +100,8 @@ def train_potential_files(
     path = Path(output)
     if not path.name:
         raise OutputError("is a folder", file=str(output))
+    if freeze_encoder and encoder is None:
+        raise UsageError("means nothing without --encoder", key="--freeze-encoder")
     with team(workers, parameters.get("device", "cpu"), place) as together:
         begin = None if encoder is None else read_encoder(encoder)
         potential = Potential(
@@ -113,15 +119,16 @@ def train_potential_files(
         data = read_potential_data(what, progress)
         seconds = {"read": time.perf_counter() - start}
         start = time.perf_counter()
-        beside.origin = origin_of(potential, data, encoder)
+        beside.origin = origin_of(potential, data, encoder, frozen=freeze_encoder)
         with data.naming_frames(), beside.ending_well():
             before = beside.found() if resume else None
             if resume and say is not None:
-                say(_where_from(before))
+                say(where_from(before))
             potential.fit(
                 data.frames,
                 data.labels,
                 encoder=begin,
+                freeze_encoder=freeze_encoder,
                 team=together,
                 resume=before,
                 keep=beside.keep,
@@ -149,12 +156,6 @@ def train_potential_files(
         notes=(*data.notes, *_about_training(potential, begin, before, resume=resume)),
         warnings=tuple(_worse_than_a_guess(potential, data, errors)),
     )
-
-
-def _where_from(before: Checkpoint | None) -> str:
-    if before is None:
-        return "there is no checkpoint to go on from: training begins anew"
-    return f"training goes on after epoch {before.setting('epochs', int)}, from {before.file}"
 
 
 def _errors_of_parts(potential: Potential, data: PotentialData) -> dict[str, dict[str, float]]:
@@ -200,6 +201,8 @@ def _about_training(
             yield f"the encoder knows none of {strange}: random weights may well do better"
         elif strange:
             yield f"the encoder does not know {strange}: what it says of them began at random"
+        if not begin.readout:
+            yield "the encoder was not trained on energies or denoising: the layers behind its states began at random"
     if before is not None:
         yield f"training went on after epoch {before.setting('epochs', int)}, from {before.file}"
     elif resume:

@@ -19,7 +19,7 @@ from mlff_curate.cgcnn import potential_share
 from mlff_curate.cgcnn.potential import Potential
 from mlff_curate.data.checkpoints import checkpoint_bytes, kind_of, read_checkpoint
 from mlff_curate.graphs.vectors import vector_graph
-from mlff_curate.workflows.potential_checkpoint import PotentialCheckpoint
+from mlff_curate.workflows.training_checkpoint import TrainingCheckpoint
 
 SIZES = ["--channels", 8, "--angular", 4, "--degree", 2, "--cutoff", 4, "--convolutions", 1]
 SMALL = [*SIZES, "--epochs", 6, "--batch-size", 4]
@@ -81,7 +81,7 @@ def wait_for(path, process):
 
 def leave_checkpoint(here, frames, monkeypatch, epochs):
     """Leave a checkpoint behind, as if the machine had stopped after some epochs."""
-    keep = PotentialCheckpoint.keep
+    keep = TrainingCheckpoint.keep
 
     class Stopped(BaseException):
         pass
@@ -92,7 +92,7 @@ def leave_checkpoint(here, frames, monkeypatch, epochs):
             raise Stopped
 
     with monkeypatch.context() as patch:
-        patch.setattr(PotentialCheckpoint, "keep", until)
+        patch.setattr(TrainingCheckpoint, "keep", until)
         line = ["train", frames, "-o", "cu.model", *SMALL, "--checkpoint-every", 0, "-q"]
         with pytest.raises(Stopped):
             group.main([str(word) for word in line], standalone_mode=False)
@@ -127,7 +127,7 @@ def test_ctrl_c_tells_how_to_go_on(command, frames, whole, here):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_the_last_state_is_written_before_leaving(command, frames, whole, here, monkeypatch, number, code):
-    keep = PotentialCheckpoint.keep
+    keep = TrainingCheckpoint.keep
     seen = []
 
     def and_signal(self, state):
@@ -138,7 +138,7 @@ def test_the_last_state_is_written_before_leaving(command, frames, whole, here, 
 
     line = ["train", frames, "-o", "cu.model", *SMALL, "--checkpoint-every", 1e6]
     with monkeypatch.context() as patch:
-        patch.setattr(PotentialCheckpoint, "keep", and_signal)
+        patch.setattr(TrainingCheckpoint, "keep", and_signal)
         done = command(*line)
     assert done.code == code
     told = {
@@ -339,7 +339,7 @@ def test_a_leader_that_refuses_lets_its_helpers_go():
 
 
 def test_a_dead_worker_is_told_and_its_training_goes_on(command, large, here, monkeypatch):
-    keep = PotentialCheckpoint.keep
+    keep = TrainingCheckpoint.keep
 
     def and_kill(self, state):
         keep(self, state)
@@ -347,7 +347,7 @@ def test_a_dead_worker_is_told_and_its_training_goes_on(command, large, here, mo
             multiprocessing.active_children()[0].kill()
 
     with monkeypatch.context() as patch:
-        patch.setattr(PotentialCheckpoint, "keep", and_kill)
+        patch.setattr(TrainingCheckpoint, "keep", and_kill)
         done = command("train", "large.extxyz", "-o", "two.model", *LARGE, "--workers", 2, "--checkpoint-every", 0)
     assert done.code == 1
     assert done.err == (

@@ -235,7 +235,7 @@ def test_models_of_other_kinds_are_refused(command, frames, here):
     assert done.code == 1
     assert done.err == (
         "mlff-curate: error: gap.model: is a model of a property (of train --task regression or classification): "
-        "a potential (of train) is wanted\n"
+        "a potential (of train) or an encoder (of pretrain) is wanted\n"
     )
     (here / "x.model").write_bytes(checkpoint_bytes("meagraph", {}, {}))
     done = command("evaluate", "x.model", frames)

@@ -10,7 +10,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -25,33 +25,66 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import FrameType
 
+    from ase import Atoms
+
     from mlff_curate.cgcnn.potential import Potential
-    from mlff_curate.cgcnn.potential_state import TrainingState
+    from mlff_curate.parameters import Parameters
     from mlff_curate.workflows.potential_data import PotentialData
 
 KIND = "cgcnn-potential-training"
+ENCODER_TRAINING = "cgcnn-encoder-training"
 
 
-def origin_of(potential: Potential, data: PotentialData, encoder: str | Path | None) -> dict[str, Any]:
-    """Return what a training depends on: it can go on only where all of it is the same."""
-    frames, labels = hashlib.sha256(), hashlib.sha256()
-    for atoms, known in zip(data.frames, data.labels, strict=True):
-        frames.update(content_digest(atoms).encode())
+_BEGUN = (
+    ("encoder", "--encoder", "is not what that training began from"),
+    ("frozen", "--freeze-encoder", "is not as it was there"),
+)
+
+
+class _State(Protocol):
+    """The state of a training of any kind."""
+
+    def pack(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Return arrays and settings."""
+
+
+def origin_of(
+    potential: Potential, data: PotentialData, encoder: str | Path | None, *, frozen: bool = False
+) -> dict[str, Any]:
+    """Return what a potential's training depends on: it can go on only where all of it is the same."""
+    labels = hashlib.sha256()
+    for known in data.labels:
         for label in (known.energy, known.forces, known.stress):
             labels.update(b"none" if label is None else np.ascontiguousarray(label, dtype="<f8").tobytes())
     return {
-        "program": __version__,
-        # where it runs is no part of it
-        "parameters": {name: value for name, value in potential.get_params().items() if name != "device"},
+        **origin_of_frames(potential, data.frames),
         "encoder": None if encoder is None else hashlib.sha256(Path(encoder).read_bytes()).hexdigest(),
-        "count": len(data.frames),
-        "frames": frames.hexdigest(),
+        **({"frozen": True} if frozen else {}),
         "labels": labels.hexdigest(),
     }
 
 
+def origin_of_frames(model: Parameters, frames: Sequence[Atoms]) -> dict[str, Any]:
+    """Return what a training without labels depends on."""
+    digest = hashlib.sha256()
+    for atoms in frames:
+        digest.update(content_digest(atoms).encode())
+    return {
+        "program": __version__,
+        # where it runs is no part of it
+        "parameters": {name: _as_json(value) for name, value in model.get_params().items() if name != "device"},
+        "count": len(frames),
+        "frames": digest.hexdigest(),
+    }
+
+
+def _as_json(value: object) -> object:
+    """Return a value as it comes back from a file."""
+    return list(value) if isinstance(value, tuple) else value
+
+
 @dataclass
-class PotentialCheckpoint:
+class TrainingCheckpoint:
     """One file, written anew from time to time.
 
     Attributes
@@ -60,20 +93,23 @@ class PotentialCheckpoint:
         Where.
     every
         Seconds between two times at least.
+    kind
+        Of what training.
     origin
         What the training depends on, see :func:`origin_of`.
     """
 
     path: Path
     every: float
+    kind: str = KIND
     origin: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._last = time.monotonic()
-        self._state: TrainingState | None = None  # after the last step that was done
+        self._state: _State | None = None  # after the last step that was done
         self._leave: Callable[[], object] | None = None  # what a signal asks for, once the state is written
 
-    def keep(self, state: TrainingState) -> None:
+    def keep(self, state: _State) -> None:
         """Write the state, if the last time is long enough ago; if somebody wants training to end, write it and end.
 
         Raises
@@ -90,10 +126,10 @@ class PotentialCheckpoint:
         if time.monotonic() - self._last >= self.every:
             self._write(state)
 
-    def _write(self, state: TrainingState) -> None:
+    def _write(self, state: _State) -> None:
         arrays, settings = state.pack()
         with whole_files(self.path) as (stream,):
-            stream.write(checkpoint_bytes(KIND, arrays, {"state": settings, "origin": dict(self.origin)}))
+            stream.write(checkpoint_bytes(self.kind, arrays, {"state": settings, "origin": dict(self.origin)}))
         self._last = time.monotonic()
 
     def found(self) -> Checkpoint | None:
@@ -106,7 +142,7 @@ class PotentialCheckpoint:
         """
         if not self.path.exists():
             return None
-        stored = read_checkpoint(self.path, KIND)
+        stored = read_checkpoint(self.path, self.kind)
         theirs = stored.setting("origin", dict)
         difference = _difference(theirs, self.origin)
         if difference is not None:
@@ -192,9 +228,16 @@ def require_interval(every: float) -> None:
         raise UsageError(f"a number of seconds of at least 0, got {every}", key="--checkpoint-every")
 
 
+def where_from(before: Checkpoint | None) -> str:
+    """Say where a training that is to be resumed goes on."""
+    if before is None:
+        return "there is no checkpoint to go on from: training begins anew"
+    return f"training goes on after epoch {before.setting('epochs', int)}, from {before.file}"
+
+
 def checkpoint_beside(
-    output: Path, inputs: Sequence[Path], every: float, *, resume: bool, overwrite: bool
-) -> PotentialCheckpoint:
+    output: Path, inputs: Sequence[Path], every: float, *, resume: bool, overwrite: bool, kind: str = KIND
+) -> TrainingCheckpoint:
     """Return the checkpoint of a training whose model is to be written to `output`, its origin not yet known.
 
     Raises
@@ -210,7 +253,7 @@ def checkpoint_beside(
             "or --overwrite to begin anew",
             file=str(path),
         )
-    return PotentialCheckpoint(path, every)
+    return TrainingCheckpoint(path, every, kind)
 
 
 def _difference(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> tuple[str | None, str] | None:
@@ -222,11 +265,12 @@ def _difference(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> tuple[str
     for name, value in ours["parameters"].items():
         if before.get(name) != value:
             return f"--{name.replace('_', '-')}", f"was {str(before.get(name))[:40]} there and is {value} now"
-    if theirs.get("encoder") != ours["encoder"]:
-        return "--encoder", "is not what that training began from"
+    for name, key, words in _BEGUN:
+        if theirs.get(name) != ours.get(name):
+            return key, words
     if theirs.get("count") != ours["count"]:
         return None, f"is of a training on {theirs.get('count')} frames, not {counted(ours['count'], 'frame')}"
     for name in ("frames", "labels"):
-        if theirs.get(name) != ours[name]:
+        if theirs.get(name) != ours.get(name):
             return None, f"is of a training on other {name}"
     return None

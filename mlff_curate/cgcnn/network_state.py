@@ -1,0 +1,180 @@
+"""What every training of a network has to remember, whole: weights, optimiser, the best so far, steps."""
+
+from __future__ import annotations
+
+import copy
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+
+    from mlff_curate.data.checkpoints import Checkpoint, Shape
+
+_Network = TypeVar("_Network", bound=nn.Module)
+
+
+@dataclass(eq=False)
+class NetworkState(ABC, Generic[_Network]):
+    """Weights and all that goes with them. What an optimiser keeps, those know that have one.
+
+    Attributes
+    ----------
+    network
+        Being trained.
+    average
+        Moving average of its weights.
+    optimiser
+        What moves the weights.
+    best_weights
+        Of the average at the best epoch.
+    best_error
+        Of the frames held out, at that epoch; infinite before, and where nothing is known of them.
+    best_epoch
+        Counted from 1; 0 before.
+    epochs, steps
+        Done; the second in the epoch that is not.
+    total
+        Sum of the losses of these steps.
+    """
+
+    network: _Network
+    average: _Network
+    optimiser: torch.optim.Optimizer
+    best_weights: dict[str, torch.Tensor]
+    best_error: float = math.inf
+    best_epoch: int = 0
+    epochs: int = 0
+    steps: int = 0
+    total: float = 0.0
+
+    @classmethod
+    def new(cls, network: _Network, optimiser: torch.optim.Optimizer) -> Self:
+        """Return the state before the first step."""
+        average = copy.deepcopy(network)
+        return cls(network, average, optimiser, copy.deepcopy(average.state_dict()))
+
+    def set_best(self, error: float) -> None:
+        """Keep the weights of the average after the steps of an epoch, which is about to end."""
+        self.best_error, self.best_epoch = error, self.epochs + 1
+        self.best_weights = copy.deepcopy(self.average.state_dict())
+
+    def follow(self, memory: float) -> None:
+        """Move the average towards the weights; it keeps a share `memory` of itself."""
+        with torch.no_grad():
+            for mine, its in zip(self.average.parameters(), self.network.parameters(), strict=True):
+                mine.lerp_(its, 1 - memory)
+
+    def pack(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Return arrays and settings, from which :meth:`restore` makes the same state."""
+        arrays = {
+            **_named("network", self.network.state_dict()),
+            **_named("average", self.average.state_dict()),
+            **_named("best", self.best_weights),
+        }
+        for index, value in enumerate(self.network.parameters()):
+            arrays |= _named(f"optimiser.{index}", self._kept_of(value))
+        settings = {
+            "best_error": None if math.isinf(self.best_error) else self.best_error,
+            "best_epoch": self.best_epoch,
+            "epochs": self.epochs,
+            "steps": self.steps,
+            "total": self.total,
+        }
+        return arrays, settings
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Take over a state.
+
+        Parameters
+        ----------
+        checkpoint
+            Arrays and settings that :meth:`pack` made of a training of the same network.
+
+        Raises
+        ------
+        DataError
+            They do not fit; names array or setting.
+        """
+        kinds = {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "best": self.best_weights,
+        }
+        wanted: dict[str, tuple[str, Shape]] = {
+            f"{kind}.{name}": like(value) for kind, values in kinds.items() for name, value in values.items()
+        }
+        for index, value in enumerate(self.network.parameters()):
+            kept = self._wanted_of(value, index, checkpoint)
+            wanted |= {f"optimiser.{index}.{key}": kind for key, kind in kept.items()}
+        checkpoint.require_arrays(wanted)
+        checkpoint.require_no_more(wanted)
+        numbers = {name: checkpoint.setting(name, int) for name in ("best_epoch", "epochs", "steps")}
+        if min(numbers.values()) < 0:
+            checkpoint.fail("the setting epochs or steps is below 0")
+        for name, number in numbers.items():
+            setattr(self, name, number)
+        error = checkpoint.setting("best_error", (float, type(None)))
+        self.best_error = math.inf if error is None else error
+        self.total = checkpoint.setting("total", float)
+        self._restore_more(checkpoint)
+        tensors = {name: torch.from_numpy(array).clone() for name, array in checkpoint.arrays.items()}
+        self.network.load_state_dict({name: tensors[f"network.{name}"] for name in kinds["network"]})
+        self.average.load_state_dict({name: tensors[f"average.{name}"] for name in kinds["average"]})
+        self.best_weights = {name: tensors[f"best.{name}"].to(value.device) for name, value in kinds["best"].items()}
+        for index, value in enumerate(self.network.parameters()):
+            start = f"optimiser.{index}."
+            own = {name.removeprefix(start): x for name, x in tensors.items() if name.startswith(start)}
+            if own:
+                self._take(value, own)
+
+    @abstractmethod
+    def _kept_of(self, value: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        """Return what the optimiser keeps of a parameter, by name; nothing before it was moved."""
+
+    @abstractmethod
+    def _wanted_of(self, value: torch.Tensor, index: int, checkpoint: Checkpoint) -> Mapping[str, tuple[str, Shape]]:
+        """Return dtypes and shapes of what a checkpoint has to hold of the same, of the parameter of that number."""
+
+    @abstractmethod
+    def _take(self, value: torch.Tensor, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Give the optimiser what it kept of a parameter."""
+
+    @abstractmethod
+    def _restore_more(self, checkpoint: Checkpoint) -> None:
+        """Take over what a training of a certain kind remembers besides, before any weight is changed."""
+
+
+def numbers_of(checkpoint: Checkpoint, name: str, count: int) -> list[float]:
+    """Return a setting that holds one number per epoch; none is nan.
+
+    Raises
+    ------
+    DataError
+        It holds something else.
+    """
+    values = checkpoint.setting(name, list)
+    if len(values) != count or not all(x is None or type(x) in (int, float) for x in values):
+        checkpoint.fail(f"the setting {name} holds other than one number per epoch")
+    return [math.nan if x is None else float(x) for x in values]
+
+
+def plain_numbers(values: list[float]) -> list[float | None]:
+    """Return numbers as JSON has them, which knows no nan."""
+    return [None if math.isnan(x) else x for x in values]
+
+
+def like(value: torch.Tensor) -> tuple[str, Shape]:
+    """Return dtype and shape of a tensor, as an array is wanted that is to take its place."""
+    return str(value.dtype).removeprefix("torch."), tuple(value.shape)
+
+
+def _named(kind: str, values: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    return {f"{kind}.{name}": value.detach().cpu().numpy() for name, value in values.items()}

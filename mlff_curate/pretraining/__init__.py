@@ -1,0 +1,1 @@
+"""Encoders that learn from frames without labels: tasks, training, representations."""

@@ -1,0 +1,76 @@
+"""The contrastive task: two views of one frame are to be alike, and unlike those of the others.
+
+NT-Xent with T = 0.1 (T. Chen et al., ICML 2020), views as in X. Kong et al., arXiv 2211.03563, whose are supercells:
+here also noise as of heat, and an orientation, which the states of atoms do not depend on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional
+
+from mlff_curate.graphs.vectors import vector_graph
+from mlff_curate.pretraining.network import small_network
+from mlff_curate.pretraining.tasks import CONTRASTIVE
+from mlff_curate.pretraining.views import enlarged, noisy, turned
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
+
+    from mlff_curate.pretraining.network import PretrainingNetwork
+    from mlff_curate.pretraining.unlabelled import Unlabelled
+
+_TEMPERATURE = 0.1
+_HEAT = 0.05
+"""Angstrom, of each component of the displacements."""
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Two views of each frame of a batch.
+
+    Attributes
+    ----------
+    guess
+        See :class:`mlff_curate.pretraining.tasks.Task`.
+    """
+
+    guess: float
+    name = CONTRASTIVE
+
+    def head(self, channels: int) -> nn.Module:
+        """Return the projection."""
+        return small_network(channels, channels, channels)
+
+    def loss(
+        self,
+        network: PretrainingNetwork,
+        data: Unlabelled,
+        frames: np.ndarray,
+        rng: np.random.Generator,
+        *,
+        training: bool,  # noqa: ARG002 (all that is differentiated are weights)
+    ) -> tuple[torch.Tensor, int]:
+        """Return the mean of NT-Xent; see :class:`mlff_curate.pretraining.tasks.Task`. One frame is like no other."""
+        if len(frames) < 2:
+            return torch.zeros((), device=data.device), 0
+        views = [
+            turned(noisy(enlarged(data.frames[i], rng), _HEAT, 0.0, rng).atoms, rng) for _ in range(2) for i in frames
+        ]
+        batch = data.batch(vector_graph(views, data.cutoff))
+        states = network.last_states(batch)
+        mean = states.new_zeros(len(views), states.shape[1]).index_add(0, batch.frame, states) / batch.atoms[:, None]
+        return nt_xent(network.heads[CONTRASTIVE](mean)), len(views)
+
+
+def nt_xent(vectors: torch.Tensor) -> torch.Tensor:
+    """Return the mean loss of (2B, D) vectors, of which the k-th and the B + k-th are of one frame."""
+    unit = functional.normalize(vectors, dim=1)
+    alike = unit @ unit.T / _TEMPERATURE
+    itself = torch.eye(len(vectors), dtype=torch.bool, device=vectors.device)
+    partner = torch.arange(len(vectors), device=vectors.device).roll(len(vectors) // 2)
+    return functional.cross_entropy(alike.masked_fill(itself, -torch.inf), partner)

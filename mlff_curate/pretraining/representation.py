@@ -1,0 +1,105 @@
+"""States of atoms as vectors that stand for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from mlff_curate.cgcnn.elements import symbol_of
+from mlff_curate.cgcnn.potential_share import in_parts
+from mlff_curate.cgcnn.potential_terms import batch_of
+from mlff_curate.data.soundness import require_sound
+from mlff_curate.errors import DataError, UsageError
+from mlff_curate.graphs.vectors import vector_graph
+from mlff_curate.parallel import one_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ase import Atoms
+
+    from mlff_curate.cgcnn.potential_network import PotentialNetwork
+
+_FRAMES_AT_ONCE = 64
+
+
+def representation(
+    network: PotentialNetwork,
+    frames: Sequence[Atoms],
+    layers: str | None = None,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """Return the states of all atoms of F frames, (N, L H), layer beside layer.
+
+    Parameters
+    ----------
+    network
+        The trunk of an encoder, or the network of a potential.
+    frames
+        Any, of elements that the network knows. At most 64 frames lie in memory as graphs, and the states of edges
+        for about 1 000 atoms, or one frame.
+    layers
+        L digits: ``"0"`` is the state of the atom's own element, ``"1"`` that after the first convolution; more see
+        further. ``"012"`` has these three, in this order. None: all.
+    progress
+        Called with frames done and in all.
+
+    Raises
+    ------
+    UsageError
+        A layer that there is not.
+    DataError
+        A frame has no atoms, or positions or a cell that are no numbers; an element that the network does not know.
+    """
+    wanted = layers_of(layers, network.sizes.convolutions)
+    elements = np.array(network.sizes.elements)
+    for index, atoms in enumerate(frames):
+        require_sound(atoms, None, index)
+        unknown = np.setdiff1d(atoms.numbers, elements)
+        if len(unknown):
+            names = ", ".join(symbol_of(int(z)) for z in unknown)
+            raise DataError(f"the encoder never saw {names}", frame=index)
+    weight = network.embedding.weight
+    parts = [np.zeros((0, len(wanted) * network.sizes.channels))]
+    for start in range(0, len(frames), _FRAMES_AT_ONCE):
+        some = frames[start : start + _FRAMES_AT_ONCE]
+        graph = vector_graph(some, network.sizes.cutoff)
+        for part in in_parts(graph.atoms, np.arange(graph.frames)):
+            batch = batch_of(graph.part(part), elements.tolist(), weight.dtype, str(weight.device))
+            with one_thread(), torch.no_grad():
+                states = network.states(network.embedding(batch.species), batch.vector, batch.centre, batch.neighbour)
+            parts.append(torch.cat([states[k] for k in wanted], dim=1).cpu().double().numpy())
+        if progress is not None:
+            progress(start + len(some), len(frames))
+    return np.concatenate(parts)
+
+
+def mean_over_frames(values: np.ndarray, frames: Sequence[Atoms]) -> np.ndarray:
+    """Return the mean over the atoms of each of F frames, (F, D), of (N, D)."""
+    counts = np.array([len(atoms) for atoms in frames])
+    if not len(counts):
+        return values[:0]
+    sums: np.ndarray = np.add.reduceat(values, np.cumsum(counts) - counts, axis=0)
+    out: np.ndarray = sums / counts[:, None]
+    return out
+
+
+def layers_of(layers: str | None, convolutions: int) -> list[int]:
+    """Return the numbers of layers that are written as digits; None: all.
+
+    Raises
+    ------
+    UsageError
+        There is none of that number, or one comes twice.
+    """
+    if layers is None:
+        return list(range(convolutions + 1))
+    if not layers or not (layers.isascii() and layers.isdigit()) or len(set(layers)) < len(layers):
+        raise UsageError(f"digits such as 012 are expected, each once, got {layers!r}", key="layers")
+    wanted = [int(digit) for digit in layers]
+    if max(wanted) > convolutions:
+        raise UsageError(f"there is no layer {max(wanted)}: the encoder's are 0 to {convolutions}", key="layers")
+    return wanted

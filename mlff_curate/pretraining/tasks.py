@@ -1,0 +1,68 @@
+"""What every task is, and the tasks by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import nn
+
+    from mlff_curate.pretraining.network import PretrainingNetwork
+    from mlff_curate.pretraining.unlabelled import Unlabelled
+
+
+class Task(Protocol):
+    """Something that frames themselves hold the answers to."""
+
+    @property
+    def name(self) -> str:
+        """What the user calls it."""
+
+    @property
+    def guess(self) -> float:
+        """Loss of the best answer that looks at no atom's surroundings: what a network has to be better than."""
+
+    def head(self, channels: int) -> nn.Module:
+        """Return the layers that answer, of states of H channels."""
+
+    def loss(
+        self,
+        network: PretrainingNetwork,
+        data: Unlabelled,
+        frames: np.ndarray,
+        rng: np.random.Generator,
+        *,
+        training: bool,
+    ) -> tuple[torch.Tensor, int]:
+        """Return the mean loss over the answers that some frames ask for, and how many these are; 0: it means nothing.
+
+        Parameters
+        ----------
+        network
+            With the head.
+        data
+            All frames.
+        frames
+            Indices of those to ask about.
+        rng
+            Of what is hidden or displaced.
+        training
+            Keep what is needed to differentiate the loss by the weights.
+        """
+
+
+ELEMENT, DISTANCE, COORDINATION, DENOISE, CONTRASTIVE = (
+    "element",
+    "distance",
+    "coordination",
+    "denoise",
+    "contrastive",
+)
+TASKS = (DENOISE, DISTANCE, COORDINATION, ELEMENT, CONTRASTIVE)
+
+
+def default_tasks(elements: tuple[int, ...]) -> tuple[str, ...]:
+    """Return the tasks that say something about frames of these elements, the contrastive one apart."""
+    return (DENOISE, DISTANCE, COORDINATION, *([ELEMENT] if len(elements) > 1 else []))

@@ -1,0 +1,275 @@
+"""How an encoder is trained."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from mlff_curate.cgcnn.network_state import NetworkState, like, numbers_of, plain_numbers
+from mlff_curate.cgcnn.training import ALL_EPOCHS, DIVERGED, STOPPED_EARLY
+from mlff_curate.errors import DataError
+from mlff_curate.pretraining.network import PretrainingNetwork
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from mlff_curate.data.checkpoints import Checkpoint, Shape
+    from mlff_curate.pretraining.tasks import Task
+    from mlff_curate.pretraining.unlabelled import Unlabelled
+
+_WARM_UP = 100
+"""Steps over which the learning rate rises to its own."""
+_LAST_RATE = 0.01
+"""Share of the learning rate that is left at the end."""
+_LONGEST_STEP = 10.0
+"""Norm of the gradient that it is cut to."""
+_MEMORY = 0.995
+"""Of the moving average of the weights, which is what is kept."""
+_MOMENTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
+"""What Adam keeps of a parameter."""
+_OF_TRAINING, _OF_VALIDATION = 5, 6
+"""What a step's and a held-out batch's randomness is called, so that they share none."""
+
+
+@dataclass(frozen=True)
+class EncoderTraining:
+    """How training went.
+
+    Attributes
+    ----------
+    epochs
+        Epochs run.
+    loss
+        (epochs,) mean over the batches of the weighted sum.
+    held_out
+        Task to (epochs,) mean loss over the frames held out; nan where they ask nothing.
+    guesses
+        Task to the loss of the best answer that looks at no atom's surroundings.
+    best_epoch
+        Counted from 1: the epoch whose weights were kept.
+    ended
+        ``all epochs``, ``early`` or ``diverged``.
+    validation_frames
+        Indices of the frames held out.
+    """
+
+    epochs: int
+    loss: tuple[float, ...]
+    held_out: Mapping[str, tuple[float, ...]]
+    guesses: Mapping[str, float]
+    best_epoch: int
+    ended: str
+    validation_frames: tuple[int, ...]
+
+
+@dataclass(eq=False)
+class EncoderState(NetworkState[PretrainingNetwork]):
+    """Weights and all that goes with them, see :class:`NetworkState`; the optimiser is Adam.
+
+    Attributes
+    ----------
+    loss, held_out
+        As in :class:`EncoderTraining`.
+    """
+
+    loss: list[float] = field(default_factory=list)
+    held_out: dict[str, list[float]] = field(default_factory=dict)
+
+    def end_epoch(self, losses: Mapping[str, float]) -> None:
+        """Write down an epoch, with the losses of the frames held out."""
+        self.loss.append(self.total / max(self.steps, 1))
+        for name, value in losses.items():
+            self.held_out.setdefault(name, []).append(value)
+        self.epochs, self.steps, self.total = self.epochs + 1, 0, 0.0
+
+    def pack(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Return arrays and settings, from which :meth:`restore` makes the same state."""
+        arrays, settings = super().pack()
+        held_out = {name: plain_numbers(values) for name, values in self.held_out.items()}
+        return arrays, {**settings, "loss": plain_numbers(self.loss), "held_out": held_out}
+
+    def _restore_more(self, checkpoint: Checkpoint) -> None:
+        self.loss = numbers_of(checkpoint, "loss", self.epochs)
+        names = checkpoint.setting("held_out", dict)
+        self.held_out = {name: numbers_of(checkpoint, f"held_out.{name}", self.epochs) for name in names}
+
+    def _kept_of(self, value: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        kept: Mapping[str, torch.Tensor] = self.optimiser.state[value]
+        return kept
+
+    def _wanted_of(self, value: torch.Tensor, index: int, checkpoint: Checkpoint) -> Mapping[str, tuple[str, Shape]]:
+        if f"optimiser.{index}.step" not in checkpoint.arrays:  # what no task has asked yet was never moved
+            return {}
+        return {"step": ("float32", ()), **dict.fromkeys(_MOMENTS, like(value))}
+
+    def _take(self, value: torch.Tensor, tensors: Mapping[str, torch.Tensor]) -> None:
+        # steps are counted on the CPU
+        own = {name: tensors[name] if name == "step" else tensors[name].to(value.device) for name in tensors}
+        self.optimiser.state[value] = own
+
+
+def train_encoder(
+    network: PretrainingNetwork,
+    data: Unlabelled,
+    tasks: Sequence[Task],
+    weights: Mapping[str, float],
+    training: np.ndarray,
+    validation: np.ndarray,
+    *,
+    learning_rate: float,
+    batch_size: int,
+    epochs: int,
+    patience: int,
+    seed: int,
+    resume: Checkpoint | None = None,
+    keep: Callable[[EncoderState], None] | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> EncoderTraining:
+    """Fit the weights; the moving average of the epoch with the least loss on the frames held out is kept.
+
+    Parameters
+    ----------
+    network
+        On the device; changed in place.
+    data
+        Frames.
+    tasks, weights
+        What is asked, and how much each counts by name.
+    training, validation
+        Indices of frames; the second may be empty: then the weights after the last epoch are kept.
+    learning_rate
+        Of Adam; rises over the first steps and falls along a cosine.
+    batch_size, epochs
+        Frames per step, in an order drawn anew each epoch.
+    patience
+        Epochs without a smaller loss before training stops.
+    seed
+        Of batches, and of what is hidden or displaced: by epoch, step and task, so that none depends on another.
+    resume
+        What :meth:`EncoderState.pack` said after some step: training goes on from there to the same end.
+    keep
+        Called after each step, and after each epoch, with the state.
+    progress
+        Called with epochs done, epochs in all, and the losses in words.
+
+    Raises
+    ------
+    DataError
+        The loss was no number before one epoch was done, or what is to be resumed does not fit the network. Where a
+        loss is no number later, training stops and keeps the last good weights.
+    """
+    state = EncoderState.new(network, torch.optim.Adam(network.parameters(), lr=learning_rate, amsgrad=True))
+    if resume is not None:
+        state.restore(resume)
+    per_epoch = math.ceil(len(training) / batch_size)
+    ended = ALL_EPOCHS
+    while state.epochs < epochs and state.epochs - state.best_epoch < patience:
+        epoch = state.epochs + 1
+        order = np.random.default_rng([seed, 2, epoch]).permutation(training)
+        batches = np.array_split(order, per_epoch)
+        first, all_ = state.epochs * per_epoch, epochs * per_epoch
+        rates = [learning_rate * _share_of_rate(first + k, all_) for k in range(per_epoch)]
+        well = _rest_of_epoch(state, data, tasks, weights, batches, rates, seed, keep)
+        losses = held_out_losses(state.average, data, tasks, validation, batch_size, seed) if well else {}
+        error = sum(weights[name] * value for name, value in losses.items() if not math.isnan(value))
+        if not well or not math.isfinite(error):
+            if state.best_epoch == 0:
+                raise DataError("training diverged in its first epoch: a smaller --learning-rate may help")
+            ended = DIVERGED
+            break
+        known = any(not math.isnan(value) for value in losses.values())
+        if not known or error < state.best_error:
+            state.set_best(error if known else math.inf)
+        state.end_epoch(losses)
+        if keep is not None:
+            keep(state)
+        if progress is not None:
+            progress(epoch, epochs, _words(state.loss[-1], losses))
+    if ended == ALL_EPOCHS and state.epochs - state.best_epoch >= patience:
+        ended = STOPPED_EARLY
+    network.load_state_dict(state.best_weights)
+    network.eval()
+    return EncoderTraining(
+        state.epochs,
+        tuple(state.loss),
+        {name: tuple(values) for name, values in state.held_out.items()},
+        {task.name: task.guess for task in tasks},
+        state.best_epoch,
+        ended,
+        tuple(int(i) for i in validation),
+    )
+
+
+def _rest_of_epoch(
+    state: EncoderState,
+    data: Unlabelled,
+    tasks: Sequence[Task],
+    weights: Mapping[str, float],
+    batches: Sequence[np.ndarray],
+    rates: Sequence[float],
+    seed: int,
+    keep: Callable[[EncoderState], None] | None,
+) -> bool:
+    """Take the steps of an epoch that are not done; return whether all was finite."""
+    epoch = state.epochs + 1
+    for batch, rate in zip(batches[state.steps :], rates[state.steps :], strict=True):
+        state.optimiser.zero_grad(set_to_none=True)
+        total = 0.0
+        for k, task in enumerate(tasks):
+            rng = np.random.default_rng([seed, _OF_TRAINING, epoch, state.steps, k])
+            loss, count = task.loss(state.network, data, batch, rng, training=True)
+            if count:
+                (weights[task.name] * loss).backward()  # type: ignore[no-untyped-call]
+                total += weights[task.name] * float(loss.detach())
+        length = torch.nn.utils.clip_grad_norm_(state.network.parameters(), _LONGEST_STEP)
+        if not math.isfinite(total) or not math.isfinite(float(length)):
+            return False
+        for group in state.optimiser.param_groups:
+            group["lr"] = rate
+        state.optimiser.step()
+        done = (epoch - 1) * len(batches) + state.steps
+        state.follow(min(_MEMORY, (1 + done) / (10 + done)))
+        state.steps += 1
+        state.total += total
+        if keep is not None and state.steps < len(batches):
+            keep(state)
+    return True
+
+
+def held_out_losses(
+    network: PretrainingNetwork,
+    data: Unlabelled,
+    tasks: Sequence[Task],
+    frames: np.ndarray,
+    batch_size: int,
+    seed: int,
+) -> dict[str, float]:
+    """Return the mean loss of each task over some frames; what is hidden there is the same each time.
+
+    nan where the frames ask nothing.
+    """
+    out = {}
+    batches = np.array_split(frames, math.ceil(len(frames) / batch_size)) if len(frames) else []
+    for k, task in enumerate(tasks):
+        total = answers = 0.0
+        for b, batch in enumerate(batches):
+            rng = np.random.default_rng([seed, _OF_VALIDATION, b, k])
+            loss, count = task.loss(network, data, batch, rng, training=False)
+            total += float(loss.detach()) * count
+            answers += count
+        out[task.name] = total / answers if answers else math.nan
+    return out
+
+
+def _share_of_rate(step: int, steps: int) -> float:
+    falling = 0.5 * (1 + math.cos(math.pi * step / max(steps, 1)))
+    return min(1.0, (step + 1) / _WARM_UP) * (_LAST_RATE + (1 - _LAST_RATE) * falling)
+
+
+def _words(loss: float, losses: Mapping[str, float]) -> str:
+    held_out = ", ".join(f"{name} {value:.4g}" for name, value in losses.items() if not math.isnan(value))
+    return "; ".join([f"loss {loss:.4g}", *([f"held out: {held_out}"] if held_out else [])])

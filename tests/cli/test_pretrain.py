@@ -1,0 +1,232 @@
+"""`pretrain`, and `train` from what it wrote, as a user calls them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
+
+from mlff_curate.cgcnn.potential import Potential
+from mlff_curate.data.checkpoints import kind_of
+from mlff_curate.pretraining.model import Pretraining
+from mlff_curate.workflows.training_checkpoint import TrainingCheckpoint
+
+SIZES = ["--channels", 8, "--angular", 4, "--degree", 2, "--cutoff", 4, "--convolutions", 1]
+SMALL = [*SIZES, "--epochs", 3, "--batch-size", 4]
+PROGRAM = "from mlff_curate_cli.main import main; main()"
+
+
+def copper(n, *, labelled=False, second="Cu"):
+    made = []
+    for k in range(n):
+        atoms = bulk("Cu", cubic=True)
+        atoms.symbols[1] = second
+        atoms.rattle(0.1, seed=k)
+        if labelled:
+            atoms.calc = EMT()
+            energy, forces = atoms.get_potential_energy(), atoms.get_forces()
+            atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces)
+        made.append(atoms)
+    return made
+
+
+@pytest.fixture
+def frames(here):
+    write(here / "cu.extxyz", copper(12))
+    return "cu.extxyz"
+
+
+def test_pretrain_writes_an_encoder_and_tells_how_well_it_learned(command, frames, here):
+    done = command("pretrain", frames, "-o", "cu.encoder", *SMALL, "--json")
+    assert done.code == 0
+    said = done.json
+    assert (said["task"], said["tasks"]) == ("pretraining", ["denoise", "distance", "coordination"])
+    assert (said["frames"], said["atoms"], said["validation_frames"], said["epochs"]) == (12, 48, 1, 3)
+    assert said["guess_denoise_loss"] == 1.0
+    model = Pretraining.load("cu.encoder")
+    best = said["best_epoch"] - 1
+    for name in said["tasks"]:
+        assert said[f"validation_{name}_loss"] == pytest.approx(model.training_.held_out[name][best])
+        assert said[f"guess_{name}_loss"] == pytest.approx(model.training_.guesses[name])
+    assert model.representation(copper(2)).shape == (8, 16)
+    assert not (here / "cu.encoder.checkpoint").exists()
+    blind = [name for name in said["tasks"] if said[f"validation_{name}_loss"] >= said[f"guess_{name}_loss"]]
+    assert blind, "three epochs teach no class"
+    assert any(
+        note.startswith(f"{', '.join(blind)} ") and note.endswith("more --steps may help") for note in said["notes"]
+    )
+    done = command("pretrain", frames, "-o", "two.encoder", *SMALL)
+    assert (here / "two.encoder").read_bytes() == (here / "cu.encoder").read_bytes()
+    assert done.out.startswith("two.encoder: encoder, trained on 11 frames\nvalidation: denoise ")
+    assert "guess: denoise 1, distance " in done.out
+
+
+def test_labels_are_not_looked_at(command, frames, here):
+    write("labelled.extxyz", copper(12, labelled=True))
+    for name, file in (("without", frames), ("with", "labelled.extxyz")):
+        assert command("pretrain", file, "-o", name, *SMALL, "-q").code == 0
+    assert (here / "with").read_bytes() == (here / "without").read_bytes()
+
+
+def test_tasks_and_weights_are_the_users(command, frames):
+    line = ["pretrain", frames, "-o", "cu.encoder", *SMALL, "--tasks", "distance, denoise", "--weights", "distance=0.5"]
+    done = command(*line, "--noise", 0.05, 0.1, "--strain", 0, "--json")
+    assert (done.code, done.json["tasks"]) == (0, ["denoise", "distance"])
+    model = Pretraining.load("cu.encoder")
+    assert (model.weights, model.noise, model.strain) == ({"distance": 0.5}, (0.05, 0.1), 0.0)
+    write("alloy.extxyz", copper(12, second="Au"))
+    done = command("pretrain", "alloy.extxyz", "-o", "alloy.encoder", *SMALL, "--json")
+    assert done.json["tasks"] == ["denoise", "distance", "coordination", "element"]
+
+
+def begun(*arguments):
+    line = [sys.executable, "-c", PROGRAM, "pretrain", *map(str, arguments)]
+    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
+
+
+def test_a_killed_pretraining_goes_on_to_the_same_file(command, frames, here):
+    assert command("pretrain", frames, "-o", "whole.encoder", *SMALL, "-q").code == 0
+    for number, words in (
+        (signal.SIGKILL, ""),
+        (signal.SIGINT, "mlff-curate: interrupted: --resume goes on from cu.encoder.checkpoint\n"),
+    ):
+        process = begun(frames, "-o", "cu.encoder", *SMALL, "--checkpoint-every", 0, "-q")
+        until = time.monotonic() + 60
+        while not (here / "cu.encoder.checkpoint").exists():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        process.send_signal(number)
+        assert words in process.communicate(timeout=60)[1]
+        assert kind_of("cu.encoder.checkpoint") == "cgcnn-encoder-training"
+        done = command("pretrain", frames, "-o", "cu.encoder", *SMALL)
+        assert (
+            done.code,
+            "cu.encoder.checkpoint: is the checkpoint of a training that was broken off" in done.err,
+        ) == (
+            1,
+            True,
+        )
+        done = command("pretrain", frames, "-o", "cu.encoder", *SMALL, "--seed", 4, "--resume")
+        assert "cu.encoder.checkpoint: --seed: was 0 there and is 4 now: only the same training can go on" in done.err
+        done = command("pretrain", frames, "-o", "cu.encoder", *SMALL, "--tasks", "denoise", "--resume")
+        assert "cu.encoder.checkpoint: --tasks: was None there and is ['denoise'] now" in done.err
+        done = command("pretrain", frames, "-o", "cu.encoder", *SMALL, "--resume", "--json")
+        assert done.code == 0
+        assert any("training went on after epoch" in note for note in done.json["notes"])
+        assert (here / "cu.encoder").read_bytes() == (here / "whole.encoder").read_bytes()
+        assert not (here / "cu.encoder.checkpoint").exists()
+        (here / "cu.encoder").unlink()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--tasks", "dance"], 2, "--tasks: 'dance' is unknown; available: denoise, distance"),
+        (["--tasks", "element"], 1, "--tasks: element says nothing of frames of one element: leave it out"),
+        (["--weights", "denoise"], 2, "--weights: TASK=NUMBER is expected, with commas between, got 'denoise'"),
+        (["--weights", "element=2"], 2, "--weights: element is none of the tasks: denoise, distance, coordination"),
+        (["--steps", 5], 2, "--steps: means nothing beside --epochs: say one of them"),
+        (["--checkpoint-every", -1], 2, "--checkpoint-every: a number of seconds of at least 0"),
+        (["--learning-rate", 1e30], 1, "training diverged in its first epoch: a smaller --learning-rate may help"),
+        (["missing.extxyz"], 1, "missing.extxyz: no such file"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(command, frames, here, words, code, message):
+    done = command("pretrain", frames, "-o", "cu.encoder", *SMALL, *words)
+    assert (done.code, message in done.err) == (code, True), done.err
+    assert [path.name for path in here.iterdir()] == ["cu.extxyz"]
+
+
+def test_inputs_that_teach_nothing_are_told_apart(command, here):
+    write("alone.extxyz", [Atoms("Cu", cell=[20] * 3, pbc=True), Atoms("Cu2", [[0, 0, 0], [0, 0, 9.0]])])
+    done = command("pretrain", "alone.extxyz", "-o", "x", *SMALL)
+    assert (done.code, "no atom of 2 frames has a neighbour inside 4 Angstrom" in done.err) == (1, True)
+    (here / "empty.extxyz").write_bytes(b"")
+    done = command("pretrain", "empty.extxyz", "-o", "x", *SMALL)
+    assert (done.code, "empty.extxyz: the file is empty" in done.err) == (1, True), done.err
+    write("cut.extxyz", copper(3))
+    (here / "cut.extxyz").write_bytes((here / "cut.extxyz").read_bytes()[:-60])
+    done = command("pretrain", "cut.extxyz", "-o", "x", *SMALL)
+    assert done.code == 1
+    assert "cut.extxyz: frame 2: " in done.err
+    two = Atoms("Cu2", [[0, 0, 0], [0, 0, 0]])
+    write("one.extxyz", [*copper(2), two])
+    done = command("pretrain", "one.extxyz", "-o", "x", *SMALL)
+    assert "one.extxyz: frame 2: positions: atoms 0 and 1 are in one place" in done.err
+    write("mixed.extxyz", [*copper(5), Atoms("Cu")])
+    done = command("pretrain", "mixed.extxyz", "-o", "x", *SMALL, "--json")
+    assert "1 frame has no neighbours inside 4 Angstrom, and taught nothing" in done.json["notes"]
+    done = command("pretrain", "mixed.extxyz", "-o", "x", *SMALL)
+    assert "x: exists already: say --overwrite to replace it" in done.err
+
+
+def test_a_potential_begins_from_an_encoder(command, frames, here):
+    assert command("pretrain", frames, "-o", "cu.encoder", *SMALL, "-q").code == 0
+    write("labelled.extxyz", copper(8, labelled=True))
+    done = command("train", "labelled.extxyz", "-o", "cu.model", "--encoder", "cu.encoder", "--epochs", 2, "--json")
+    assert done.code == 0
+    assert Potential.load("cu.model").channels == 8  # the sizes are the file's
+    frozen = ["train", "labelled.extxyz", "-o", "frozen.model", "--encoder", "cu.encoder", "--epochs", 2]
+    assert command(*frozen, "--freeze-encoder", "--json").code == 0
+    weights = [
+        Potential.load("frozen.model").fitted_.network.convolutions[0].centre.weight,
+        Pretraining.load("cu.encoder").fitted_.network.convolutions[0].centre.weight,
+    ]
+    np.testing.assert_array_equal(*(value.detach().numpy() for value in weights))
+    line = ["pretrain", frames, "-o", "blind.encoder", *SMALL, "--tasks", "distance", "-q"]
+    assert command(*line).code == 0
+    done = command("train", "labelled.extxyz", "-o", "b.model", "--encoder", "blind.encoder", "--epochs", 1, "--json")
+    note = "the encoder was not trained on energies or denoising: the layers behind its states began at random"
+    assert note in done.json["notes"]
+    done = command("train", "labelled.extxyz", "-o", "x", "--encoder", "cu.encoder", "--channels", 16)
+    assert (done.code, "--channels: the encoder has 8, got 16" in done.err) == (2, True)
+    done = command("train", "labelled.extxyz", "-o", "x", "--freeze-encoder")
+    assert (done.code, "--freeze-encoder: means nothing without --encoder" in done.err) == (2, True)
+    done = command("train", "labelled.extxyz", "-o", "x", "--task", "regression", "--target", "y", "--freeze-encoder")
+    assert (done.code, "--freeze-encoder: means nothing to --task regression" in done.err) == (2, True)
+    (here / "cu.encoder").write_bytes((here / "cu.encoder").read_bytes()[:-9])
+    done = command("train", "labelled.extxyz", "-o", "x", "--encoder", "cu.encoder")
+    assert (done.code, "cu.encoder: the model file is truncated" in done.err) == (1, True)
+
+
+def test_a_frozen_training_goes_on_only_as_frozen(command, frames, here, monkeypatch):
+    assert command("pretrain", frames, "-o", "cu.encoder", *SMALL, "-q").code == 0
+    write("labelled.extxyz", copper(8, labelled=True))
+    line = ["train", "labelled.extxyz", "--encoder", "cu.encoder", "--epochs", 3, "-q"]
+    assert command(*line, "-o", "whole.model", "--freeze-encoder").code == 0
+    keep = TrainingCheckpoint.keep
+
+    def until(self, state):
+        keep(self, state)
+        if state.epochs == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingCheckpoint, "keep", until)
+        done = command(*line, "-o", "cu.model", "--freeze-encoder", "--checkpoint-every", 0)
+        assert "mlff-curate: interrupted: --resume goes on from cu.model.checkpoint\n" in done.err
+    done = command(*line, "-o", "cu.model", "--resume")
+    assert (done.code, "--freeze-encoder: is not as it was there: only the same training can go on" in done.err) == (
+        1,
+        True,
+    )
+    assert command(*line, "-o", "cu.model", "--resume", "--freeze-encoder").code == 0
+    assert (here / "cu.model").read_bytes() == (here / "whole.model").read_bytes()
+
+
+def test_default_sizes_fit_a_default_potential():
+    sizes = ("cutoff", "channels", "radial", "convolutions", "angular", "degree", "dtype")
+    assert all(getattr(Pretraining(), name) == getattr(Potential(), name) for name in sizes)
+
+
+def test_help_has_an_example(command):
+    assert "mlff-curate pretrain md.extxyz -o ta.encoder" in command("pretrain", "--help").out
