@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 import torch
 from torch import nn
 
+from mlff_curate.cgcnn import soap
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -20,10 +22,13 @@ if TYPE_CHECKING:
 
 _Network = TypeVar("_Network", bound=nn.Module)
 
+_MEMORY = 0.995
+"""Of the moving average of the weights, which is what is kept."""
+
 
 @dataclass(eq=False)
 class NetworkState(ABC, Generic[_Network]):
-    """Weights and all that goes with them. What an optimiser keeps, those know that have one.
+    """Weights and all that goes with them.
 
     Attributes
     ----------
@@ -32,7 +37,7 @@ class NetworkState(ABC, Generic[_Network]):
     average
         Moving average of its weights.
     optimiser
-        What moves the weights.
+        See :mod:`mlff_curate.cgcnn.soap`.
     best_weights
         Of the average at the best epoch.
     best_error
@@ -56,9 +61,10 @@ class NetworkState(ABC, Generic[_Network]):
     total: float = 0.0
 
     @classmethod
-    def new(cls, network: _Network, optimiser: torch.optim.Optimizer) -> Self:
+    def new(cls, network: _Network, learning_rate: float) -> Self:
         """Return the state before the first step."""
         average = copy.deepcopy(network)
+        optimiser = soap.soap(network.parameters(), learning_rate)
         return cls(network, average, optimiser, copy.deepcopy(average.state_dict()))
 
     def set_best(self, error: float) -> None:
@@ -66,8 +72,10 @@ class NetworkState(ABC, Generic[_Network]):
         self.best_error, self.best_epoch = error, self.epochs + 1
         self.best_weights = copy.deepcopy(self.average.state_dict())
 
-    def follow(self, memory: float) -> None:
-        """Move the average towards the weights; it keeps a share `memory` of itself."""
+    def move(self, rate: float, step: int) -> None:
+        """Move the weights by their gradients at a step, counted from 0 over all epochs, and the average after them."""
+        soap.move(self.optimiser, rate)
+        memory = min(_MEMORY, (1 + step) / (10 + step))
         with torch.no_grad():
             for mine, its in zip(self.average.parameters(), self.network.parameters(), strict=True):
                 mine.lerp_(its, 1 - memory)
@@ -80,13 +88,14 @@ class NetworkState(ABC, Generic[_Network]):
             **_named("best", self.best_weights),
         }
         for index, value in enumerate(self.network.parameters()):
-            arrays |= _named(f"optimiser.{index}", self._kept_of(value))
+            arrays |= _named(f"optimiser.{index}", soap.kept_of(self.optimiser, value))
         settings = {
             "best_error": None if math.isinf(self.best_error) else self.best_error,
             "best_epoch": self.best_epoch,
             "epochs": self.epochs,
             "steps": self.steps,
             "total": self.total,
+            "optimiser_steps": soap.steps_taken(self.optimiser),
         }
         return arrays, settings
 
@@ -111,13 +120,14 @@ class NetworkState(ABC, Generic[_Network]):
         wanted: dict[str, tuple[str, Shape]] = {
             f"{kind}.{name}": like(value) for kind, values in kinds.items() for name, value in values.items()
         }
-        for index, value in enumerate(self.network.parameters()):
-            kept = self._wanted_of(value, index, checkpoint)
-            wanted |= {f"optimiser.{index}.{key}": kind for key, kind in kept.items()}
+        moved = checkpoint.setting("optimiser_steps", int)
+        for index, value in enumerate(self.network.parameters() if moved > 0 else ()):
+            kept = soap.shapes_kept_of(value)
+            wanted |= {f"optimiser.{index}.{key}": (like(value)[0], shape) for key, shape in kept.items()}
         checkpoint.require_arrays(wanted)
         checkpoint.require_no_more(wanted)
         numbers = {name: checkpoint.setting(name, int) for name in ("best_epoch", "epochs", "steps")}
-        if min(numbers.values()) < 0:
+        if min(*numbers.values(), moved) < 0:
             checkpoint.fail("the setting epochs or steps is below 0")
         for name, number in numbers.items():
             setattr(self, name, number)
@@ -133,19 +143,8 @@ class NetworkState(ABC, Generic[_Network]):
             start = f"optimiser.{index}."
             own = {name.removeprefix(start): x for name, x in tensors.items() if name.startswith(start)}
             if own:
-                self._take(value, own)
-
-    @abstractmethod
-    def _kept_of(self, value: torch.Tensor) -> Mapping[str, torch.Tensor]:
-        """Return what the optimiser keeps of a parameter, by name; nothing before it was moved."""
-
-    @abstractmethod
-    def _wanted_of(self, value: torch.Tensor, index: int, checkpoint: Checkpoint) -> Mapping[str, tuple[str, Shape]]:
-        """Return dtypes and shapes of what a checkpoint has to hold of the same, of the parameter of that number."""
-
-    @abstractmethod
-    def _take(self, value: torch.Tensor, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Give the optimiser what it kept of a parameter."""
+                soap.give(self.optimiser, value, own)
+        soap.set_steps_taken(self.optimiser, moved)
 
     @abstractmethod
     def _restore_more(self, checkpoint: Checkpoint) -> None:

@@ -7,20 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlff_curate.cgcnn.network_state import NetworkState, like, numbers_of, plain_numbers
+from mlff_curate.cgcnn.network_state import NetworkState, numbers_of, plain_numbers
 from mlff_curate.cgcnn.potential_network import PotentialNetwork
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import torch
-
-    from mlff_curate.data.checkpoints import Checkpoint, Shape
+    from mlff_curate.data.checkpoints import Checkpoint
 
 
 @dataclass(eq=False)
 class TrainingState(NetworkState[PotentialNetwork]):
-    """Weights and all that goes with them, see :class:`NetworkState`; the optimiser is SOAP of pytorch-optimizer.
+    """Weights and all that goes with them, see :class:`NetworkState`.
 
     Attributes
     ----------
@@ -36,18 +32,6 @@ class TrainingState(NetworkState[PotentialNetwork]):
     energy_mae: list[float] = field(default_factory=list)
     force_mae: list[float] = field(default_factory=list)
 
-    def move(self) -> None:
-        """Move the weights by their gradients."""
-        self.optimiser.step()
-        # in rows, as they are read back: products of what lies in columns have other bits
-        for kept in self.optimiser.state.values():
-            kept["Q"] = [side.contiguous() if len(side) else side for side in kept["Q"]]
-
-    @property
-    def _group(self) -> dict[str, Any]:
-        """What the optimiser knows of all parameters."""
-        return self.optimiser.param_groups[0]
-
     def end_epoch(self, errors: tuple[float, float]) -> None:
         """Write down an epoch, with the errors of energies and forces of the frames held out."""
         self.loss.append(self.total / self.steps)
@@ -58,7 +42,7 @@ class TrainingState(NetworkState[PotentialNetwork]):
     def pack(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Return arrays and settings, from which :meth:`restore` makes the same state."""
         arrays, settings = super().pack()
-        settings |= {"off": self.off.tolist(), "optimiser_steps": self._group.get("step", 0)}
+        settings |= {"off": self.off.tolist()}
         return arrays, settings | {name: plain_numbers(getattr(self, name)) for name in _HISTORIES}
 
     def _restore_more(self, checkpoint: Checkpoint) -> None:
@@ -68,43 +52,6 @@ class TrainingState(NetworkState[PotentialNetwork]):
         self.off = np.array(off, np.float64)
         for name in _HISTORIES:
             setattr(self, name, numbers_of(checkpoint, name, self.epochs))
-        taken = checkpoint.setting("optimiser_steps", int)
-        if taken:
-            self._group["step"] = taken
-
-    def _kept_of(self, value: torch.Tensor) -> Mapping[str, torch.Tensor]:
-        state = self.optimiser.state[value]
-        if not state:
-            return {}
-        moments = {name: state[name] for name in _MOMENTS}
-        return moments | {f"{name}.{k}": side for name in _BASES for k, side in enumerate(state[name]) if len(side)}
-
-    def _wanted_of(self, value: torch.Tensor, index: int, checkpoint: Checkpoint) -> Mapping[str, tuple[str, Shape]]:  # noqa: ARG002
-        taken = checkpoint.setting("optimiser_steps", int)
-        if taken < 0:
-            checkpoint.fail("the setting epochs or steps is below 0")
-        if not taken:
-            return {}
-        kind, sides = like(value)[0], value.shape if value.ndim > 1 else ()
-        moments: dict[str, tuple[str, Shape]] = {name: (kind, tuple(value.shape)) for name in _MOMENTS}
-        return moments | {f"{name}.{k}": (kind, (side, side)) for name in _BASES for k, side in enumerate(sides)}
-
-    def _take(self, value: torch.Tensor, tensors: Mapping[str, torch.Tensor]) -> None:
-        own = {name: tensor.to(value.device) for name, tensor in tensors.items()}
-        bases: dict[str, list[Any]] = {
-            name: [own[f"{name}.{k}"] for k in range(value.ndim)] if value.ndim > 1 else [[]] for name in _BASES
-        }
-        group = self._group
-        self.optimiser.state[value] = {
-            **{name: own[name] for name in _MOMENTS},
-            **bases,
-            "precondition_frequency": group["precondition_frequency"],
-            "shampoo_beta": group["betas"][1] if group["shampoo_beta"] is None else group["shampoo_beta"],
-        }
 
 
 _HISTORIES = ("loss", "energy_mae", "force_mae")
-_MOMENTS = ("exp_avg", "exp_avg_sq")
-"""What SOAP keeps of a parameter in its own shape."""
-_BASES = ("GG", "Q")
-"""What it keeps of each dimension of a parameter of two or more: second moments and their eigenvectors."""

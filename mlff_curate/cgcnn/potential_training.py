@@ -11,6 +11,7 @@ import torch
 
 from mlff_curate.cgcnn.potential_share import Sharing, mean_error
 from mlff_curate.cgcnn.potential_state import TrainingState
+from mlff_curate.cgcnn.soap import share_of_rate
 from mlff_curate.cgcnn.training import ALL_EPOCHS, DIVERGED, STOPPED_EARLY
 from mlff_curate.errors import DataError
 from mlff_curate.team import Team
@@ -23,12 +24,6 @@ if TYPE_CHECKING:
     from mlff_curate.cgcnn.potential_terms import Weights
     from mlff_curate.data.checkpoints import Checkpoint
 
-_WARM_UP = 100
-"""Steps over which the learning rate rises to its own."""
-
-_LAST_RATE = 0.01
-"""Share of the learning rate that is left at the end."""
-
 _LATE, _TURNED = 0.6, 0.7
 """Shares of the steps between which the weight of energies rises to its last value."""
 
@@ -37,9 +32,6 @@ _LATE_ENERGY = 20.0
 
 _LONGEST_STEP = 10.0
 """Norm of the gradient that it is cut to."""
-
-_MEMORY = 0.995
-"""Of the moving average of the weights, which is what is kept."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +120,7 @@ def train_potential(
     WorkerError
         A process of the team is gone.
     """
-    state = TrainingState.new(network, _optimiser(network, learning_rate))
+    state = TrainingState.new(network, learning_rate)
     if resume is not None:
         state.restore(resume)
     sharing = Sharing.begin(team or Team(device=str(next(network.parameters()).device)), network, material, dtype)
@@ -179,18 +171,6 @@ def train_potential(
     )
 
 
-def _optimiser(network: PotentialNetwork, learning_rate: float) -> torch.optim.Optimizer:
-    """Return SOAP (N. Vyas et al., arXiv 2409.11321): Adam along the eigenvectors of each matrix's gradients.
-
-    The terms of a potential's loss pull the weights at very different strengths along directions that are no axes, for
-    which Adam alone takes many times the steps (docs/benchmarks.md).
-    """
-    # here, for it takes a second that predictions need not wait for
-    from pytorch_optimizer.optimizer.soap import SOAP
-
-    return SOAP(network.parameters(), lr=learning_rate, weight_decay=0.0)
-
-
 def _rest_of_epoch(
     state: TrainingState,
     sharing: Sharing,
@@ -203,14 +183,11 @@ def _rest_of_epoch(
     """Take the steps of an epoch that are not done; return whether all was finite. Of all epochs there are `steps`."""
     for batch in batches[state.steps :]:
         step = state.epochs * len(batches) + state.steps
-        for group in state.optimiser.param_groups:
-            group["lr"] = learning_rate * _share_of_rate(step, steps)
         loss, off = sharing.gradient(state.network, batch, _weights_at(weights, step / steps))
         length = torch.nn.utils.clip_grad_norm_(state.network.parameters(), _LONGEST_STEP)
         if not math.isfinite(loss) or not math.isfinite(float(length)):
             return False
-        state.move()
-        _follow(state.average, state.network, min(_MEMORY, (1 + step) / (10 + step)))
+        state.move(learning_rate * share_of_rate(step, steps), step)
         state.steps += 1
         state.total += loss
         state.off += off
@@ -223,17 +200,6 @@ def _weights_at(weights: Weights, done: float) -> Weights:
     """Return the weights of the loss after a share of all steps."""
     share = min(1.0, max(0.0, (done - _LATE) / (_TURNED - _LATE)))
     return replace(weights, energy=weights.energy * _LATE_ENERGY**share)
-
-
-def _share_of_rate(step: int, steps: int) -> float:
-    falling = 0.5 * (1 + math.cos(math.pi * step / max(steps, 1)))
-    return min(1.0, (step + 1) / _WARM_UP) * (_LAST_RATE + (1 - _LAST_RATE) * falling)
-
-
-def _follow(average: PotentialNetwork, network: PotentialNetwork, memory: float) -> None:
-    with torch.no_grad():
-        for mine, its in zip(average.parameters(), network.parameters(), strict=True):
-            mine.lerp_(its, 1 - memory)
 
 
 def _words(loss: float, errors: tuple[float, float], of: str) -> str:

@@ -102,7 +102,7 @@ class Pretraining(Parameters):
     strain
         Standard deviation of the components of strain; 0: none.
     learning_rate
-        Of Adam; falls along a cosine.
+        Of SOAP; falls along a cosine.
     steps
         Of training, about; None: 6 000.
     epochs

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from mlff_curate.cgcnn.network_state import NetworkState, like, numbers_of, plain_numbers
+from mlff_curate.cgcnn.network_state import NetworkState, numbers_of, plain_numbers
+from mlff_curate.cgcnn.soap import share_of_rate
 from mlff_curate.cgcnn.training import ALL_EPOCHS, DIVERGED, STOPPED_EARLY
 from mlff_curate.errors import DataError
 from mlff_curate.pretraining.network import PretrainingNetwork
@@ -17,20 +18,12 @@ from mlff_curate.pretraining.network import PretrainingNetwork
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from mlff_curate.data.checkpoints import Checkpoint, Shape
+    from mlff_curate.data.checkpoints import Checkpoint
     from mlff_curate.pretraining.tasks import Task
     from mlff_curate.pretraining.unlabelled import Unlabelled
 
-_WARM_UP = 100
-"""Steps over which the learning rate rises to its own."""
-_LAST_RATE = 0.01
-"""Share of the learning rate that is left at the end."""
 _LONGEST_STEP = 10.0
 """Norm of the gradient that it is cut to."""
-_MEMORY = 0.995
-"""Of the moving average of the weights, which is what is kept."""
-_MOMENTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
-"""What Adam keeps of a parameter."""
 _OF_TRAINING, _OF_VALIDATION = 5, 6
 """What a step's and a held-out batch's randomness is called, so that they share none."""
 
@@ -68,7 +61,7 @@ class EncoderTraining:
 
 @dataclass(eq=False)
 class EncoderState(NetworkState[PretrainingNetwork]):
-    """Weights and all that goes with them, see :class:`NetworkState`; the optimiser is Adam.
+    """Weights and all that goes with them, see :class:`NetworkState`.
 
     Attributes
     ----------
@@ -96,20 +89,6 @@ class EncoderState(NetworkState[PretrainingNetwork]):
         self.loss = numbers_of(checkpoint, "loss", self.epochs)
         names = checkpoint.setting("held_out", dict)
         self.held_out = {name: numbers_of(checkpoint, f"held_out.{name}", self.epochs) for name in names}
-
-    def _kept_of(self, value: torch.Tensor) -> Mapping[str, torch.Tensor]:
-        kept: Mapping[str, torch.Tensor] = self.optimiser.state[value]
-        return kept
-
-    def _wanted_of(self, value: torch.Tensor, index: int, checkpoint: Checkpoint) -> Mapping[str, tuple[str, Shape]]:
-        if f"optimiser.{index}.step" not in checkpoint.arrays:  # what no task has asked yet was never moved
-            return {}
-        return {"step": ("float32", ()), **dict.fromkeys(_MOMENTS, like(value))}
-
-    def _take(self, value: torch.Tensor, tensors: Mapping[str, torch.Tensor]) -> None:
-        # steps are counted on the CPU
-        own = {name: tensors[name] if name == "step" else tensors[name].to(value.device) for name in tensors}
-        self.optimiser.state[value] = own
 
 
 def train_encoder(
@@ -142,7 +121,7 @@ def train_encoder(
     training, validation
         Indices of frames; the second may be empty: then the weights after the last epoch are kept.
     learning_rate
-        Of Adam; rises over the first steps and falls along a cosine.
+        Of SOAP; rises over the first steps and falls along a cosine.
     batch_size, epochs
         Frames per step, in an order drawn anew each epoch.
     patience
@@ -162,7 +141,7 @@ def train_encoder(
         The loss was no number before one epoch was done, or what is to be resumed does not fit the network. Where a
         loss is no number later, training stops and keeps the last good weights.
     """
-    state = EncoderState.new(network, torch.optim.Adam(network.parameters(), lr=learning_rate, amsgrad=True))
+    state = EncoderState.new(network, learning_rate)
     if resume is not None:
         state.restore(resume)
     per_epoch = math.ceil(len(training) / batch_size)
@@ -172,7 +151,7 @@ def train_encoder(
         order = np.random.default_rng([seed, 2, epoch]).permutation(training)
         batches = np.array_split(order, per_epoch)
         first, all_ = state.epochs * per_epoch, epochs * per_epoch
-        rates = [learning_rate * _share_of_rate(first + k, all_) for k in range(per_epoch)]
+        rates = [learning_rate * share_of_rate(first + k, all_) for k in range(per_epoch)]
         well = _rest_of_epoch(state, data, tasks, weights, batches, rates, seed, keep)
         losses = held_out_losses(state.average, data, tasks, validation, batch_size, seed) if well else {}
         error = sum(weights[name] * value for name, value in losses.items() if not math.isnan(value))
@@ -217,7 +196,8 @@ def _rest_of_epoch(
     """Take the steps of an epoch that are not done; return whether all was finite."""
     epoch = state.epochs + 1
     for batch, rate in zip(batches[state.steps :], rates[state.steps :], strict=True):
-        state.optimiser.zero_grad(set_to_none=True)
+        for value in state.network.parameters():
+            value.grad = torch.zeros_like(value)  # of a head that this batch asks nothing, too
         total = 0.0
         for k, task in enumerate(tasks):
             rng = np.random.default_rng([seed, _OF_TRAINING, epoch, state.steps, k])
@@ -228,11 +208,7 @@ def _rest_of_epoch(
         length = torch.nn.utils.clip_grad_norm_(state.network.parameters(), _LONGEST_STEP)
         if not math.isfinite(total) or not math.isfinite(float(length)):
             return False
-        for group in state.optimiser.param_groups:
-            group["lr"] = rate
-        state.optimiser.step()
-        done = (epoch - 1) * len(batches) + state.steps
-        state.follow(min(_MEMORY, (1 + done) / (10 + done)))
+        state.move(rate, (epoch - 1) * len(batches) + state.steps)
         state.steps += 1
         state.total += total
         if keep is not None and state.steps < len(batches):
@@ -263,11 +239,6 @@ def held_out_losses(
             answers += count
         out[task.name] = total / answers if answers else math.nan
     return out
-
-
-def _share_of_rate(step: int, steps: int) -> float:
-    falling = 0.5 * (1 + math.cos(math.pi * step / max(steps, 1)))
-    return min(1.0, (step + 1) / _WARM_UP) * (_LAST_RATE + (1 - _LAST_RATE) * falling)
 
 
 def _words(loss: float, losses: Mapping[str, float]) -> str:

@@ -66,7 +66,7 @@ def test_denoising_is_learned():
     frames = [hot(k, "Cu", 2) for k in range(12)]
     for atoms in frames:
         atoms.positions = bulk("Cu", cubic=True).repeat((2, 1, 1)).positions
-    model = Pretraining(("denoise",), **{**SMALL, "epochs": 60}, learning_rate=0.01).fit(frames)
+    model = Pretraining(("denoise",), **{**SMALL, "epochs": 60}, learning_rate=0.005).fit(frames)
     assert model.training_.held_out["denoise"][-1] < 0.4 * model.training_.guesses["denoise"]
 
 
@@ -103,16 +103,16 @@ def test_a_training_broken_off_goes_on_to_the_same_bytes(stop, tmp_path):
 
 @pytest.mark.parametrize("at", [2, 5])
 def test_a_loss_that_is_no_number_keeps_the_last_good_weights(monkeypatch, at):
-    step, steps = EncoderState.follow, []
+    step, steps = EncoderState.move, []
 
-    def follow(state, memory):
-        step(state, memory)
+    def move(state, *how):
+        step(state, *how)
         steps.append(1)
         if len(steps) == at:
             with torch.no_grad():
                 next(state.network.parameters()).fill_(torch.nan)
 
-    monkeypatch.setattr(EncoderState, "follow", follow)
+    monkeypatch.setattr(EncoderState, "move", move)
     model = Pretraining(("distance",), **{**SMALL, "epochs": 4})
     if at == 2:
         with pytest.raises(DataError, match="training diverged in its first epoch: a smaller --learning-rate may help"):
