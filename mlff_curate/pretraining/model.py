@@ -37,6 +37,7 @@ from mlff_curate.pretraining.tasks import (
 )
 from mlff_curate.pretraining.training import EncoderTraining, train_encoder
 from mlff_curate.pretraining.unlabelled import Unlabelled
+from mlff_curate.pretraining.views import enlarged, noisy
 from mlff_curate.wording import counted
 
 if TYPE_CHECKING:
@@ -232,7 +233,9 @@ class Pretraining(Parameters):
         devices = [] if self.device == "cpu" else [torch.device(self.device)]
         with one_thread(), torch.random.fork_rng(devices):
             torch.manual_seed(self.seed)
-            network = PretrainingNetwork(self._trunk(graph, training), tasks).to(self.device, DTYPES[self.dtype])
+            network = PretrainingNetwork(self._trunk(frames, graph, training), tasks).to(
+                self.device, DTYPES[self.dtype]
+            )
             self.training_: EncoderTraining | None = train_encoder(
                 network,
                 data,
@@ -253,8 +256,8 @@ class Pretraining(Parameters):
         self.fitted_ = FittedEncoder(network.trunk, names, len(frames), len(graph.numbers))
         return self
 
-    def _trunk(self, graph: VectorGraph, training: np.ndarray) -> PotentialNetwork:
-        """Return the network with the units that a potential's would have before its first step."""
+    def _trunk(self, frames: Sequence[Atoms], graph: VectorGraph, training: np.ndarray) -> PotentialNetwork:
+        """Return the network before its first step, with units of some frames as they are and displaced."""
         sizes = PotentialSizes(
             elements=tuple(np.unique(graph.numbers).tolist()),
             cutoff=float(self.cutoff),
@@ -268,7 +271,12 @@ class Pretraining(Parameters):
         network = PotentialNetwork(sizes).to(self.device, DTYPES[self.dtype])
         order = np.random.default_rng([self.seed, 3]).permutation(training)
         some = order[: max(1, int(np.searchsorted(np.cumsum(graph.atoms[order]), _SAMPLE)))]
-        batch = batch_of(graph.part(some), sizes.elements, DTYPES[self.dtype], self.device)
+        # displaced as well: perfect crystals alone would give units that no frame in motion fits
+        noise = np.random.default_rng([self.seed, 4])
+        seen = [frames[i] for i in some]
+        moved = [noisy(enlarged(atoms), math.sqrt(math.prod(self.noise)), self.strain, noise).atoms for atoms in seen]
+        both = vector_graph([*seen, *moved], self.cutoff)
+        batch = batch_of(both, sizes.elements, DTYPES[self.dtype], self.device)
         network.take_units(batch.vector, batch.species, batch.centre, batch.neighbour)
         return network
 
