@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--labelled", type=int, nargs="+", default=[20])
     parser.add_argument("--steps", type=int, default=6000, help="of pretraining")
     parser.add_argument("--tasks", nargs="+", action="append", help="several times: several encoders")
-    parser.add_argument("--epochs", type=int, help="of the potentials; default: 18 000 steps")
+    parser.add_argument("--epochs", type=int, help="of the potentials; default: 12 000 steps")
     parser.add_argument("--seeds", type=int, default=1)
     arguments = parser.parse_args()
     for path in arguments.data:

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from .options import elements, group_by_option, inputs_argument, machine_options, reading_options, run_options
+from .options import (
+    DESCRIPTOR_HELP,
+    elements,
+    group_by_option,
+    inputs_argument,
+    layers_option,
+    machine_options,
+    reading_options,
+    run_options,
+)
 from .screen import finish, progress_bars
 
 if TYPE_CHECKING:
@@ -30,7 +39,8 @@ Examples:
 @click.option(
     "--model", metavar="M", type=click.Path(), help="Embed with a model kept by --save-model; nothing is trained."
 )
-@click.option("--descriptor", metavar="NAME", help="power-spectrum or bispectrum.  [default: power-spectrum]")
+@click.option("--descriptor", metavar="NAME", help=f"{DESCRIPTOR_HELP}  [default: power-spectrum]")
+@layers_option
 @click.option("--kernels", metavar="K", type=int, help="Attention kernels per layer.  [default: 3]")
 @click.option(
     "--rate",
@@ -56,6 +66,7 @@ def embed(
     save_model: str | None,
     model: str | None,
     descriptor: str | None,
+    layers: str | None,
     kernels: int | None,
     rate: str | None,
     mode: str | None,
@@ -82,6 +93,7 @@ def embed(
     options = EmbedOptions(
         model=model,
         descriptor=descriptor,
+        layers=layers,
         kernels=kernels,
         rate=rate,
         mode=mode,

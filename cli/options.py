@@ -43,6 +43,13 @@ committee_option = click.option(
     multiple=True,
     help="Another potential: what counts is the mean of all.",
 )
+DESCRIPTOR_HELP = (
+    "power-spectrum, bispectrum, a file that pretrain or train wrote, or array:KEY: an array of the frames, such as a "
+    "NequIP's or MACE's features."
+)
+layers_option = click.option(
+    "--layers", metavar="DIGITS", help="Of an encoder as descriptor, such as 012 or 2.  [default: all]"
+)
 target_option = click.option(
     "--target", metavar="KEY", help="Name of the property: an info key of the frames, or a column of the table."
 )
@@ -91,8 +98,9 @@ def distance_options(function: _F) -> _F:
             metavar="NAME",
             default="power-spectrum",
             show_default=True,
-            help="power-spectrum or bispectrum.",
+            help=DESCRIPTOR_HELP,
         ),
+        layers_option,
     )(function)
 
 
@@ -153,6 +161,7 @@ class Common(Reading):
     exclude: tuple[str, ...]
     embedding: str | None
     descriptor: str
+    layers: str | None
     energy_key: str | None
     forces_key: str | None
     stress_key: str | None
@@ -175,6 +184,7 @@ def prune_options(common: Common) -> PruneOptions:
         label_keys={"energy": common["energy_key"], "forces": common["forces_key"], "stress": common["stress_key"]},
         embedding=common["embedding"],
         descriptor=common["descriptor"],
+        layers=common["layers"],
         seed=common["seed"],
         device=common["device"],
         workers=common["workers"],

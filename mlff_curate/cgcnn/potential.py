@@ -59,7 +59,10 @@ MOST_CUTOFF = 100.0
 _FRAMES_AT_ONCE = 64
 
 _SAMPLE = 2048
-"""Atoms that means and spreads are taken from."""
+"""Atoms, or a few more, that means and spreads are taken from."""
+
+_LEAST_FORCE = 0.01
+"""Usual force, in units of the spread of energies per atom and Angstrom, below which the second is the unit."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -477,7 +480,8 @@ class Potential(Parameters):
 def _sample(atoms: np.ndarray, training: np.ndarray, seed: int) -> np.ndarray:
     """Return some training frames, drawn, with about as many atoms as means and spreads are taken from."""
     order = np.random.default_rng([seed, 3]).permutation(training)
-    return order[: max(1, int(np.searchsorted(np.cumsum(atoms[order]), _SAMPLE)))]
+    # with the frame that crosses the number: a small crystal drawn before a large frame has no spread of its own
+    return order[: int(np.searchsorted(np.cumsum(atoms[order]), _SAMPLE)) + 1]
 
 
 def _nothing() -> Predicted:
@@ -521,7 +525,8 @@ def _units(known: PotentialLabels, graph: VectorGraph, training: np.ndarray) -> 
     forces = known.forces[np.isin(graph.frame, training)]
     forces = forces[np.isfinite(forces)]
     size = float(np.sqrt(np.mean(forces**2))) if len(forces) else 0.0
-    return level, size or spread or 1.0
+    # forces that are the noise of perfect crystals are no measure of energies
+    return level, (size if size > _LEAST_FORCE * spread else spread) or 1.0
 
 
 def _to_unit(forces: np.ndarray, scale: float) -> float:

@@ -3,9 +3,9 @@
 The gated convolution of Xie & Grossman, PRL 120, 145301 (equation 5), made smooth: every message is multiplied by an
 envelope that goes to zero with slope and curvature at the cutoff, sums take the place of means, and there is no batch
 norm, so that an atom's energy depends on its surroundings alone. Distances say nothing of angles; with `degree` above
--1 each convolution also sees the density of neighbours in spherical harmonics, of which the squared lengths for each
-degree l are kept (the power spectrum: three-body information; A. P. Bartok et al., Phys. Rev. B 87, 184115 (2013),
-with radial functions that are learned, as in R. Drautz, Phys. Rev. B 99, 014104 (2019)).
+-1 each convolution also sees the density of neighbours in spherical harmonics, of which for each degree l the products
+of two mixtures of its channels are kept (the power spectrum: three-body information; A. P. Bartok et al., Phys. Rev. B
+87, 184115 (2013), with radial functions that are learned, as in R. Drautz, Phys. Rev. B 99, 014104 (2019)).
 
 Shapes: N atoms, E directed edges, F frames, H channels, K radial functions, C angular channels.
 """
@@ -95,7 +95,7 @@ def _size(values: torch.Tensor) -> torch.Tensor:
 
 
 class Standardised(nn.Module):
-    """Values of atoms less their mean, by their spread, both as they were over the first batch seen.
+    """Values of atoms less their mean, by their spread, both as they were over a sample of what is learned from.
 
     The surroundings of an atom in a solid vary by a few per cent about those of its crystal: as they are, weights
     would have to grow large to tell them apart, and training would be slow. No statistics are taken later.
@@ -180,7 +180,7 @@ class SmoothConvolution(nn.Module):
 class VectorEdges:
     """Who hears whom, from where: a row of M places for each of N atoms, M the most neighbours that any has.
 
-    A row that is not full ends in places at the cutoff, where radial functions and envelope are 0: they say nothing.
+    A row that is not full ends in places beyond the cutoff, where radial functions and envelope are 0: they are silent.
 
     Attributes
     ----------
@@ -271,7 +271,7 @@ class PotentialNetwork(nn.Module):
         table = vector.new_zeros(atoms * most, 3).index_copy(0, place, vector)
         empty = torch.ones(atoms * most, 1, dtype=torch.bool, device=vector.device).index_fill(0, place, value=False)
         # the root has no derivative at 0
-        distance = torch.where(empty, self.sizes.cutoff, torch.where(empty, 1.0, table).norm(dim=1, keepdim=True))
+        distance = torch.where(empty, 2 * self.sizes.cutoff, torch.where(empty, 1.0, table).norm(dim=1, keepdim=True))
         radial, fading = self.radial(distance)
         others = neighbour.new_zeros(atoms * most).index_copy(0, place, neighbour)
         harmonics = self.harmonics((table / distance).T)

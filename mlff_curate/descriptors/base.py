@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,11 +17,13 @@ class Descriptor(Protocol):
     Attributes
     ----------
     name
-        The name on the command line.
+        What kind it is; of those that need nothing but a name, the one on the command line.
+    title
+        The name, and what else tells it from others of its kind, for people.
     species
         Atomic numbers that the descriptor tells apart, ascending.
     cutoff
-        Radius of an environment in Angstrom.
+        Radius of an environment in Angstrom; None: not known.
     size
         D, the numbers per environment.
     """
@@ -29,12 +31,18 @@ class Descriptor(Protocol):
     @property
     def name(self) -> str: ...  # noqa: D102
     @property
+    def title(self) -> str: ...  # noqa: D102
+    @property
     def species(self) -> tuple[int, ...]: ...  # noqa: D102
     @property
-    def cutoff(self) -> float: ...  # noqa: D102
+    def cutoff(self) -> float | None: ...  # noqa: D102
     @property
     def size(self) -> int: ...  # noqa: D102
 
     def compute(self, frames: Sequence[Atoms]) -> np.ndarray:
         """Return the descriptors, (N, D) float32, ordered by frame and atom."""
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """Return what tells it from any other, as JSON has it: its name, species, and all else."""
         ...

@@ -7,7 +7,7 @@ J. Comput. Phys. 285, 316 (2015); https://docs.lammps.org/compute_sna_atom.html.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -61,6 +61,7 @@ class Bispectrum:
     cutoff: float
     twojmax: int = 6
     name: ClassVar[str] = "bispectrum"
+    title: ClassVar[str] = name
 
     def __init__(self, species: Sequence[int], cutoff: float, twojmax: int = 6) -> None:
         numbers = tuple(sorted({int(number) for number in species}))
@@ -78,6 +79,10 @@ class Bispectrum:
     def size(self) -> int:
         """D, the numbers per environment."""
         return n_components(self.twojmax) * len(self._weights())
+
+    def settings(self) -> dict[str, Any]:
+        """Return name, species, cutoff and order."""
+        return {"name": self.name, "species": list(self.species), "cutoff": self.cutoff, "twojmax": self.twojmax}
 
     def compute(self, frames: Sequence[Atoms]) -> np.ndarray:
         """Return the descriptors, (N, D) float32, ordered by frame and atom.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -47,7 +47,7 @@ class PowerSpectrum:
         Power of the density that the numbers grow with; 2 is the power spectrum itself.
     """
 
-    name = "power-spectrum"
+    name = title = "power-spectrum"
 
     def __init__(
         self, species: Sequence[int], cutoff: float | None = None, n_max: int = 6, l_max: int = 4, order: int = 1
@@ -59,6 +59,16 @@ class PowerSpectrum:
         self.order = order
         n, s = n_max, len(self.species)
         self.size = (l_max + 1) * (n * (n + 1) // 2 if s == 1 else n * n * s)
+
+    def settings(self) -> dict[str, Any]:
+        """Return name, species, cutoff and expansion; the order is 1 in all that is stored."""
+        return {
+            "name": self.name,
+            "species": list(self.species),
+            "cutoff": self.cutoff,
+            "n_max": self.n_max,
+            "l_max": self.l_max,
+        }
 
     def compute(self, frames: Sequence[Atoms], neighbours: Neighbours | None = None) -> np.ndarray:
         """Return the descriptors.

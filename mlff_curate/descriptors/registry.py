@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from mlff_curate.descriptors.given import GivenFeatures
 from mlff_curate.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ _RANGE = {"n_max": (1, 64), "l_max": (0, 11), "twojmax": (0, 14)}
 _LARGEST_CUTOFF = 50.0
 """Angstrom; far beyond any descriptor, and small enough that no damaged file makes a neighbour list without end."""
 _HEAVIEST = 118
+_MOST_COLUMNS = 2**20
 
 
 def make_descriptor(name: str, species: Sequence[int]) -> Descriptor:
@@ -54,19 +56,8 @@ def detailed_descriptor(species: Sequence[int]) -> Descriptor:
     return PowerSpectrum(species, n_max=8, order=3)
 
 
-def descriptor_settings(descriptor: Descriptor) -> dict[str, Any]:
-    """Return what :func:`restore_descriptor` needs to make the same descriptor again, as JSON has it."""
-    others = {name: int(getattr(descriptor, name)) for name in _SETTINGS[descriptor.name]}
-    return {
-        "name": descriptor.name,
-        "species": [int(z) for z in descriptor.species],
-        "cutoff": float(descriptor.cutoff),
-        **others,
-    }
-
-
 def restore_descriptor(settings: Mapping[str, Any]) -> Descriptor:
-    """Return the descriptor that has these settings.
+    """Return the descriptor that has these :meth:`Descriptor.settings`; not one that was handed in.
 
     Raises
     ------
@@ -74,14 +65,15 @@ def restore_descriptor(settings: Mapping[str, Any]) -> Descriptor:
         Settings that no descriptor has; the message names the setting.
     """
     name = settings.get("name")
+    if name == GivenFeatures.name:
+        return _restore_given(settings)
     others = _SETTINGS.get(str(name), ())
     for key in sorted({"name", "species", "cutoff", *others} ^ set(settings)):
         _refuse(key, settings.get(key))
     species, cutoff = settings["species"], settings["cutoff"]
     if name not in _SETTINGS:
         _refuse("name", name)
-    if not _whole(species, 0, _HEAVIEST) or species != sorted(set(species)):
-        _refuse("species", species)
+    _require_species(species)
     if type(cutoff) not in (int, float) or not 0 < cutoff <= _LARGEST_CUTOFF:
         _refuse("cutoff", cutoff)
     for key in others:
@@ -95,6 +87,22 @@ def restore_descriptor(settings: Mapping[str, Any]) -> Descriptor:
     from mlff_curate.descriptors.bispectrum import Bispectrum
 
     return Bispectrum(species, cutoff, **numbers)
+
+
+def _restore_given(settings: Mapping[str, Any]) -> GivenFeatures:
+    for key in sorted({"name", "species", "key", "size"} ^ set(settings)):
+        _refuse(key, settings.get(key))
+    _require_species(settings["species"])
+    if not isinstance(settings["key"], str) or not settings["key"]:
+        _refuse("key", settings["key"])
+    if not _whole([settings["size"]], 1, _MOST_COLUMNS):
+        _refuse("size", settings["size"])
+    return GivenFeatures(settings["species"], settings["key"], settings["size"])
+
+
+def _require_species(species: object) -> None:
+    if not _whole(species, 0, _HEAVIEST) or species != sorted(set(species)):  # type: ignore[call-overload]
+        _refuse("species", species)
 
 
 def _whole(values: object, least: int, most: int) -> bool:

@@ -52,7 +52,8 @@ def representation(
     UsageError
         A layer that there is not.
     DataError
-        A frame has no atoms, or positions or a cell that are no numbers; an element that the network does not know.
+        A frame has no atoms, or positions or a cell that are no numbers; an element that the network does not know;
+        two atoms in one place.
     """
     wanted = layers_of(layers, network.sizes.convolutions)
     elements = np.array(network.sizes.elements)
@@ -66,7 +67,11 @@ def representation(
     parts = [np.zeros((0, len(wanted) * network.sizes.channels))]
     for start in range(0, len(frames), _FRAMES_AT_ONCE):
         some = frames[start : start + _FRAMES_AT_ONCE]
-        graph = vector_graph(some, network.sizes.cutoff)
+        try:
+            graph = vector_graph(some, network.sizes.cutoff)
+        except DataError as error:
+            error.frame = None if error.frame is None else start + error.frame
+            raise
         for part in in_parts(graph.atoms, np.arange(graph.frames)):
             batch = batch_of(graph.part(part), elements.tolist(), weight.dtype, str(weight.device))
             with one_thread(), torch.no_grad():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,15 +17,16 @@ from mlff_curate.data.hints import hint, likely_labels
 from mlff_curate.data.labels import LabelSoundness, is_label_name, label_soundness, missing_key
 from mlff_curate.data.opening import is_file
 from mlff_curate.data.reading import lacks_last_line_end, read_frames
-from mlff_curate.errors import DataError
+from mlff_curate.errors import CurateError, DataError
 from mlff_curate.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from ase import Atoms
 
+    from mlff_curate.data.features import FeatureReader
     from mlff_curate.data.formats.base import ReadOptions
     from mlff_curate.data.frames import Frame
     from mlff_curate.data.labels import LabelFault
@@ -87,7 +89,7 @@ class Collection:
     records
         One per frame.
     geometries
-        One per frame: elements, positions, cell, pbc.
+        One per frame: elements, positions, cell, pbc; and the features that were asked for, under their name.
     group_key
         The info key that made the groups, or None.
     notes
@@ -103,6 +105,17 @@ class Collection:
     def new(self) -> int:
         """Frames of the inputs; the rest is curated."""
         return sum(not record.curated for record in self.records)
+
+    @contextmanager
+    def telling_where(self) -> Iterator[None]:
+        """Have errors that know a frame by its place among all tell its file, and its place there."""
+        try:
+            yield
+        except CurateError as error:
+            if error.frame is not None and error.file is None:
+                record = self.records[error.frame]
+                error.file, error.frame = record.source, record.index
+            raise
 
 
 class FrameRule:
@@ -193,6 +206,7 @@ def collect(
     exclude: Sequence[str] = (),
     reading: ReadOptions = PLAIN,
     label_keys: Mapping[str, str | None] | None = None,
+    features: FeatureReader | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Collection:
     """Read all files once.
@@ -213,13 +227,16 @@ def collect(
         What the files do not tell.
     label_keys
         ``energy``, ``forces``, ``stress`` to a key that must be in some frame, or None.
+    features
+        Takes an array that every frame must have.
     progress
         Called with the number of frames read so far.
 
     Raises
     ------
     DataError
-        From reading, or a rule or group key that matches nothing, or a frame that must be kept and never be kept.
+        From reading, or a rule or group key that matches nothing, or a frame that must be kept and never be kept, or
+        one whose features cannot be used.
     """
     keep_rules = [FrameRule("--must-keep", word) for word in must_keep]
     drop_rules = [FrameRule("--exclude", word) for word in exclude]
@@ -270,7 +287,7 @@ def collect(
                     faults=judged.faults,
                 )
             )
-            geometries.append(geometry(frame.atoms))
+            geometries.append(_geometry(frame, features))
             if progress is not None:
                 progress(len(records))
 
@@ -299,6 +316,18 @@ def collect(
         for name, n in sorted(without_cell.items())
     ]
     return Collection(tuple(records), tuple(geometries), key, (*open_ended, *_told(remarks), *unknown, *empty))
+
+
+def _geometry(frame: Frame, features: FeatureReader | None) -> Atoms:
+    """Return what the pipeline holds of a frame."""
+    bare = geometry(frame.atoms)
+    if features is not None:
+        try:
+            bare.set_array(features.key, features.read(frame.atoms))
+        except DataError as error:
+            error.file, error.frame = frame.source, frame.index
+            raise
+    return bare
 
 
 def _remember(remarks: dict[str, tuple[str, int]], frame: Frame) -> None:

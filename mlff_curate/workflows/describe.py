@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlff_curate.descriptors.scaling import Scaling
+from mlff_curate.errors import CurateError
 from mlff_curate.parallel import map_ordered
 
 if TYPE_CHECKING:
@@ -81,6 +82,11 @@ def describe(
         See :func:`map_ordered`.
     progress
         Called with environments done and in all.
+
+    Raises
+    ------
+    CurateError
+        From the descriptor; names the frame among all.
     """
     counts = np.array([len(atoms) for atoms in frames])
     first = np.concatenate([[0], np.cumsum(counts)])
@@ -88,13 +94,14 @@ def describe(
     scalings = [scaling] if scaling is not None else []
     if len(scalings) < len(makers):
         among = np.arange(len(frames)) if scale_by is None else scale_by
-        sample = _tasks([frames[i] for i in among[_sample(counts[among], np.random.default_rng([seed, 1]))]])
-        raws = list(map_ordered(partial(_raw, makers), sample))
+        drawn = among[_sample(counts[among], np.random.default_rng([seed, 1]))]
+        raws = list(_in_tasks(partial(_raw, makers), frames, drawn))
         for maker, raw in list(zip(makers, zip(*raws, strict=True), strict=True))[len(scalings) :]:
             scalings.append(Scaling.fit(np.concatenate(raw), draw_in=maker is descriptor))
     out = [np.empty((first[-1], one.axes.shape[1]), np.float32) for one in scalings]
     start = 0
-    for parts in map_ordered(partial(_scaled, makers, scalings), _tasks(frames), workers=workers, dask=dask):
+    work = partial(_scaled, makers, scalings)
+    for parts in _in_tasks(work, frames, np.arange(len(frames)), workers=workers, dask=dask):
         stop = start + len(parts[0])
         for X, part in zip(out, parts, strict=True):
             X[start:stop] = part
@@ -124,6 +131,29 @@ def _raw(makers: Sequence[Descriptor], frames: Sequence[Atoms]) -> list[np.ndarr
 
 def _scaled(makers: Sequence[Descriptor], scalings: Sequence[Scaling], frames: Sequence[Atoms]) -> list[np.ndarray]:
     return [scaling.transform(raw) for scaling, raw in zip(scalings, _raw(makers, frames), strict=True)]
+
+
+def _in_tasks(
+    work: Callable[[Sequence[Atoms]], list[np.ndarray]],
+    frames: Sequence[Atoms],
+    places: np.ndarray,
+    *,
+    workers: int = 1,
+    dask: str | None = None,
+) -> Iterator[list[np.ndarray]]:
+    """Yield what becomes of some of the frames, task by task; an error is told of the frame's place among all."""
+    tasks = list(_tasks([frames[i] for i in places]))
+    results = map_ordered(work, tasks, workers=workers, dask=dask)
+    done = 0
+    for task in tasks:
+        try:
+            result = next(results)
+        except CurateError as error:
+            if error.frame is not None:
+                error.frame = int(places[done + error.frame])
+            raise
+        yield result
+        done += len(task)
 
 
 def _tasks(frames: Sequence[Atoms]) -> Iterator[list[Atoms]]:

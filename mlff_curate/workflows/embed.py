@@ -9,26 +9,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from ase.data import chemical_symbols
 
+from mlff_curate.data.features import FeatureReader
 from mlff_curate.data.formats.base import ReadOptions
-from mlff_curate.descriptors.registry import DESCRIPTORS, make_descriptor
+from mlff_curate.descriptors.given import GivenFeatures
+from mlff_curate.descriptors.registry import DESCRIPTORS
 from mlff_curate.devices import require_device
-from mlff_curate.errors import DataError, UsageError
+from mlff_curate.errors import UsageError
 from mlff_curate.meagraph.inductive import Inductive
 from mlff_curate.meagraph.model import MEAGraph
 from mlff_curate.parallel import require_workers
 from mlff_curate.wording import counted
 from mlff_curate.workflows.collect import Collection, FrameRecord, collect
 from mlff_curate.workflows.describe import Environments, describe, learnable
+from mlff_curate.workflows.descriptor_choice import choose_descriptor, features_wanted, require_known_elements
 from mlff_curate.workflows.embedder import Embedder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     Progress = Callable[[str, int, int | None, str], None]
 
-MODEL_OPTIONS = ("descriptor", "kernels", "rate", "mode", "epochs", "seed")
+MODEL_OPTIONS = ("descriptor", "layers", "kernels", "rate", "mode", "epochs", "seed")
 """What a stored model has already: these options and ``model`` exclude each other."""
 _DEFAULT_DESCRIPTOR = DESCRIPTORS[0]
 
@@ -41,8 +43,13 @@ class EmbedOptions(ReadOptions):
     ----------
     model
         A stored model: it embeds, and nothing is trained.
-    descriptor, kernels, rate, mode, epochs, seed
-        Of the model to be trained, see :class:`MEAGraph`; None: ``power-spectrum``, seed 0, and MEAGraph's defaults.
+    descriptor
+        One of ``DESCRIPTORS``; ``array:KEY``, an array of the frames; or the file of an encoder or a potential. None:
+        ``power-spectrum``.
+    layers
+        Of an encoder, digits; None: all.
+    kernels, rate, mode, epochs, seed
+        Of the model to be trained, see :class:`MEAGraph`; None: seed 0, and MEAGraph's defaults.
     group_by
         Info key of the configuration groups, ``"none"`` for one group; by default ``config_type`` where there is one.
     device
@@ -54,7 +61,8 @@ class EmbedOptions(ReadOptions):
     """
 
     model: str | Path | None = None
-    descriptor: str | None = None
+    descriptor: str | Path | None = None
+    layers: str | None = None
     kernels: int | None = None
     rate: float | str | None = None
     mode: str | None = None
@@ -189,23 +197,25 @@ def embed(
         paths,
         group_by=o.group_by,
         reading=o,
+        features=features_wanted(o.descriptor) if stored is None else _features_of(stored),
         progress=lambda n: tell("read", n, None, "frames"),
     )
     if stored is not None:
-        _require_known(collection, stored.descriptor.species)
+        require_known_elements(collection, stored.descriptor.species, "the model was not trained on")
         descriptor = stored.descriptor
     else:
-        descriptor = make_descriptor(o.descriptor or _DEFAULT_DESCRIPTOR, _elements(collection))
+        descriptor = choose_descriptor(o.descriptor or _DEFAULT_DESCRIPTOR, o.layers).made_for(collection)
     lap("read")
-    described = describe(
-        collection.geometries,
-        descriptor,
-        scaling=None if stored is None else stored.scaling,
-        seed=o.seed or 0,
-        workers=o.workers,
-        dask=o.dask,
-        progress=lambda done, total: tell("describe", done, total, "environments"),
-    )
+    with collection.telling_where():
+        described = describe(
+            collection.geometries,
+            descriptor,
+            scaling=None if stored is None else stored.scaling,
+            seed=o.seed or 0,
+            workers=o.workers,
+            dask=o.dask,
+            progress=lambda done, total: tell("describe", done, total, "environments"),
+        )
     lap("describe")
     isolated = np.repeat([r.isolated for r in collection.records], np.diff(described.first))
     model = untrained if stored is None else stored.model
@@ -248,12 +258,13 @@ def require_options(o: EmbedOptions) -> MEAGraph:
     ------
     UsageError
         An option has a value that no data could make right, or stands beside ``model``.
+    DataError
+        The file of an encoder cannot be used.
     """
     given = [name for name in MODEL_OPTIONS if getattr(o, name) is not None]
     if o.model is not None and given:
         raise UsageError(f"a stored model has its own {given[0]}: leave out --{given[0]}", key="--model")
-    if o.descriptor is not None and o.descriptor not in DESCRIPTORS:
-        raise UsageError(f"{o.descriptor!r} is unknown; available: {', '.join(DESCRIPTORS)}", key="--descriptor")
+    choose_descriptor(o.descriptor or _DEFAULT_DESCRIPTOR, o.layers)
     require_workers(o.workers)
     require_device(o.device)
     known = {f.name for f in fields(o)} & set(MEAGraph().get_params())
@@ -273,30 +284,10 @@ def _number(rate: float | str) -> float | str:
         return rate
 
 
-def _elements(collection: Collection) -> list[int]:
-    return sorted({int(z) for atoms in collection.geometries for z in np.unique(atoms.numbers)})
-
-
-def _require_known(collection: Collection, species: Sequence[int]) -> None:
-    """Refuse frames with an element that the model has never seen: descriptor and model have no place for it.
-
-    Raises
-    ------
-    DataError
-        The message names file, frame, the elements that are new and those that are known.
-    """
-    for record, atoms in zip(collection.records, collection.geometries, strict=True):
-        strange = sorted({int(z) for z in np.unique(atoms.numbers)} - set(species))
-        if strange:
-            raise DataError(
-                f"holds {_symbols(strange)}, which the model was not trained on; it knows {_symbols(species)}",
-                file=record.source,
-                frame=record.index,
-            )
-
-
-def _symbols(numbers: Iterable[int]) -> str:
-    return ", ".join(chemical_symbols[z] for z in numbers)
+def _features_of(stored: Embedder) -> FeatureReader | None:
+    """Return what takes the features that a stored model was trained on from frames, or None."""
+    descriptor = stored.descriptor
+    return FeatureReader(descriptor.key, descriptor.size) if isinstance(descriptor, GivenFeatures) else None
 
 
 def _numbered(embedder: Embedder, cluster: np.ndarray, isolated: np.ndarray) -> tuple[Embedder, np.ndarray]:

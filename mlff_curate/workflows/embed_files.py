@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from mlff_curate.data.outputs import require_free, whole_files
 from mlff_curate.data.store import EmbeddingTable, write_table
-from mlff_curate.descriptors.registry import descriptor_settings
 from mlff_curate.errors import OutputError, UsageError
 from mlff_curate.meagraph.checkpoint import require_savable
 from mlff_curate.meagraph.inductive import Inductive
 from mlff_curate.wording import counted
+from mlff_curate.workflows.descriptor_choice import encoder_file
 from mlff_curate.workflows.embed import MODEL_OPTIONS, EmbedOptions, EmbedResult, embed, require_options
 from mlff_curate.workflows.telling import peak_memory_mb
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mlff_curate.descriptors.base import Descriptor
     from mlff_curate.workflows.embed import Progress
 
 _CLUSTERS_SHOWN = 3
@@ -64,6 +65,7 @@ class EmbedDone:
             "new": result.new,
             "embedding_size": result.embedding.shape[1],
             "descriptor": result.embedder.descriptor.name,
+            "descriptor_settings": result.embedder.descriptor.settings(),
             "descriptor_size": result.environments.X.shape[1],
             "training_epochs": training.epochs,
             "held_out_loss_first": training.held_out_loss[0],
@@ -100,7 +102,7 @@ class EmbedDone:
             names = ", ".join(f"{name} {100 * n / size:.0f} %" for name, n in groups if n >= _LEAST_SHARE * size)
             lines.append(f"cluster {number}: {size}" + (f" ({names})" if result.group_key else ""))
         lines.append(
-            f"{descriptor.name}, cutoff {descriptor.cutoff:.2f} A, {descriptor.size} components to "
+            f"{descriptor.title}, {_seen(descriptor)}{descriptor.size} components to "
             f"{result.environments.X.shape[1]}; neighbours searched exactly (recall 1); {came}"
         )
         lines += [f"note: {note}" for note in result.notes]
@@ -151,7 +153,9 @@ def embed_files(
         if not path.name:
             raise OutputError("is a folder", file=str(path))
     stored = [] if options.model is None else [Path(options.model)]
-    require_free(outputs, [*(Path(path) for path in (*inputs, *options.files)), *stored], overwrite=overwrite)
+    encoder = [path for path in [encoder_file(options.descriptor)] if path is not None]
+    read = [*(Path(path) for path in (*inputs, *options.files)), *stored, *encoder]
+    require_free(outputs, read, overwrite=overwrite)
     result = embed(inputs, options, progress=progress)
     start = time.perf_counter()
     model = result.embedder.to_bytes() if save_model is not None else b""
@@ -172,7 +176,7 @@ def table_of(result: EmbedResult, inputs: Sequence[str | Path], options: EmbedOp
         for name, value in embedder.model.get_params().items()
         if value is not None
     }
-    descriptor = descriptor_settings(embedder.descriptor)
+    descriptor = embedder.descriptor.settings()
     embedding: dict[str, Any] = {
         **parameters,
         "unit": _NOISE_UNIT if isinstance(fitted, Inductive) else "1",
@@ -221,6 +225,11 @@ def table_of(result: EmbedResult, inputs: Sequence[str | Path], options: EmbedOp
         },
         losses={"training_loss": training.train_loss, "held_out_loss": training.held_out_loss},
     )
+
+
+def _seen(descriptor: Descriptor) -> str:
+    """Return how far a descriptor sees, where that is known."""
+    return "" if descriptor.cutoff is None else f"cutoff {descriptor.cutoff:.2f} A, "
 
 
 def _loss_unit(result: EmbedResult) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlff_curate.data.checkpoints import Checkpoint, checkpoint_bytes, read_checkpoint
-from mlff_curate.descriptors.registry import descriptor_settings, restore_descriptor
+from mlff_curate.descriptors.registry import restore_descriptor
 from mlff_curate.descriptors.scaling import Scaling
 from mlff_curate.meagraph.checkpoint import KIND, pack, unpack
 
@@ -25,6 +25,7 @@ _SCALING: Shapes = {
     "inverse": ("float64", ("D",)),
     "axes": ("float64", ("D", "d")),
 }
+_ENCODER = "encoder"
 _SIZES: Shapes = {"environments": ("int64", ("C",))}
 
 
@@ -57,16 +58,19 @@ class Embedder:
         """
         arrays, settings = pack(self.model)
         scaling = self.scaling
+        encoder = _packed_encoder(self.descriptor)
         return checkpoint_bytes(
             KIND,
             {
+                **{f"{_ENCODER}.{name}": array for name, array in encoder[0].items()},
                 **{f"model.{name}": array for name, array in arrays.items()},
                 **{f"scaling.{name}": getattr(scaling, name).astype(np.float64) for name in _SCALING},
                 "clusters.environments": self.cluster_size.astype(np.int64),
             },
             {
                 "model": settings,
-                "descriptor": descriptor_settings(self.descriptor),
+                "descriptor": self.descriptor.settings(),
+                **({_ENCODER: encoder[1]} if encoder[1] else {}),
                 "scaling": {"radius": float(scaling.radius)},
                 "clusters": {},
             },
@@ -82,11 +86,13 @@ class Embedder:
             It is not there, damaged, or none of ours.
         """
         checkpoint = read_checkpoint(path, KIND)
+        parts = {name: checkpoint.part(name) for name in ("model", "scaling", "clusters")}
+        if _ENCODER in checkpoint.settings:
+            parts[_ENCODER] = checkpoint.part(_ENCODER)
         try:
-            descriptor = restore_descriptor(checkpoint.setting("descriptor", dict))
+            descriptor = _restored(checkpoint.setting("descriptor", dict), parts.get(_ENCODER))
         except ValueError as error:
             checkpoint.fail(str(error))
-        parts = {name: checkpoint.part(name) for name in ("model", "scaling", "clusters")}
         model = unpack(parts["model"], device)
         sizes = {"D": descriptor.size, "d": len(parts["model"].arrays["noise.mean"])}
         scaling = _take(parts["scaling"], _SCALING, sizes)
@@ -103,6 +109,35 @@ class Embedder:
         return cls(
             descriptor, Scaling(scaling["mean"], scaling["inverse"], radius, scaling["axes"]), model, cluster_size
         )
+
+
+def _packed_encoder(descriptor: Descriptor) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return the arrays and settings of an encoder that describes; nothing of another descriptor.
+
+    A model that named a file would embed otherwise once that is gone or trained anew.
+    """
+    if descriptor.name != _ENCODER:
+        return {}, {}
+    from mlff_curate.cgcnn.network_file import network_arrays, sizes_setting
+    from mlff_curate.pretraining.descriptor import EncoderDescriptor
+
+    assert isinstance(descriptor, EncoderDescriptor)
+    network = descriptor.network
+    dtype = str(network.embedding.weight.dtype).removeprefix("torch.")
+    return network_arrays(network), {"sizes": sizes_setting(network.sizes), "dtype": dtype}
+
+
+def _restored(settings: dict[str, Any], encoder: Checkpoint | None) -> Descriptor:
+    if encoder is None:
+        return restore_descriptor(settings)
+    from mlff_curate.cgcnn.network_file import read_network
+    from mlff_curate.cgcnn.potential import DTYPES
+    from mlff_curate.pretraining.descriptor import EncoderDescriptor
+
+    dtype = encoder.setting("dtype", str)
+    if dtype not in DTYPES:
+        encoder.fail(f"the setting dtype is {dtype[:40]!r}")
+    return EncoderDescriptor.restore(read_network(encoder, dtype), settings)
 
 
 def _take(part: Checkpoint, wanted: Shapes, sizes: dict[str, int]) -> dict[str, Any]:

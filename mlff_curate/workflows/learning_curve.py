@@ -32,6 +32,7 @@ from mlff_curate.validation.learning_curve import (
 )
 from mlff_curate.validation.splitting import usable_frames
 from mlff_curate.wording import counted
+from mlff_curate.workflows.descriptor_choice import encoder_file
 from mlff_curate.workflows.survey import (
     Pile,
     Progress,
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ase import Atoms
+
+    from mlff_curate.descriptors.base import Descriptor
 
 
 @dataclass(frozen=True)
@@ -97,18 +100,23 @@ class CurveDone:
         Frames in the inputs.
     seconds
         Stage to seconds.
+    descriptor
+        What the frames were described by.
     """
 
     curve: LearningCurve
     output: Path
     frames: int
     seconds: dict[str, float]
+    descriptor: Descriptor
 
     def summary(self, seconds: float) -> dict[str, object]:
         """Return what ``--json`` prints."""
         return {
             "frames": self.frames,
             **self.curve.as_dict(),
+            "descriptor": self.descriptor.name,
+            "descriptor_settings": self.descriptor.settings(),
             "said": self.curve.sentences(),
             "seconds": round(seconds, 3),
             "peak_memory_mb": round(peak_memory_mb(), 1),
@@ -313,7 +321,9 @@ def learning_curve_files(
             raise UsageError(f"{name!r} is unknown; available: {', '.join(SELECTORS)}", key="--selectors")
     page = _page(output, inputs)
     rules = [word for word in options.exclude if is_file(Path(word))]
-    require_free([page], [Path(p) for p in (*inputs, *options.files, *rules)], overwrite=overwrite)
+    encoder = [path for path in [encoder_file(options.descriptor)] if path is not None]
+    read_files = [*(Path(p) for p in (*inputs, *options.files, *rules)), *encoder]
+    require_free([page], read_files, overwrite=overwrite)
     start = time.perf_counter()
     labelled = read_labelled(inputs, options)
     usable_frames(labelled.frames, labelled.labels)  # too few are refused before the work
@@ -338,7 +348,7 @@ def learning_curve_files(
             "splits": str(settings.seeds),
             "seed": str(options.seed),
             "model": curve.model,
-            "descriptor": surveyed.descriptor,
+            "descriptor": surveyed.descriptor.title,
             "distances": surveyed.distances_in,
             "groups": f"by {surveyed.group_key}" if surveyed.group_key else "one",
             **({"exclude": ", ".join(options.exclude)} if options.exclude else {}),
@@ -349,7 +359,7 @@ def learning_curve_files(
     )
     with whole_files(page) as (stream,):
         stream.write(render_curve(report).encode(errors="replace"))
-    return CurveDone(curve, page, surveyed.pile.new, stages)
+    return CurveDone(curve, page, surveyed.pile.new, stages, surveyed.descriptor)
 
 
 def _page(output: str | Path | None, inputs: Sequence[str | Path]) -> Path:

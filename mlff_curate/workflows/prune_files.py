@@ -13,6 +13,7 @@ from mlff_curate.data.writing import format_named, require_name
 from mlff_curate.report.tables import table_lines
 from mlff_curate.wording import counted, spelled
 from mlff_curate.workflows.decide import PruneResult, is_automatic
+from mlff_curate.workflows.descriptor_choice import encoder_file
 from mlff_curate.workflows.prune import PruneOptions, pile_within, prune, require_options
 from mlff_curate.workflows.prune_outputs import Outputs, report_of, write_outputs
 from mlff_curate.workflows.survey import survey
@@ -71,6 +72,8 @@ class PruneDone:
             "coverage": result.coverage,
             "uncovered": result.uncovered,
             "distances_in": surveyed.distances_in,
+            "descriptor": surveyed.descriptor.name,
+            "descriptor_settings": surveyed.descriptor.settings(),
             "seconds": round(seconds, 3),
             "peak_memory_mb": round(peak_memory_mb(), 1),
             "output": str(self.outputs.frames),
@@ -161,7 +164,8 @@ def prune_files(
     outputs = Outputs.beside(output, inputs, form.suffix.removeprefix(".") or form.name)
     require_name(outputs.frames, form)
     rules = [word for word in (*options.must_keep, *options.exclude) if is_file(Path(word))]
-    read = [Path(p) for p in (*inputs, *options.against, *options.files, *rules)]
+    encoder = [path for path in [encoder_file(options.descriptor)] if path is not None]
+    read = [*(Path(p) for p in (*inputs, *options.against, *options.files, *rules)), *encoder]
     folders = () if form.suffix else (outputs.frames,)
     require_free(outputs.paths, read, overwrite=overwrite, folders=folders)
     result, proof = (
@@ -202,7 +206,12 @@ def _shown(options: PruneOptions, surveyed: Survey) -> dict[str, str]:
             shown[option.name.replace("_", "-")] = (
                 ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
             )
-    shown["cutoff"] = f"{surveyed.cutoff} A"
+    descriptor = surveyed.descriptor
+    shown["descriptor"] = descriptor.title
+    if "sha256" in descriptor.settings():
+        shown["sha256 of the encoder"] = descriptor.settings()["sha256"]
+    if descriptor.cutoff is not None:
+        shown["cutoff"] = f"{descriptor.cutoff} A"
     shown["groups"] = f"by {surveyed.group_key}" if surveyed.group_key else "one"
     shown["distances in"] = spelled(surveyed.distances_in)
     shown["MEAGraph training"] = surveyed.training

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _MAP_POINTS = 4000
 MANIFEST = (
     *("source", "index", "sha256", "group", "n_atoms", "decision", "reason", "represented_by"),  # scripts rely on these
-    *("shares", "distance", "farthest", "gain", "brings", "stands_for", "only", "distances_in"),
+    *("shares", "distance", "farthest", "gain", "brings", "stands_for", "only", "distances_in", "descriptor"),
 )
 """Columns of the manifest."""
 
@@ -102,7 +102,8 @@ def manifest_text(result: PruneResult) -> str:
         row = [r.source, r.index, r.sha256, r.group, r.n_atoms, d.decision, reason, d.represented_by]
         row += [";".join(map(_figure, d.shares)), _figure(d.distance), _figure(d.farthest)]
         row += [_figure(d.gain), _figure(d.brings), "" if d.stands_for is None else d.stands_for, d.only]
-        row.append(result.survey.distances_in if d.distance is not None or d.brings is not None else "")
+        measured = d.distance is not None or d.brings is not None
+        row += [result.survey.distances_in, result.survey.descriptor.title] if measured else ["", ""]
         writer.writerow(row)
     return out.getvalue()
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlff_curate.data.formats.base import ReadOptions
-from mlff_curate.descriptors.registry import DESCRIPTORS, detailed_descriptor, make_descriptor
 from mlff_curate.devices import require_device
 from mlff_curate.errors import UsageError
 from mlff_curate.meagraph.model import MEAGraph
@@ -22,11 +21,14 @@ from mlff_curate.pruning.problem import Pool, species_columns
 from mlff_curate.wording import counted
 from mlff_curate.workflows.collect import Collection, FrameRecord, collect
 from mlff_curate.workflows.describe import Environments, describe, learnable
+from mlff_curate.workflows.descriptor_choice import choose_descriptor, features_wanted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from ase import Atoms
+
+    from mlff_curate.descriptors.base import Descriptor
 
 Progress = Callable[[str, int, int | None, str], None]
 """Called with stage, steps done, steps in all (None: unknown) and a word on the state."""
@@ -58,7 +60,9 @@ class SurveyOptions(ReadOptions):
         Where environments are compared: ``"descriptor"``, the scaled one, or ``"meagraph"``, MEAGraph's embedding.
         None: in the descriptor. Clusters are MEAGraph's in either case.
     descriptor
-        One of ``DESCRIPTORS``.
+        One of ``DESCRIPTORS``; ``array:KEY``, an array of the frames; or the file of an encoder or a potential.
+    layers
+        Of an encoder, digits; None: all.
     meagraph
         Parameters of :class:`MEAGraph` in place of those of ``prune``.
     seed
@@ -77,7 +81,8 @@ class SurveyOptions(ReadOptions):
     exclude: Sequence[str] = ()
     label_keys: Mapping[str, str | None] = field(default_factory=dict)
     embedding: str | None = None
-    descriptor: str = "power-spectrum"
+    descriptor: str | Path = "power-spectrum"
+    layers: str | None = None
     meagraph: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     device: str = "cpu"
@@ -139,8 +144,8 @@ class Survey:
         (N,) cluster of each environment, 0, 1, ... by size; -1: none.
     pool
         What a selector is given.
-    descriptor, cutoff
-        Name and radius (Angstrom) of the descriptor used.
+    descriptor
+        What described them.
     distances_in
         Where distances are measured: ``descriptor`` or ``meagraph``.
     training
@@ -154,8 +159,7 @@ class Survey:
     embedding: np.ndarray
     cluster: np.ndarray
     pool: Pool
-    descriptor: str
-    cutoff: float
+    descriptor: Descriptor
     distances_in: str
     training: str
     seconds: dict[str, float]
@@ -209,9 +213,11 @@ def require_survey_options(o: SurveyOptions) -> None:
     ------
     UsageError
         An option has a value that no data could make right.
+    DataError
+        The file of an encoder cannot be used.
     """
     require_known(o.distances_in, EMBEDDINGS, "--embedding")
-    require_known(o.descriptor, DESCRIPTORS, "--descriptor")
+    choose_descriptor(o.descriptor, o.layers)
     require_workers(o.workers)
     require_device(o.device)
 
@@ -246,6 +252,7 @@ def read_pile(inputs: str | Path | Iterable[str | Path], o: SurveyOptions, progr
             exclude=o.exclude,
             reading=o,
             label_keys=o.label_keys,
+            features=features_wanted(o.descriptor),
             progress=None if progress is None else lambda n: progress("read", n, None, "frames"),
         )
         return Pile(collection, _mandatory(collection), clock.seconds)
@@ -263,16 +270,16 @@ def survey(pile: Pile, o: SurveyOptions, progress: Progress | None = None) -> Su
     clock = Stages()
     geometries = pile.collection.geometries
     curated, rejected, isolated = (pile.flags(name) for name in ("curated", "rejected", "isolated"))
-    with clock("describe"):
-        species = sorted({int(z) for atoms in geometries for z in np.unique(atoms.numbers)})
-        maker = make_descriptor(o.descriptor, species)
+    with clock("describe"), pile.collection.telling_where():
+        chosen = choose_descriptor(o.descriptor, o.layers)
+        maker = chosen.made_for(pile.collection)
         same = _same_geometry(pile.collection)
         judged = ~curated & ~rejected
         once = judged | (curated & ~np.isin(same, same[judged]))  # see _same_geometry
         environments = describe(
             geometries,
             maker,
-            detail=detailed_descriptor(species),
+            detail=chosen.detail_for(maker.species),
             scale_by=np.flatnonzero(once),
             seed=o.seed,
             workers=o.workers,
@@ -320,8 +327,7 @@ def survey(pile: Pile, o: SurveyOptions, progress: Progress | None = None) -> Su
         embedding=embedded,
         cluster=cluster,
         pool=pool,
-        descriptor=maker.name,
-        cutoff=maker.cutoff,
+        descriptor=maker,
         distances_in=o.distances_in,
         training=f"{counted(model.training_.epochs, 'epoch')}, held-out loss {model.training_.held_out_loss[0]:.3f} to "
         f"{model.training_.best:.3f} (noise alone: 1)",

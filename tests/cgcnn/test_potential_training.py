@@ -266,3 +266,25 @@ def errors_of(model, frames, labels):
     energy = (found.energy - [item.energy for item in labels]) / atoms
     forces = found.forces - np.concatenate([item.forces for item in labels])
     return [1e3 * np.abs(energy).mean(), 1e3 * np.abs(forces).mean()]
+
+
+def test_forces_that_are_noise_are_no_unit():
+    frames = [bulk("Cu", a=3.4 + 0.05 * k) for k in range(9)]
+    labels = [Labels(energy=5 * (k - 4) ** 2 * 0.05**2, forces=np.full((1, 3), 1e-6 * k)) for k in range(9)]
+    noisy = Potential(**SMALL, epochs=1).fit(frames, labels)
+    still = [Labels(energy=item.energy, forces=np.zeros((1, 3))) for item in labels]
+    assert noisy.fitted_.scale == Potential(**SMALL, epochs=1).fit(frames, still).fitted_.scale
+    assert noisy.fitted_.scale > 0.01
+
+
+def test_units_are_not_of_one_small_crystal_beside_a_large_frame():
+    large = bulk("Cu", cubic=True).repeat(8)
+    large.rattle(0.1, seed=0)
+    frames = [bulk("Cu")] * 10 + [large]
+    labels = [Labels(energy=0.1 * k) for k in range(11)]
+    for seed in range(4):
+        model = Potential(**{**SMALL, "validation": 0.0}, epochs=1, seed=seed).fit(frames, labels)
+        spread = model.fitted_.network.convolutions[0].message_units.spread
+        assert float(spread.min()) > 1e-4 * float(spread.max())
+        wide = model.predict([large])
+        assert np.abs(wide.energies - wide.energies.mean()).max() < 30 * model.fitted_.scale

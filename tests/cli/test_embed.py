@@ -11,6 +11,7 @@ import pytest
 
 KEYS = {
     *("frames", "environments", "clusters", "outliers", "new", "embedding_size", "descriptor", "descriptor_size"),
+    "descriptor_settings",
     *("training_epochs", "held_out_loss_first", "held_out_loss_best", "link", "seconds", "peak_memory_mb"),
     *("output", "model", "notes"),
 }

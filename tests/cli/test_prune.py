@@ -17,7 +17,8 @@ from mlff_curate.workflows import prune_files
 OUTPUTS = ["md.pruned.extxyz", "md.pruned.manifest.csv", "md.pruned.report.html"]
 CONTRACT = ["source", "index", "sha256", "group", "n_atoms", "decision", "reason", "represented_by"]
 NOTHING = "nothing that looks like a label"
-COLUMNS = [*CONTRACT, "shares", "distance", "farthest", "gain", "brings", "stands_for", "only", "distances_in"]
+EVIDENCE = ["shares", "distance", "farthest", "gain", "brings", "stands_for", "only", "distances_in", "descriptor"]
+COLUMNS = [*CONTRACT, *EVIDENCE]
 
 
 def listing(folder):
@@ -549,6 +550,7 @@ def test_json_is_one_object_alone_on_stdout(prune, trajectory, here):
     assert 0 < values["coverage"] <= 1
     assert values["uncovered"] > 0
     assert values["distances_in"] == "descriptor"
+    assert values["descriptor"] == values["descriptor_settings"]["name"] == "power-spectrum"
     assert values["seconds"] > 0
     assert values["peak_memory_mb"] > 10
     assert done.out.count("\n") == 1
@@ -619,7 +621,7 @@ def test_manifest_has_evidence_for_every_decision_of_every_selector(prune, put, 
             assert row["shares"] == row["distance"] == row["farthest"] == ""
             assert float(row["brings"]) > 0
             assert (row["gain"] != "") == (selector == "coverage")
-        assert row["distances_in"] == "descriptor"
+        assert (row["distances_in"], row["descriptor"]) == ("descriptor", "power-spectrum")
     dropped = sum(int(row["n_atoms"]) for row in manifest if row["decision"] == "dropped")
     assert sum(int(row["stands_for"]) for row in manifest if row["decision"] == "kept") == dropped
 
