@@ -298,7 +298,7 @@ class SphericalHarmonics(nn.Module):
     """Real spherical harmonics with e3nn's constants, each degree from the one before.
 
     The product of a direction with the harmonics of degree l, contracted by Wigner's 3j symbols (e3nn's), is those of
-    degree l + 1 but for a factor. A few matrix products over all edges take a third of the time of e3nn's own
+    degree l + 1 but for a factor. A few matrix products over all edges take less than half of the time of e3nn's own
     function, which has some hundred products of its own for degree 4 (docs/benchmarks.md).
 
     Parameters
