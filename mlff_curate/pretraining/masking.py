@@ -22,6 +22,8 @@ from mlff_curate.pretraining.tasks import COORDINATION, DISTANCE, ELEMENT
 from mlff_curate.pretraining.unlabelled import pairs_of, some_of, without
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mlff_curate.graphs.vectors import VectorGraph
     from mlff_curate.pretraining.network import PretrainingNetwork
     from mlff_curate.pretraining.unlabelled import Unlabelled
@@ -225,10 +227,14 @@ class MaskedDistance:
     ) -> tuple[torch.Tensor, int]:
         """Return the mean cross-entropy; see :class:`mlff_curate.pretraining.tasks.Task`."""
         asked = self.ask(data, frames, rng)
-        if not len(asked.atoms):
-            return torch.zeros((), device=data.device), 0
-        loss = functional.cross_entropy(self.answers(network, data, asked), data.whole(asked.answer))
-        return loss, len(asked.atoms)
+        return _cross_entropy(asked, data, lambda: self.answers(network, data, asked))
+
+
+def _cross_entropy(asked: Masked, data: Unlabelled, answers: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, int]:
+    """Return the mean cross-entropy of (A, classes) logits, and A; no network is asked where nothing is hidden."""
+    if not len(asked.atoms):
+        return torch.zeros((), device=data.device), 0
+    return functional.cross_entropy(answers(), data.whole(asked.answer)), len(asked.atoms)
 
 
 def _distance_class(distance: np.ndarray, shortest: float, cutoff: float) -> np.ndarray:
@@ -297,10 +303,7 @@ class MaskedCoordination:
     ) -> tuple[torch.Tensor, int]:
         """Return the mean cross-entropy; see :class:`mlff_curate.pretraining.tasks.Task`."""
         asked = self.ask(data, frames, rng)
-        if not len(asked.atoms):
-            return torch.zeros((), device=data.device), 0
-        loss = functional.cross_entropy(self.answers(network, data, asked), data.whole(asked.answer))
-        return loss, len(asked.atoms)
+        return _cross_entropy(asked, data, lambda: self.answers(network, data, asked))
 
 
 def _coordination(graph: VectorGraph, radius: float) -> np.ndarray:
