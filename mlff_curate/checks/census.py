@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mlff_curate.data.labels import PREDICTED
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -30,7 +32,8 @@ class LabelCount:
     Attributes
     ----------
     kind
-        Of ``KINDS``, or ``UNUSED`` for names that look like labels and are under no name that is known.
+        Of ``KINDS``, or ``UNUSED`` for names that look like labels and are under no name that is known, and for
+        predictions.
     key
         The name.
     frames
@@ -74,10 +77,12 @@ def label_census(frames: Iterable[CheckedFrame], origins: Mapping[str, str] | No
                 words.append(f"the energy {labels.energy_kind}" if " " in labels.energy_kind else "the free energy")
             if kind == "stress" and labels.from_virial:
                 words = ["a virial in eV, taken as a stress with the cell's volume"]
+            if key in PREDICTED:
+                words.append("a model's prediction")
             if origins and key in origins:
                 words.append(origins[key])
             said.setdefault((kind, key), "; ".join(words))
-        counts.update((UNUSED, key) for key in labels.unknown)
+        counts.update((UNUSED, key) for key in (*labels.unknown, *labels.predicted))
     order = [*KINDS, UNUSED]
     ranked = sorted(counts, key=lambda item: (order.index(item[0]), -counts[item], item[1]))
     return tuple(LabelCount(kind, key, counts[kind, key], said.get((kind, key), "")) for kind, key in ranked)

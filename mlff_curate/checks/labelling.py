@@ -11,8 +11,8 @@ import numpy as np
 from mlff_curate.checks.finding import Finding
 from mlff_curate.checks.precision import Printed, coarser, printed
 from mlff_curate.data.frames import is_isolated_atom
-from mlff_curate.data.hints import likely, of_that_shape
-from mlff_curate.data.labels import labels_of, stress_names, usable_labels
+from mlff_curate.data.hints import likely, of_that_shape, predictions_unused, predictions_used
+from mlff_curate.data.labels import PREDICTED, labels_of, stress_names, usable_labels
 from mlff_curate.errors import DataError
 from mlff_curate.wording import counted, rounded
 
@@ -56,8 +56,10 @@ class _File:
         Kind -> names that hold arrays or numbers of that kind's shape where it is missing.
     unknown
         Name that looks like a label and is not known -> places of the frames that have it.
+    predicted
+        Name of predictions -> places of the frames that have them, unless they are read as labels.
     covered
-        The same name -> in how many of these frames a label of its kind is under another name.
+        Name that is not known -> in how many of these frames a label of its kind is under another name.
     printed
         Kind -> how the label of each frame was printed.
     """
@@ -66,6 +68,7 @@ class _File:
     keys: dict[str, list[str | None]] = field(default_factory=lambda: {kind: [] for kind in (*KINDS, *EXTRAS)})
     others: dict[str, Counter[str]] = field(default_factory=lambda: {kind: Counter() for kind in KINDS})
     unknown: dict[str, list[int]] = field(default_factory=dict)
+    predicted: dict[str, list[int]] = field(default_factory=dict)
     covered: Counter[str] = field(default_factory=Counter)
     printed: dict[str, list[Printed | None]] = field(default_factory=lambda: {"energy": [], "forces": []})
 
@@ -74,8 +77,8 @@ class LabelCensus:
     """Takes the labels of frame after frame, remembering a few words of each, and says what is wrong with them.
 
     Rules: ``label-nan``, ``label-shape``, ``label-ambiguous`` (errors, frame by frame), ``label-cell`` and
-    ``label-virial-stress`` (warnings, frame by frame), ``label-missing``, ``label-names``, ``label-unknown``,
-    ``label-precision`` (by file).
+    ``label-virial-stress`` (warnings, frame by frame), ``label-missing``, ``label-names``, ``label-predicted``,
+    ``label-unknown``, ``label-precision`` (by file).
 
     Parameters
     ----------
@@ -107,6 +110,7 @@ class LabelCensus:
             found += _missing(name, file)
             for kind in EXTRAS:
                 found += _sometimes(name, file, kind)
+            found += _predicted(name, file)
             found += _unknown(name, file)
             for kind in ("energy", "forces"):
                 found += _precision(name, file, kind)
@@ -126,6 +130,8 @@ class LabelCensus:
             file.keys[kind].append(key if key is not None else None if excused else "")
             if kind in KINDS and key is None and not excused:
                 file.others[kind].update(of_that_shape(frame.atoms, kind, labels.present))
+        for key in labels.predicted:
+            file.predicted.setdefault(key, []).append(place)
         for key in labels.unknown:
             file.unknown.setdefault(key, []).append(place)
             kind_of_key = _kind_of(key)
@@ -258,12 +264,31 @@ def _names(files: dict[str, _File], kind: str) -> list[Finding]:
     ]
 
 
+def _predicted(name: str, file: _File) -> list[Finding]:
+    """Tell of predictions that stand in frames, and of those that the user has taken for labels."""
+    found = []
+    for kind in KINDS:
+        for key, n in sorted(Counter(key for key in file.keys[kind] if key in PREDICTED).items()):
+            fix = f"name calculated {_PLURAL[kind]} with --{kind}-key, unless predictions are meant to be checked"
+            message = f"{predictions_used(kind, str(key))} (in {_share(file, n)})"
+            found.append(Finding(name, None, key, "label-predicted", "warning", n, message, fix))
+    for key, places in sorted(file.predicted.items()):
+        frame = file.index[places[0]] if len(places) == 1 else None
+        message = f"{predictions_unused(key)} (in {_share(file, len(places))})"
+        found.append(Finding(name, frame, key, "label-predicted", "note", len(places), message, ""))
+    return found
+
+
+def _share(file: _File, n: int) -> str:
+    return "all frames" if n == len(file.index) else f"{n} of {len(file.index)} frames"
+
+
 def _unknown(name: str, file: _File) -> list[Finding]:
     found = []
     for key, places in sorted(file.unknown.items()):
         kind = _kind_of(key)
         bare = len(places) - file.covered[key]
-        where = "all frames" if len(places) == len(file.index) else f"{len(places)} of {len(file.index)} frames"
+        where = _share(file, len(places))
         if bare and kind is not None:
             severity: Severity = "warning"
             message = f"looks like a label and is not used, though {counted(bare, 'frame')} with it have no {kind} else"

@@ -69,6 +69,7 @@ RULES: dict[str, Rule] = {
     "label-ambiguous": Rule(("error", "warning"), "several labels could be the one that is meant, and differ"),
     "label-missing": Rule(("warning", "note"), "a label is missing in some frames, or (note) in all"),
     "label-names": Rule(("warning", "note"), "a label goes by several names, or comes and goes"),
+    "label-predicted": Rule(("warning", "note"), "what looks like a label is a model's prediction"),
     "label-unknown": Rule(("warning", "note"), "a name looks like a label and is used for nothing"),
     "label-virial-stress": Rule(("warning",), "stress and virial of a frame disagree"),
     "label-energies": Rule(("warning",), "energy and free energy of a frame are in different units"),

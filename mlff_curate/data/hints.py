@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlff_curate.data.labels import names_of_kind
+from mlff_curate.data.labels import PREDICTED, names_of_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -45,9 +45,9 @@ def of_that_shape(atoms: Atoms, kind: str, present: Iterable[str]) -> list[str]:
     kind
         ``energy``, ``forces`` or ``stress``.
     present
-        Names that look like labels; they are told of elsewhere.
+        Names that look like labels; they are told of elsewhere. Predictions are never named.
     """
-    known = set(present)
+    known = {*present, *PREDICTED}
     shapes: tuple[tuple[int, ...], ...]
     if kind == "forces":
         places = {key: value for key, value in atoms.arrays.items() if key.lower() not in _NO_FORCES}
@@ -98,3 +98,14 @@ def hint(kind: str, name: str) -> str:
     return (
         f"no {kind} under a usual name; {name} has {'their' if kind == 'forces' else 'its'} shape: --{kind}-key {name}"
     )
+
+
+def predictions_unused(name: str) -> str:
+    """Say why what looks like a label is none."""
+    return f"{name} is a model's prediction, written by evaluate --predictions: it is not used"
+
+
+def predictions_used(kind: str, name: str) -> str:
+    """Say that a user has predictions taken for labels."""
+    verb = "are" if kind == "forces" else "is"
+    return f"the {kind} {verb} read from {name}: a model's prediction, written by evaluate --predictions"

@@ -44,6 +44,10 @@ evaluation scripts write beside the label, so they are not here."""
 SUFFIXES = tuple(f"_{prefix[:-1]}" for prefix in PREFIXES if prefix not in ("", "ref_", "reference_"))
 """What it may end with: `energy_dft`. Not `energy_ref`, which may as well be the level that energies count from."""
 
+PREDICTED = ("model_energy", "model_forces", "model_stress", "model_energy_std", "model_forces_std")
+"""Info and array keys under which ``evaluate --predictions`` writes what models predict. No label is looked for under
+them and none is proposed: a model would learn from a model's errors. A user can name one."""
+
 ENERGY_NAMES = ("energy", "total_energy", "potential_energy")
 FORCES_NAMES = ("forces", "force")
 STRESS_NAMES = ("stress",)
@@ -98,6 +102,8 @@ class Labels:
         All names in the frame that look like labels, whether used or not.
     unknown
         Those of them that are under no name that is known for a label: nobody will use them.
+    predicted
+        Those of them that hold predictions (``PREDICTED``) and are not used, as nobody named them.
     """
 
     energy: float | None = None
@@ -116,6 +122,7 @@ class Labels:
     without_cell: tuple[str, ...] = ()
     present: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
+    predicted: tuple[str, ...] = ()
 
 
 def labels_of(
@@ -231,6 +238,7 @@ def _labels_of(
         without_cell=tuple(without_cell),
         present=names.present,
         unknown=tuple(key for key in names.unknown if key not in used) if names.unknown else (),
+        predicted=tuple(key for key in names.predicted if key not in used) if names.predicted else (),
     )
 
 
@@ -257,6 +265,7 @@ class _Names:
     of_kind: Mapping[str, tuple[tuple[_Place, ...], ...]]
     present: tuple[str, ...]
     unknown: tuple[str, ...]
+    predicted: tuple[str, ...]
 
 
 @lru_cache(maxsize=1024)  # the same names in frame after frame
@@ -272,7 +281,8 @@ def _known_names(*keys: tuple[object, ...]) -> _Names:
     return _Names(
         {kind: tuple(tier for tier in tiers if tier) for kind, tiers in of_kind.items()},
         present,
-        tuple(key for key in present if key not in known),
+        tuple(key for key in present if key not in known and key not in PREDICTED),
+        tuple(key for key in present if key in PREDICTED),
     )
 
 
@@ -484,11 +494,11 @@ def missing_key(kind: str, key: str, names: Iterable[str], frames: int) -> DataE
     key
         What the user gave.
     names
-        Those in the frames that look like labels.
+        Those in the frames that look like labels; predictions among them are not proposed.
     frames
         Their number.
     """
-    listed = ", ".join(sorted(names))
+    listed = ", ".join(sorted(name for name in names if name not in PREDICTED))
     there = f"what is there: {listed}" if listed else "the frames have nothing that looks like a label"
     return DataError(f"--{kind}-key names a key that none of the {frames} frames has; {there}", key=key)
 

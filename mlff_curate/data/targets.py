@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlff_curate.data.frames import named_values
+from mlff_curate.data.labels import PREDICTED
 from mlff_curate.errors import DataError
 
 if TYPE_CHECKING:
@@ -72,11 +73,13 @@ def targets_of(frames: Sequence[Atoms], key: str) -> np.ndarray:
 
 
 def candidates(atoms: Atoms) -> list[str]:
-    """Return the names under which a frame has one number."""
+    """Return the names under which a frame has one number that is no model's prediction."""
     return [
         name
         for name, value in named_values(atoms).items()
-        if name not in atoms.arrays and np.asarray(value).size == 1 and np.asarray(value).dtype.kind in "biuf"
+        if name not in (*atoms.arrays, *PREDICTED)
+        and np.asarray(value).size == 1
+        and np.asarray(value).dtype.kind in "biuf"
     ]
 
 

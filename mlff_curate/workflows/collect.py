@@ -13,15 +13,15 @@ import numpy as np
 from mlff_curate.data.formats.base import PLAIN
 from mlff_curate.data.frames import geometry, is_isolated_atom
 from mlff_curate.data.frames import label_keys as label_keys_of
-from mlff_curate.data.hints import hint, likely_labels
-from mlff_curate.data.labels import LabelSoundness, is_label_name, label_soundness, missing_key
+from mlff_curate.data.hints import hint, likely_labels, predictions_unused, predictions_used
+from mlff_curate.data.labels import PREDICTED, LabelSoundness, is_label_name, label_soundness, missing_key
 from mlff_curate.data.opening import is_file
 from mlff_curate.data.reading import lacks_last_line_end, read_frames
 from mlff_curate.errors import CurateError, DataError
 from mlff_curate.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from ase import Atoms
@@ -309,7 +309,7 @@ def collect(
         for path in (*inputs, *against)
         if lacks_last_line_end(Path(path))
     )
-    unknown = _unknown_notes(present, (label_keys or {}).values())
+    unknown = _unknown_notes(present, label_keys or {})
     unknown += [f"{hint(kind, name)} ({counted(n, 'frame')})" for (kind, name), n in sorted(guesses.items())]
     empty += [
         f"{name} makes no stress in {counted(n, 'frame')}, as the cell has no volume: taken as missing"
@@ -393,19 +393,25 @@ def _require_labels(
             raise missing_key(kind, key, label_names, frames)
 
 
-def _unknown_notes(present: Mapping[str, int], given: Iterable[str | None]) -> list[str]:
-    """Name the keys that look like labels and are under no name that is known for one."""
-    chosen = set(given)
-    unknown = sorted(key for key in present if key not in chosen and not is_label_name(key))
+def _unknown_notes(present: Mapping[str, int], given: Mapping[str, str | None]) -> list[str]:
+    """Name the keys that look like labels and are under no name that is known for one, and predictions."""
+    chosen = set(given.values())
+    predictions = [predictions_used(kind, key) for kind, key in given.items() if key in PREDICTED]
+    predictions += [
+        f"{predictions_unused(key)} ({counted(present[key], 'frame')})"
+        for key in PREDICTED
+        if key in present and key not in chosen
+    ]
+    unknown = sorted(key for key in present if key not in (*chosen, *PREDICTED) and not is_label_name(key))
     if not unknown:
-        return []
+        return predictions
     listed = ", ".join(f"{key} ({counted(present[key], 'frame')})" for key in unknown[:_LISTED])
     more = f" and {len(unknown) - _LISTED} more" if unknown[_LISTED:] else ""
     note = (
         f"these look like labels but are under no name that is known for one: {listed}{more}; passed on as they are, "
         "and used for nothing unless --energy-key, --forces-key or --stress-key names them"
     )
-    return [note]
+    return [note, *predictions]
 
 
 def _in_file(value: object) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mlff_curate.data.formats.base import ReadOptions, WriteOptions
 from mlff_curate.data.hints import hint, likely_labels
-from mlff_curate.data.labels import Labels, require_keys_among
+from mlff_curate.data.labels import PREDICTED, Labels, require_keys_among
 from mlff_curate.data.outputs import require_free, whole_outputs
 from mlff_curate.data.reading import lacks_last_line_end, read_frames
 from mlff_curate.data.renaming import chosen_names
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 KINDS = ("energy", "forces", "stress")
 _ALL_KINDS = (*KINDS, "energies", "magmoms")
+_NO_KNOWN_NAME = "looks like a label, but is under no name that is known for one"
 _SHOWN = 20
 """Lines about labels, and about remarks, that a person is shown."""
 
@@ -109,7 +110,7 @@ class Tally:
     lost
         Names of what the format cannot hold.
     unknown
-        Names that look like labels and are none known.
+        Names that look like labels and are none known, and predictions.
     likely
         Kind of label and a name that could be it, to frames that have it under no usual name.
     not_finite
@@ -166,7 +167,7 @@ class Tally:
             now = None if kind in lost or key in lost else names.get(kind, key)
             self.found[Found(kind, key, now, _origin(frame, kind, key))] += 1
         self.lost.update(lost)
-        self.unknown.update(labels.unknown)
+        self.unknown.update((*labels.unknown, *labels.predicted))
         if labels.energy is None or labels.forces is None:
             self.likely.update(likely_labels(read.atoms, labels.present, given))
         self.not_finite.update(labels.not_finite)
@@ -216,6 +217,8 @@ def _origin(frame: NormalFrame, kind: str, key: str) -> str:
     said = [origins.get(key) or origins.get(kind) or ""]
     if kind == "energy" and labels.energy_kind is not None:
         said.append(f"the energy {labels.energy_kind}" if labels.energy_kind != "free" else "the free energy")
+    if key in PREDICTED:
+        said.append("a model's prediction")
     if kind == "stress" and labels.from_virial:
         said.append("a virial: minus it over the volume is the stress")
     return "; ".join(words for words in said if words)
@@ -319,8 +322,9 @@ class ConvertDone:
             for name, n in sorted(tally.without_cell.items())
         ]
         lines += [
-            f"warning: {name} ({counted(n, 'frame')}) looks like a label, but is under no name that is known for one: "
-            f"{'not written' if name in tally.lost else 'passed on as it is'}"
+            f"warning: {name} ({counted(n, 'frame')}) "
+            + ("is a model's prediction" if name in PREDICTED else _NO_KNOWN_NAME)
+            + f": {'not written' if name in tally.lost else 'passed on as it is'}"
             for name, n in sorted(tally.unknown.items())
         ]
         lines += _capped(

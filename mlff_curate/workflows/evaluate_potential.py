@@ -14,7 +14,7 @@ from mlff_curate.cgcnn.potential import Potential
 from mlff_curate.data.formats.base import NormalFrame
 from mlff_curate.data.formats.extxyz import ExtxyzWriter
 from mlff_curate.data.frames import named_values
-from mlff_curate.data.labels import Labels
+from mlff_curate.data.labels import PREDICTED, Labels
 from mlff_curate.data.outputs import require_free, whole_outputs
 from mlff_curate.devices import require_device
 from mlff_curate.errors import DataError, OutputError
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from mlff_curate.data.frames import Frame
     from mlff_curate.validation.committee import Disagreement
     from mlff_curate.workflows.potential_data import PotentialData, PotentialInput, Progress
-
-PREDICTED = ("model_energy", "model_forces", "model_stress", "model_energy_std", "model_forces_std")
-"""Info and array keys of predictions. None is a name under which a label is looked for."""
 
 
 def evaluate_potential_files(
@@ -58,8 +55,8 @@ def evaluate_potential_files(
     committee
         More such files.
     predictions
-        Extxyz to write: the frames with all that they have, and the predictions under the names in ``PREDICTED``. With
-        it, frames need no labels.
+        Extxyz to write: the frames with all that they have, and the predictions under the names in
+        :data:`mlff_curate.data.labels.PREDICTED`. With it, frames need no labels.
     device
         Torch device.
     overwrite
@@ -98,7 +95,7 @@ def evaluate_potential_files(
     found = each[0] if len(each) == 1 else mean_prediction(each)
     apart = None if len(each) == 1 else disagreement(each, n_atoms)
     seconds["predict"] = time.perf_counter() - start
-    notes = [note for note in data.notes if "read from" not in note]
+    notes = [note for note in data.notes if "read from" not in note or "prediction" in note]
     written: tuple[str, ...] = ()
     if out is not None:
         start = time.perf_counter()

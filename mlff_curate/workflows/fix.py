@@ -334,7 +334,9 @@ def _labels_beyond(copy: CheckedFrame, frames: Mapping[tuple[str, int], CheckedF
     lacking = [
         name for kind, name in names.items() if name and getattr(first and first.labels, f"{kind}_key", None) is None
     ]
-    unknown = set(copy.labels.unknown) - set(first.labels.unknown if first else ())
+    unknown = {*copy.labels.unknown, *copy.labels.predicted}
+    if first is not None:
+        unknown -= {*first.labels.unknown, *first.labels.predicted}
     return [*lacking, *sorted(unknown)]
 
 

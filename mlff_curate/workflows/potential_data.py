@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlff_curate.data.frames import geometry
-from mlff_curate.data.labels import labels_of, require_keys
+from mlff_curate.data.hints import predictions_unused, predictions_used
+from mlff_curate.data.labels import PREDICTED, labels_of, require_keys
 from mlff_curate.data.reading import read_frames, require_reading
 from mlff_curate.errors import CurateError, DataError
 from mlff_curate.wording import counted
@@ -170,9 +171,12 @@ def _about(labels: list[Labels]) -> Iterator[str]:
         shown = ", ".join(f"{name} ({n} of {counted(len(labels), 'frame')})" for name, n in sorted(names.items()))
         verb = "are" if kind == "forces" else "is"
         yield f"{kind} {verb} read from {shown}" if shown else f"no frame has {_ONE[kind]}"
+        yield from (predictions_used(kind, name) for name in sorted(names) if name in PREDICTED)
     for name, n in sorted(Counter(name for item in labels for name in item.not_finite).items()):
         yield f"{name} is not finite in {counted(n, 'frame')}: taken as missing there"
     for name, n in sorted(Counter(name for item in labels for name in item.without_cell).items()):
         yield f"{name} makes no stress in {counted(n, 'frame')}, as the cell has no volume: taken as missing"
     for name, n in sorted(Counter(name for item in labels for name in item.unknown).items()):
         yield f"{name} looks like a label and is not used ({counted(n, 'frame')}): --energy-key and the like name one"
+    for name, n in sorted(Counter(name for item in labels for name in item.predicted).items()):
+        yield f"{predictions_unused(name)} ({counted(n, 'frame')})"

@@ -273,3 +273,32 @@ class TestPrecision:
 @pytest.mark.parametrize("name", ["ta_jcp2014", "nb_mvl2020", "fe_npj2021"])
 def test_the_published_sets_are_labelled_throughout(real_data, name):
     assert census(read_frames(real_data / f"{name}.extxyz")) == []
+
+
+class TestPredictions:
+    def predicted(self, **named):
+        values = {"info": {"model_energy": -1.5, "model_stress": STRESS}, "arrays": {"model_forces": np.ones((2, 3))}}
+        return [frame(k, values["info"] | named, values["arrays"]) for k in range(2)]
+
+    def test_they_are_told_as_what_they_are_and_never_proposed(self):
+        found = census(self.predicted())
+        assert [(f.rule, f.severity, f.key) for f in found] == [
+            *[("label-missing", "note", None)] * 3,
+            ("label-predicted", "note", "model_energy"),
+            ("label-predicted", "note", "model_forces"),
+            ("label-predicted", "note", "model_stress"),
+        ]
+        assert not any("key model_" in f.fix for f in found)
+        assert not any("model_" in f.message for f in found[:3])
+        assert found[3].message == (
+            "model_energy is a model's prediction, written by evaluate --predictions: it is not used (in all frames)"
+        )
+
+    def test_naming_one_is_a_warning(self):
+        found = [f for f in census(self.predicted(), energy_key="model_energy") if f.rule == "label-predicted"]
+        assert (found[0].severity, found[0].key) == ("warning", "model_energy")
+        assert found[0].message == (
+            "the energy is read from model_energy: a model's prediction, written by evaluate --predictions "
+            "(in all frames)"
+        )
+        assert found[0].fix.startswith("name calculated energies with --energy-key")

@@ -73,13 +73,40 @@ def test_predictions_stand_beside_the_labels(command, models, frames, here):
     # a prediction is never taken for a label
     again = command("evaluate", models[0], "p.extxyz", "--json").json
     assert again["all"] == command("evaluate", models[0], frames, "--json").json["all"]
-    assert any(note.startswith("model_energy looks like a label and is not used (8 frames)") for note in again["notes"])
+    words = "is a model's prediction, written by evaluate --predictions"
+    assert f"model_energy {words}: it is not used (8 frames)" in again["notes"]
+    named = command("evaluate", models[0], "p.extxyz", "--json", "--energy-key", "model_energy").json
+    assert named["all"]["energy_mae"] < 1e-12
+    said = "the energy is read from model_energy: a model's prediction, written by evaluate --predictions"
+    assert said in named["notes"]
     done = command("evaluate", models[0], frames, "--predictions", "p.extxyz")
     assert (done.code, "p.extxyz: exists already: say --overwrite" in done.err) == (1, True)
     whole = (here / "p.extxyz").read_bytes()
     done = command("evaluate", models[0], frames, "--predictions", "p.extxyz.gz", "--json")
     assert done.json["predictions"] == "p.extxyz.gz"
     assert gzip.decompress((here / "p.extxyz.gz").read_bytes()) == whole
+
+
+def test_predictions_are_never_proposed_as_labels(command, models, here):
+    write(here / "bare.extxyz", crystals(3, first=50, amplitude=0.05))
+    bare = read("bare.extxyz", ":")
+    for atoms in bare:
+        atoms.calc = None
+    write("bare.extxyz", bare)
+    assert command("evaluate", models[0], "bare.extxyz", "--predictions", "p.extxyz").code == 0
+    words = "model_energy is a model's prediction, written by evaluate --predictions"
+    for args in (["evaluate", models[0]], ["train", "-o", "new.model"], ["check"], ["prune", "--keep", 2]):
+        done = command(*args, "p.extxyz")
+        assert "-key model_" not in done.out + done.err, args
+    assert f"{words}: it is not used (3 frames)" in done.out
+    done = command("convert", "p.extxyz", "out.extxyz")
+    assert "warning: model_energy (3 frames) is a model's prediction: passed on as it is" in done.out
+    done = command("check", "p.extxyz", "--json", "--energy-key", "energy")
+    assert "model_" not in done.err
+    done = command("prune", "p.extxyz", "--keep", 2, "--energy-key", "model_energy", "--overwrite")
+    assert f"the energy is read from {words.replace(' is', ':', 1)}" in done.out
+    done = command("convert", "p.extxyz", "again.extxyz", "--energy-key", "model_energy")
+    assert "energy: model_energy in 3 frames (a model's prediction)" in done.out
 
 
 def test_frames_of_all_kinds_are_predicted_without_labels(command, models):

@@ -9,6 +9,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 from ase.stress import voigt_6_to_full_3x3_stress
 
+from mlff_curate.data.hints import likely_labels
 from mlff_curate.data.labels import LabelFault, label_soundness, labels_of, labels_of_frames, usable_labels
 from mlff_curate.errors import DataError
 
@@ -136,6 +137,17 @@ class TestOtherKinds:
     def test_a_name_that_looks_like_a_label_and_is_not_known_is_named(self):
         atoms = dimer({"energy": -1.0, "free_energy": -1.1, "MACE_energy": -1.0}, {"frces_force": FORCES})
         assert labels_of(atoms).unknown == ("MACE_energy", "frces_force")
+
+    def test_what_models_predicted_is_no_label_unless_it_is_named(self):
+        atoms = dimer({"model_energy": -1.0, "model_energy_std": 0.1}, {"model_forces": FORCES})
+        labels = labels_of(atoms)
+        assert (labels.energy, labels.forces, labels.unknown) == (None, None, ())
+        assert labels.predicted == ("model_energy", "model_energy_std", "model_forces")
+        assert likely_labels(atoms, (), {}) == []
+        labels = labels_of(atoms, energy_key="model_energy")
+        assert (labels.energy, labels.predicted) == (-1.0, ("model_energy_std", "model_forces"))
+        with pytest.raises(DataError, match="nothing that looks like a label"):
+            labels_of_frames([atoms], energy_key="my_energy")
 
     def test_a_stress_from_a_virial_is_told(self):
         assert labels_of(dimer({"virial": np.eye(3)})).from_virial
