@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlff_curate.cgcnn.potential import Potential
 from mlff_curate.data.formats.base import NormalFrame
 from mlff_curate.data.formats.extxyz import ExtxyzWriter
 from mlff_curate.data.frames import named_values
@@ -21,6 +20,7 @@ from mlff_curate.errors import DataError, OutputError
 from mlff_curate.validation.committee import disagreement, disagreement_and_error, mean_prediction
 from mlff_curate.validation.potential_errors import errors_of_groups, potential_errors
 from mlff_curate.wording import counted
+from mlff_curate.workflows.committee import Committee, require_different
 from mlff_curate.workflows.model_results import Evaluated
 from mlff_curate.workflows.potential import error_words
 from mlff_curate.workflows.potential_data import KINDS, about_open, read_potential_data
@@ -28,7 +28,7 @@ from mlff_curate.workflows.potential_data import KINDS, about_open, read_potenti
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from mlff_curate.cgcnn.potential import Predicted
+    from mlff_curate.cgcnn.potential import Potential, Predicted
     from mlff_curate.data.frames import Frame
     from mlff_curate.validation.committee import Disagreement
     from mlff_curate.workflows.potential_data import PotentialData, PotentialInput, Progress
@@ -67,21 +67,25 @@ def evaluate_potential_files(
     Raises
     ------
     CurateError
-        From reading the models and the frames; an element that a model never saw; no label at all, and nothing to be
-        written; a frame that has a value under a name of a prediction; an output that exists or cannot be written.
+        From reading the models and the frames; a model given twice; an element that a model never saw; no label at
+        all, and nothing to be written; a frame that has a value under a name of a prediction; an output that exists or cannot be written.
         Nothing is written then.
     """
     require_device(device)
     what.require()
     models = [str(model), *map(str, committee)]
+    require_different(models)
     out = None if predictions is None else _free(Path(predictions), [*map(Path, models), *what.files], overwrite)
     start = time.perf_counter()
-    potentials = [Potential.load(path, device=device) for path in models]
+    asked = Committee(models, device)
     whole: list[Frame] = []
-    data = read_potential_data(what, progress, also=None if out is None else lambda frame: _keep(whole, frame))
-    with data.naming_frames():
-        for path, potential in zip(models, potentials, strict=True):
-            _require_known(potential, data, path if committee else None)
+
+    def look(frame: Frame) -> None:
+        asked.require_known(frame.atoms)  # at once: all frames are a long way to go in vain
+        if out is not None:
+            _keep(whole, frame)
+
+    data = read_potential_data(what, progress, also=look)
     labelled = any(getattr(item, kind) is not None for item in data.labels for kind in KINDS)
     if not labelled and out is None:
         message = "no frame has an energy, forces or a stress to compare with"
@@ -90,7 +94,7 @@ def evaluate_potential_files(
         raise DataError(message, file=what.inputs[0])
     seconds = {"read": time.perf_counter() - start}
     start = time.perf_counter()
-    each = _predict(potentials, data, progress)
+    each = _predict(asked.potentials, data, progress)
     n_atoms = np.array([len(atoms) for atoms in data.frames])
     found = each[0] if len(each) == 1 else mean_prediction(each)
     apart = None if len(each) == 1 else disagreement(each, n_atoms)
@@ -156,14 +160,6 @@ def _keep(whole: list[Frame], frame: Frame) -> None:
     if there:
         raise DataError("stands there already and would be replaced: rename it, or take it out", key=there[0])
     whole.append(replace(frame, text=None))
-
-
-def _require_known(potential: Potential, data: PotentialData, path: str | None) -> None:
-    try:
-        potential.require_known(data.frames)
-    except DataError as error:
-        error.message = error.message if path is None else f"{path}: {error.message}"
-        raise
 
 
 def _predict(potentials: Sequence[Potential], data: PotentialData, progress: Progress | None) -> list[Predicted]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections import deque
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlff_curate.calculators import CGCNNCalculator
-from mlff_curate.cgcnn.potential import Potential
 from mlff_curate.data.frames import geometry
 from mlff_curate.data.reading import read_frames, require_reading
 from mlff_curate.devices import require_device
@@ -34,6 +32,7 @@ from mlff_curate.dynamics.conditions import AXES, NPT, NVE
 from mlff_curate.errors import CurateError, DataError, InterruptedRunError, UsageError
 from mlff_curate.validation.motion import drift
 from mlff_curate.wording import counted
+from mlff_curate.workflows.committee import Committee, digest_of, require_different
 from mlff_curate.workflows.md_files import Places, UnfinishedRun, held, read_stored
 from mlff_curate.workflows.telling import peak_memory_mb
 
@@ -137,6 +136,7 @@ class MDJob:
                 raise UsageError(f"a whole number of at least 1, got {value}", key=name)
         if self.rules.max_disagreement is not None and not self.committee:
             raise UsageError("one model cannot disagree: name others by --committee", key="--max-disagreement")
+        require_different((self.model, *self.committee))
         require_device(self.device)
         require_reading(self.type_map, self.units)
 
@@ -144,8 +144,8 @@ class MDJob:
         """Return what a run must be gone on with: by option, as JSON has it; `start` is the frame in START."""
         conditions = asdict(self.conditions)
         return {
-            "MODEL": _digest(self.model),
-            "--committee": [_digest(path) for path in self.committee],
+            "MODEL": digest_of(self.model),
+            "--committee": [digest_of(path) for path in self.committee],
             "START": start.sha256,
             "--frame": self.frame,
             "--supercell": list(self.supercell),
@@ -305,17 +305,16 @@ def md_files(
     places = Places.beside(output, job.start)
     stored = read_stored(places.checkpoint) if resume and places.checkpoint.is_file() else None
     places.require_free(job.files, overwrite=overwrite, go_on=resume)
-    potentials = [Potential.load(path, device=job.device) for path in (job.model, *job.committee)]
+    asked = Committee((job.model, *job.committee), job.device)
     frame, notes = _frame(job)
     atoms = _atoms(job, frame, notes)
     settings = job.settings(frame)
     if stored is not None:
         _require_same(job, settings, stored, places)
     with _naming(frame):
-        for path, potential in zip((job.model, *job.committee), potentials, strict=True):
-            _require_known(path, potential, atoms)
+        asked.require_known(atoms)
         engine = ENGINES[job.engine](
-            atoms, job.conditions, lambda: CGCNNCalculator(potentials, device=job.device, threads=job.threads)
+            atoms, job.conditions, lambda: CGCNNCalculator(asked.potentials, device=job.device, threads=job.threads)
         )
     with closing(engine):
         with _naming(frame):
@@ -348,13 +347,6 @@ def md_files(
         seconds=seconds,
         notes=tuple(notes),
     )
-
-
-def _require_known(path: str, potential: Potential, atoms: Atoms) -> None:
-    try:
-        potential.require_known([atoms])
-    except DataError as error:
-        raise DataError(f"{path}: {error.message}", frame=0) from None
 
 
 def _run(
@@ -492,11 +484,6 @@ def _shown(value: object) -> str:
     if isinstance(value, list):
         return "other models" if any(isinstance(item, str) for item in value) else " ".join(map(str, value)) or "none"
     return str(value)
-
-
-def _digest(path: str) -> str:
-    with Path(path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _means(columns: Mapping[str, np.ndarray]) -> dict[str, float]:

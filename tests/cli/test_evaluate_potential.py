@@ -1,6 +1,7 @@
 """`evaluate` of potentials: frames with predictions beside their labels, and committees."""
 
 import gzip
+import shutil
 
 import numpy as np
 import pytest
@@ -211,6 +212,29 @@ def test_what_a_committee_cannot_tell_is_null(command, models):
     assert "energies of frames" not in done.err
     single = command("evaluate", models[0], "one.extxyz", "--json").json
     assert (single["committee"], single["disagreement"], single["predictions"]) == ([], None, None)
+
+
+def test_a_model_given_twice_is_no_committee(command, models, frames, here):
+    shutil.copy(models[1], here / "copy.model")
+    (here / "p.extxyz").touch()
+    done = command(
+        "evaluate", models[0], frames, "--committee", models[1], "--committee", "copy.model",
+        "--predictions", "p.extxyz",
+    )  # fmt: skip
+    said = f"copy.model holds the same bytes as {models[1]}: a model cannot disagree with itself"
+    assert (done.code, done.err) == (2, f"mlff-curate: error: --committee: {said}\n")
+    done = command("evaluate", models[0], frames, "--committee", models[0])
+    assert (done.code, f"--committee: {models[0]} is given twice: a model cannot" in done.err) == (2, True)
+
+
+def test_a_member_is_asked_before_all_frames_are_read(command, models, here):
+    write(here / "mixed.extxyz", labelled(crystals(2)))
+    with (here / "mixed.extxyz").open("a") as stream:
+        stream.write('1\nProperties=species:S:1:pos:R:3 pbc="F F F"\nAg 0 0 0\nno frame\n')
+    done = command("evaluate", models[0], "mixed.extxyz", "--committee", models[1])
+    assert (done.code, done.err) == (
+        1, f"mlff-curate: error: mixed.extxyz: frame 2: {models[0]}: the model never saw Ag\n",
+    )  # fmt: skip
 
 
 def test_a_member_that_never_saw_an_element_is_named(command, models, frames):

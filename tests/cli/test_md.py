@@ -219,13 +219,14 @@ def unfinished(md, here, monkeypatch):
             "--timestep: was 2.0 when the run in run.extxyz.unfinished was begun: --overwrite",
         ),
         (["--supercell", "1", "1", "2"], "--supercell: was 1 1 1 when"),
-        (["--committee", "cu.model"], "--committee: was none when"),
+        (["--committee", "other.model"], "--committee: was none when"),
         (["--ensemble", "nve"], "--ensemble: was langevin when"),
         (["--steps", "30"], "--steps: the run in run.extxyz.unfinished is at step 40 already"),
     ],
 )
 @pytest.mark.usefixtures("unfinished")
-def test_a_run_goes_on_as_it_was_begun(md, words, message):
+def test_a_run_goes_on_as_it_was_begun(md, models, here, words, message):
+    shutil.copy(models / "1.model", here / "other.model")
     done = md(*SHORT, "--steps", "60", "-o", "run.extxyz", "--resume", *words)
     assert (done.code, message in done.err) == (2, True), done.err
 
@@ -352,6 +353,7 @@ def test_npt_of_a_supercell(md):
         (["--frame", "3"], 1, "cu.extxyz: --frame: there is no frame 3: it has 1 frame"),
         (["--frame", "-2"], 1, "cu.extxyz: --frame: there is no frame -2: it has 1 frame"),
         (["--committee", "none.model"], 1, "none.model: no such file"),
+        (["--committee", "cu.model"], 2, "--committee: cu.model is given twice: a model cannot disagree with itself"),
         (["-o", "cu.extxyz"], 1, "cu.extxyz: is an input: an input is never replaced"),
         (["-o", "there.extxyz"], 1, "there.extxyz: exists already: say --overwrite to replace it"),
         (["-o", "no/a.extxyz"], 1, "no/a.extxyz: its folder does not exist"),
