@@ -104,12 +104,17 @@ def validate(
     Writes a page and JSON. A run that was ended goes on with the same command. Exit status: 0 nothing failed; 1
     something did, a test named by --only was not run, or the inputs are not fit; 2 wrong usage.
     """
+    from mlff_curate.errors import UsageError
     from mlff_curate.workflows.potential_data import PotentialInput
     from mlff_curate.workflows.validate import ValidateOptions
     from mlff_curate.workflows.validate_files import validate_files
 
     begin = time.perf_counter()
     keys = {"energy": energy_key, "forces": forces_key, "stress": stress_key}
+    for_data = {"--group-by": group_by, **{"--" + name.replace("_", "-"): value for name, value in files.items()}}
+    for name, value in ({f"--{kind}-key": key for kind, key in keys.items()} | for_data).items():
+        if value and not data:
+            raise UsageError("means nothing without --data", key=name)
     labelled = PotentialInput(
         inputs=data,
         label_keys=keys,

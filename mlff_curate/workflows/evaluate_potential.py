@@ -68,8 +68,8 @@ def evaluate_potential_files(
     ------
     CurateError
         From reading the models and the frames; a model given twice; an element that a model never saw; no label at
-        all, and nothing to be written; a frame that has a value under a name of a prediction; an output that exists or cannot be written.
-        Nothing is written then.
+        all, and nothing to be written; a frame that has a value under a name of a prediction; an output that exists or
+        cannot be written. Nothing is written then.
     """
     require_device(device)
     what.require()

@@ -56,6 +56,11 @@ def there(here):
         (VALIDATE, ["--element", "Xx"], "--element: 'Xx' is no chemical element"),
         (VALIDATE, ["--start", "x.cif", "--element", "Cu"], "--element: means nothing with --start x.cif"),
         (VALIDATE, ["--data", "cu.extxyz", "--units", "furlong"], "--units: "),
+        (VALIDATE, ["--type-map", "Cu"], "--type-map: means nothing without --data"),
+        (VALIDATE, ["--units", "metal"], "--units: means nothing without --data"),
+        (VALIDATE, ["--log", "log.lammps"], "--log: means nothing without --data"),
+        (VALIDATE, ["--start", "cu.extxyz", "--energy-key", "E"], "--energy-key: means nothing without --data"),
+        (VALIDATE, ["--group-by", "phase"], "--group-by: means nothing without --data"),
     ],
 )
 def test_a_wrong_option_is_told_before_an_output_that_exists(command, there, line, option, message):
