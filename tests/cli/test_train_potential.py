@@ -101,7 +101,7 @@ def test_frames_without_labels_and_strange_elements_are_refused(command, frames)
     write("ag.extxyz", [bulk("Cu"), bulk("Ag")])
     done = command("evaluate", "m", "ag.extxyz")
     assert done.code == 1
-    assert "ag.extxyz: frame 1: the model never saw Ag" in done.err
+    assert "ag.extxyz: frame 1: m: the model never saw Ag" in done.err
     done = command("evaluate", "m", frames, "--target", "energy")
     assert (done.code, "--target: means nothing to" in done.err) == (2, True)
 
@@ -181,7 +181,7 @@ def test_an_element_in_few_frames_is_learned_and_another_is_refused_by_frame(com
     command("train", frames, "-o", "cu.model", *SMALL, "-q")
     done = command("evaluate", "cu.model", "more.extxyz")
     assert done.code == 1
-    assert done.err == "mlff-curate: error: more.extxyz: frame 13: the model never saw Fe\n"
+    assert done.err == "mlff-curate: error: more.extxyz: frame 13: cu.model: the model never saw Fe\n"
 
 
 def test_without_labels_there_is_nothing_to_compare(command, frames):
