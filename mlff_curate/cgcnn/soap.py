@@ -28,13 +28,16 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 _BASES = ("GG", "Q")
 """What is kept of each dimension of a parameter of two or more: second moments and their eigenvectors."""
 
+_LONGEST = 10_000
+"""Dimensions longer than this have no basis of their own: it would be a matrix of as many rows and columns."""
+
 
 def soap(parameters: Iterable[torch.nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
     """Return the optimiser; each of its parameters has to have a gradient at each step."""
     # here, for it takes a second that predictions need not wait for
     from pytorch_optimizer.optimizer.soap import SOAP
 
-    return SOAP(parameters, lr=learning_rate, weight_decay=0.0)
+    return SOAP(parameters, lr=learning_rate, weight_decay=0.0, max_precondition_dim=_LONGEST)
 
 
 def share_of_rate(step: int, steps: int) -> float:
@@ -75,16 +78,21 @@ def kept_of(optimiser: torch.optim.Optimizer, value: torch.Tensor) -> dict[str, 
 
 def shapes_kept_of(value: torch.Tensor) -> dict[str, tuple[int, ...]]:
     """Return names and shapes of the same, after the first step."""
-    sides = value.shape if value.ndim > 1 else ()
     moments = dict.fromkeys(_MOMENTS, tuple(value.shape))
-    return moments | {f"{name}.{k}": (side, side) for name in _BASES for k, side in enumerate(sides)}
+    sides = {k: side for k, side in enumerate(value.shape) if _has_basis(value, k)}
+    return moments | {f"{name}.{k}": (side, side) for name in _BASES for k, side in sides.items()}
+
+
+def _has_basis(value: torch.Tensor, k: int) -> bool:
+    """Return whether the optimiser keeps second moments and eigenvectors of a dimension of a parameter."""
+    return value.ndim > 1 and value.shape[k] <= _LONGEST
 
 
 def give(optimiser: torch.optim.Optimizer, value: torch.Tensor, tensors: Mapping[str, torch.Tensor]) -> None:
     """Undo :func:`kept_of`."""
     own = {name: tensor.to(value.device) for name, tensor in tensors.items()}
     bases: dict[str, list[Any]] = {
-        name: [own[f"{name}.{k}"] for k in range(value.ndim)] if value.ndim > 1 else [[]] for name in _BASES
+        name: [own[f"{name}.{k}"] if _has_basis(value, k) else [] for k in range(value.ndim)] for name in _BASES
     }
     group = optimiser.param_groups[0]
     optimiser.state[value] = {

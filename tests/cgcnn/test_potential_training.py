@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from mlff_curate.cgcnn import potential_share
+from mlff_curate.cgcnn import potential_share, soap
 from mlff_curate.cgcnn.encoder import Encoder, read_encoder
 from mlff_curate.cgcnn.potential import Potential
 from mlff_curate.cgcnn.potential_file import to_bytes
@@ -66,6 +66,22 @@ def test_a_training_broken_off_goes_on_to_the_same_bits(steps):
     with pytest.raises(KeyboardInterrupt):
         Potential(**SMALL, epochs=4).fit(frames, labels, keep=keep)
     again = Potential(**SMALL, epochs=4).fit(frames, labels, resume=states[-1])
+    assert to_bytes(again) == to_bytes(whole)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 14])
+def test_a_training_goes_on_where_a_layer_is_too_wide_for_a_basis(monkeypatch, steps):
+    """As with thousands of angular channels: the optimiser keeps no eigenvectors of such a dimension."""
+    monkeypatch.setattr(soap, "_LONGEST", 11)
+    frames, labels = material(5)
+    how = SMALL | {"epochs": 16}  # the bases are taken anew at the tenth step
+    whole = Potential(**how).fit(frames, labels)
+    states, keep = kept_states(stop=steps)
+    with pytest.raises(KeyboardInterrupt):
+        Potential(**how).fit(frames, labels, keep=keep)
+    kept = {name: array.shape for name, array in states[-1].arrays.items() if ".GG." in name}
+    assert max(shape[0] for shape in kept.values()) <= 11
+    again = Potential(**how).fit(frames, labels, resume=states[-1])
     assert to_bytes(again) == to_bytes(whole)
 
 
