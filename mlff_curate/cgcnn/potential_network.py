@@ -76,17 +76,17 @@ class RadialFunctions(nn.Module):
     ``sqrt(2 / r_c) sin(k pi r / r_c) / r``, k = 1 ... K (J. Gasteiger et al., ICLR 2020, equation 7).
     """
 
-    wave_numbers: torch.Tensor
-
     def __init__(self, radial: int, cutoff: float) -> None:
         super().__init__()
+        self.radial = radial
         self.cutoff = cutoff
-        self.register_buffer("wave_numbers", torch.arange(1, radial + 1) * (math.pi / cutoff), persistent=False)
 
     def forward(self, distance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (E, K) radial functions and the (E, 1) envelope of (E, 1) distances."""
         fading = envelope(distance / self.cutoff)
-        waves = math.sqrt(2 / self.cutoff) * torch.sin(self.wave_numbers * distance) / distance
+        # not kept: a network is made in single precision, and may be moved to double
+        wave_numbers = torch.arange(1, self.radial + 1).to(distance) * (math.pi / self.cutoff)
+        waves = math.sqrt(2 / self.cutoff) * torch.sin(wave_numbers * distance) / distance
         return waves * fading, fading
 
 

@@ -9,10 +9,11 @@ directions that are no axes, for which Adam along the weights themselves takes m
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     import torch
 
@@ -34,10 +35,33 @@ _LONGEST = 10_000
 
 def soap(parameters: Iterable[torch.nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
     """Return the optimiser; each of its parameters has to have a gradient at each step."""
+    return _kind()(parameters, lr=learning_rate, weight_decay=0.0, max_precondition_dim=_LONGEST)
+
+
+@cache
+def _kind() -> Callable[..., torch.optim.Optimizer]:
     # here, for it takes a second that predictions need not wait for
+    import torch
     from pytorch_optimizer.optimizer.soap import SOAP
 
-    return SOAP(parameters, lr=learning_rate, weight_decay=0.0, max_precondition_dim=_LONGEST)
+    class Soap(SOAP):
+        """SOAP that turns the bases of parameters in double precision in double precision."""
+
+        def get_orthogonal_matrix_qr(self, state: Any, *more: Any, **how: Any) -> Any:
+            if state["exp_avg_sq"].dtype != torch.float64:
+                return super().get_orthogonal_matrix_qr(state, *more, **how)
+            bases: list[Any] = []
+            for k, (moments, basis) in enumerate(zip(state["GG"], state["Q"], strict=True)):
+                if not len(moments):
+                    bases.append([])
+                    continue
+                product = moments @ basis
+                order = torch.argsort((basis * product).sum(dim=0), descending=True)
+                state["exp_avg_sq"] = state["exp_avg_sq"].index_select(k, order)
+                bases.append(torch.linalg.qr(product.index_select(1, order))[0])
+            return bases
+
+    return Soap
 
 
 def share_of_rate(step: int, steps: int) -> float:

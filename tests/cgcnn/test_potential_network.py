@@ -1,11 +1,13 @@
 """What a potential's network is made of, against others' formulas."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from e3nn import o3
 
-from mlff_curate.cgcnn.potential_network import PotentialNetwork, PotentialSizes, SphericalHarmonics
+from mlff_curate.cgcnn.potential_network import PotentialNetwork, PotentialSizes, RadialFunctions, SphericalHarmonics
 
 SIZES = PotentialSizes((29, 79), cutoff=4.0, channels=6, radial=5, convolutions=2, angular=3, degree=3, neighbours=8.0)
 
@@ -25,6 +27,15 @@ def test_harmonics_are_exact_after_any_change_of_precision():
     known = o3.spherical_harmonics([0, 1, 2, 3], direction, normalize=False, normalization="component")
     network = PotentialNetwork(SIZES).to(torch.float64)
     np.testing.assert_allclose(network.harmonics(direction.T).T, known, atol=1e-13)
+
+
+def test_radial_functions_are_exact_after_any_change_of_precision():
+    distance = torch.linspace(0.3, 4.1, 50, dtype=torch.float64)[:, None]
+    x, k = distance.numpy() / 4.3, np.arange(1, 9)
+    inside = 1 - 28 * x**6 + 48 * x**7 - 21 * x**8
+    known = math.sqrt(2 / 4.3) * np.sin(k * np.pi * x) / distance.numpy() * inside
+    functions = RadialFunctions(8, 4.3).to(torch.float32).to(torch.float64)
+    np.testing.assert_allclose(functions(distance)[0], known, atol=1e-14)
 
 
 def surroundings(seed, most):

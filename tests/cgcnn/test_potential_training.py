@@ -8,6 +8,7 @@ import torch
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from pytorch_optimizer.optimizer.soap import SOAP
 
 from mlff_curate.cgcnn import potential_share, soap
 from mlff_curate.cgcnn.encoder import Encoder, read_encoder
@@ -83,6 +84,33 @@ def test_a_training_goes_on_where_a_layer_is_too_wide_for_a_basis(monkeypatch, s
     assert max(shape[0] for shape in kept.values()) <= 11
     again = Potential(**how).fit(frames, labels, resume=states[-1])
     assert to_bytes(again) == to_bytes(whole)
+
+
+@pytest.mark.parametrize(("dtype", "most"), [(torch.float64, 1e-14), (torch.float32, 1e-5)])
+def test_bases_of_the_optimiser_are_as_exact_as_its_parameters(dtype, most):
+    torch.manual_seed(0)
+    value = torch.nn.Parameter(torch.randn(6, 9, dtype=dtype))
+    optimiser = soap.soap([value], 1e-2)
+    for _ in range(25):
+        value.grad = torch.randn(6, 9, dtype=dtype)
+        soap.move(optimiser, 1e-2)
+    for basis in optimiser.state[value]["Q"]:
+        assert basis.dtype == dtype
+        assert (basis.T @ basis - torch.eye(len(basis), dtype=dtype)).abs().max() < most
+
+
+def test_double_precision_takes_the_steps_that_the_published_optimiser_takes():
+    moved = []
+    for make in (soap.soap, lambda some, rate: SOAP(some, lr=rate, weight_decay=0.0)):
+        torch.manual_seed(1)
+        value = torch.nn.Parameter(torch.randn(6, 9, dtype=torch.float64))
+        optimiser = make([value], 1e-2)
+        for _ in range(35):
+            value.grad = value.detach() ** 3 + 0.1 * torch.randn(6, 9, dtype=torch.float64)
+            soap.move(optimiser, 1e-2)
+        moved.append(value.detach())
+    np.testing.assert_allclose(*moved, atol=1e-4)
+    assert not torch.equal(*moved)  # whose bases are in single precision
 
 
 def test_a_state_that_does_not_fit_is_refused():
