@@ -385,7 +385,7 @@ class Potential(Parameters):
         dtype = next(network.parameters()).dtype
         volume = np.array([atoms.get_volume() if atoms.pbc.all() else np.nan for atoms in frames])
         parts = [_nothing()]
-        for some in in_parts(graph.atoms, np.arange(graph.frames)):
+        for some in in_parts(graph.atoms, graph.crowd, np.arange(graph.frames)):
             piece = graph if len(some) == graph.frames else graph.part(some)
             with threads(n_threads):
                 terms = terms_of(network, batch_of(piece, elements.tolist(), dtype, self.device))

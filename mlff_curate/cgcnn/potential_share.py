@@ -30,7 +30,13 @@ _BENDS = Bends(energy=1.0, forces=1.0, stress=0.1)
 _EDGES_OF_A_PIECE = {"cpu": 4096, "cuda": 32768}
 """Of fewer, the fixed cost of a piece is too much of it: on a CPU it is that of some 1000 edges, as measured on Nb."""
 
+_PLACES_OF_AN_EDGE = 8
+"""Of a piece of several frames there are at most so many places in rows for each edge of the number above."""
+
 _ATOMS_AT_ONCE = 1024
+_PLACES_AT_ONCE = 256 * _ATOMS_AT_ONCE
+"""Rows of 256 neighbours for all: solids under no pressure have some 100 at most inside 5 A."""
+
 _GRADIENT, _ERRORS = 1, 2
 
 
@@ -156,11 +162,14 @@ class Sharing:
         (F,) of each frame: what a frame costs.
     atoms
         (F,) of each frame.
+    crowd
+        (F,) the most neighbours of an atom of each frame.
     """
 
     team: Team
     edges: np.ndarray
     atoms: np.ndarray
+    crowd: np.ndarray
 
     @classmethod
     def begin(cls, team: Team, network: PotentialNetwork, material: Material, dtype: torch.dtype) -> Sharing:
@@ -173,7 +182,7 @@ class Sharing:
         """
         graph = material.graph
         team.share(Share(network, material, dtype))
-        return cls(team, np.bincount(graph.frame[graph.centre], minlength=graph.frames), graph.atoms)
+        return cls(team, np.bincount(graph.frame[graph.centre], minlength=graph.frames), graph.atoms, graph.crowd)
 
     def gradient(self, network: PotentialNetwork, frames: np.ndarray, weights: Weights) -> tuple[float, np.ndarray]:
         """Set the gradients of the network's parameters on a batch; return its loss and the errors behind it.
@@ -187,7 +196,12 @@ class Sharing:
             A process is gone.
         """
         vector = parameters_to_vector(network.parameters()).detach()
-        pieces = pieces_of(self.edges, frames, _EDGES_OF_A_PIECE[vector.device.type])
+        least = _EDGES_OF_A_PIECE[vector.device.type]
+        pieces = [
+            part
+            for piece in pieces_of(self.edges, frames, least)
+            for part in narrow(self.atoms, self.crowd, piece, _PLACES_OF_AN_EDGE * least)
+        ]
         state = torch.cat([vector.new_tensor([weights.energy, weights.forces, weights.stress]), vector])
         answers = self.team.ask(_GRADIENT, state, pieces, len(vector) + 5)
         total = answers[0]
@@ -209,7 +223,7 @@ class Sharing:
         WorkerError
             A process is gone.
         """
-        parts = in_parts(self.atoms, frames)
+        parts = in_parts(self.atoms, self.crowd, frames)
         if not parts:
             return math.nan, math.nan
         vector = parameters_to_vector(network.parameters()).detach().double()
@@ -255,7 +269,43 @@ def pieces_of(edges: np.ndarray, frames: np.ndarray, least: int) -> list[np.ndar
     return [np.array(piece) for piece in pieces]
 
 
-def in_parts(atoms: np.ndarray, frames: np.ndarray, at_once: int = _ATOMS_AT_ONCE) -> list[np.ndarray]:
-    """Split frames into runs of at most so many atoms, one frame at least."""
+def in_parts(
+    atoms: np.ndarray,
+    crowd: np.ndarray,
+    frames: np.ndarray,
+    at_once: int = _ATOMS_AT_ONCE,
+    places: int = _PLACES_AT_ONCE,
+) -> list[np.ndarray]:
+    """Split frames into runs of at most so many atoms and places for neighbours, one frame at least.
+
+    Parameters
+    ----------
+    atoms, crowd
+        (F,) atoms of all frames, and the most neighbours that any of these has.
+    frames
+        Indices of those to be split.
+    at_once, places
+        Atoms of a run, and atoms times the most neighbours: as much memory takes what is computed with its edges.
+    """
     part = (np.cumsum(atoms[frames]) - 1) // at_once
-    return np.split(frames, np.flatnonzero(np.diff(part)) + 1) if len(frames) else []
+    runs = np.split(frames, np.flatnonzero(np.diff(part)) + 1) if len(frames) else []
+    return [small for run in runs for small in narrow(atoms, crowd, run, places)]
+
+
+def narrow(atoms: np.ndarray, crowd: np.ndarray, frames: np.ndarray, places: int) -> list[np.ndarray]:
+    """Split frames into runs whose atoms times most neighbours are at most so many, one frame at least.
+
+    Edges lie in rows as long as the most crowded atom's (:class:`mlff_curate.cgcnn.potential_network.VectorEdges`), so
+    that one dense frame makes those of all frames beside it long.
+    """
+    if atoms[frames].sum() * crowd[frames].max(initial=0) <= places:
+        return [frames]
+    runs: list[list[int]] = []
+    height = width = 0
+    for frame in frames:
+        height, width = height + int(atoms[frame]), max(width, int(crowd[frame]))
+        if not runs or height * width > places:
+            runs.append([])
+            height, width = int(atoms[frame]), int(crowd[frame])
+        runs[-1].append(int(frame))
+    return [np.array(run) for run in runs]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,6 +34,13 @@ class VectorGraph(DisjointGraph):
     """
 
     vector: np.ndarray
+
+    @cached_property
+    def crowd(self) -> np.ndarray:
+        """Neighbours of the atom of each frame that has most, (F,): as wide is each row of the frame's edges."""
+        out = np.zeros(self.frames, np.int64)
+        np.maximum.at(out, self.frame, np.bincount(self.centre, minlength=len(self.frame)))
+        return out
 
     def part(self, frames: np.ndarray) -> VectorGraph:
         """Return the graph of some frames, (f,) indices, in that order; its nodes are :meth:`nodes_of` them here."""

@@ -72,7 +72,7 @@ def representation(
         except DataError as error:
             error.frame = None if error.frame is None else start + error.frame
             raise
-        for part in in_parts(graph.atoms, np.arange(graph.frames)):
+        for part in in_parts(graph.atoms, graph.crowd, np.arange(graph.frames)):
             batch = batch_of(graph.part(part), elements.tolist(), weight.dtype, str(weight.device))
             with one_thread(), torch.no_grad():
                 states = network.states(network.embedding(batch.species), batch.vector, batch.centre, batch.neighbour)

@@ -10,11 +10,11 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from pytorch_optimizer.optimizer.soap import SOAP
 
-from mlff_curate.cgcnn import potential_share, soap
+from mlff_curate.cgcnn import potential_network, potential_share, soap
 from mlff_curate.cgcnn.encoder import Encoder, read_encoder
 from mlff_curate.cgcnn.potential import Potential
 from mlff_curate.cgcnn.potential_file import to_bytes
-from mlff_curate.cgcnn.potential_share import pieces_of
+from mlff_curate.cgcnn.potential_share import in_parts, pieces_of
 from mlff_curate.data.checkpoints import Checkpoint
 from mlff_curate.data.labels import Labels
 from mlff_curate.errors import DataError, UsageError
@@ -141,6 +141,50 @@ def test_pieces_are_alike_whole_and_never_many_of_little():
     assert [len(piece) for piece in pieces_of(edges, frames, 10_000)] == [5]
     assert len(pieces_of(edges, frames, 1)) == 5
     assert [piece.tolist() for piece in pieces_of(edges, np.array([5]), 300)] == [[5]]
+
+
+def test_parts_are_bounded_by_the_rows_that_their_most_crowded_atom_makes():
+    atoms = np.array([10, 10, 4, 10, 10, 50])
+    crowd = np.array([12, 20, 200, 12, 0, 12])
+    frames = np.array([0, 1, 2, 3, 4, 5])
+
+    def parts(**bounds):
+        return [part.tolist() for part in in_parts(atoms, crowd, frames, **bounds)]
+
+    assert parts() == [[0, 1, 2, 3, 4, 5]]
+    assert parts(at_once=34) == [[0, 1, 2, 3], [4], [5]]
+    assert parts(places=1000) == [[0, 1], [2], [3, 4, 5]]
+    assert parts(at_once=34, places=1000) == [[0, 1], [2], [3], [4], [5]]
+    assert parts(places=1) == [[0], [1], [2], [3], [4], [5]]
+    assert in_parts(atoms, crowd, frames[:0]) == []
+
+
+def test_a_dense_frame_makes_no_long_rows_for_dilute_ones(monkeypatch):
+    """In training, in errors of frames held out and in predictions; numbers are those of each frame alone."""
+    frames, labels = material(12)
+    frames[3].set_cell(0.5 * frames[3].cell, scale_atoms=True)
+    made = []
+    whole = potential_network._places
+
+    def places(centre, atoms):
+        place, most = whole(centre, atoms)
+        made.append((atoms, most))
+        return place, most
+
+    model = Potential(**SMALL | {"validation": 0.5}, epochs=2, dtype="float64")
+    free = model.fit(frames, labels).training_
+    monkeypatch.setattr(potential_network, "_places", places)
+    monkeypatch.setattr(potential_share, "_PLACES_OF_AN_EDGE", 0.25)
+    monkeypatch.setattr(potential_share.in_parts, "__defaults__", (1024, 1024))
+    bound = model.fit(frames, labels).training_
+    np.testing.assert_allclose(bound.loss, free.loss, rtol=1e-8)
+    np.testing.assert_allclose(bound.force_mae, free.force_mae, rtol=1e-8)
+    forces = model.predict(frames).forces
+    dense = [atoms for atoms, most in made[1:] if most > 150]  # the first is the sample that units are taken from
+    assert dense
+    assert max(dense) == 4
+    assert max(atoms * most for atoms, most in made[1:] if atoms > 4) <= 1024
+    np.testing.assert_allclose(forces[12:16], model.predict(frames[3:4]).forces, atol=1e-9)
 
 
 def test_pieces_add_up_to_the_batch(monkeypatch):
