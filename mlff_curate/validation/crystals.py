@@ -53,7 +53,7 @@ class Crystal:
 
     @property
     def symmetry(self) -> str:
-        """What its elastic constants are, in matscipy's words: ``cubic``, ``hexagonal`` or ``triclinic``."""
+        """What symmetry its elastic constants have; see :func:`elastic_symmetry`."""
         return self._elastic[0]
 
     @property

@@ -8,6 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlff_curate.errors import DataError
+from mlff_curate.validation.symmetry import (
+    CUBIC,
+    HEXAGONAL,
+    MONOCLINIC,
+    ORTHORHOMBIC,
+    TETRAGONAL,
+    TETRAGONAL_LOW,
+    TRICLINIC,
+    TRIGONAL,
+    TRIGONAL_LOW,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,12 +28,41 @@ if TYPE_CHECKING:
 
     from mlff_curate.validation.crystals import Crystal, Progress
 
+_TETRAGONAL = ("C11", "C12", "C13", "C33", "C44", "C66")
+_TRIGONAL = ("C11", "C12", "C13", "C33", "C44", "C14")
+_ORTHORHOMBIC = ("C11", "C22", "C33", "C12", "C13", "C23", "C44", "C55", "C66")
+_MONOCLINIC = (*_ORTHORHOMBIC, "C15", "C25", "C35", "C46")
 NAMED = {
-    "cubic": ("C11", "C12", "C44"),
-    "hexagonal": ("C11", "C12", "C13", "C33", "C44"),
-    "triclinic": ("C11", "C22", "C33", "C12", "C13", "C23", "C44", "C55", "C66"),
+    CUBIC: ("C11", "C12", "C44"),
+    HEXAGONAL: ("C11", "C12", "C13", "C33", "C44"),
+    TETRAGONAL: _TETRAGONAL,
+    TETRAGONAL_LOW: (*_TETRAGONAL, "C16"),
+    TRIGONAL: _TRIGONAL,
+    TRIGONAL_LOW: (*_TRIGONAL, "C15"),
+    ORTHORHOMBIC: _ORTHORHOMBIC,
+    MONOCLINIC: _MONOCLINIC,
+    TRICLINIC: (*_MONOCLINIC, "C14", "C16", "C24", "C26", "C34", "C36", "C45", "C56"),
 }
-"""Symmetry to the constants with a row of their own; the whole matrix is kept besides."""
+"""Symmetry to its independent constants (J. F. Nye, Physical Properties of Crystals, table 9)."""
+
+_IN_MATSCIPY = {
+    TETRAGONAL: "tetragonal_high",
+    TETRAGONAL_LOW: "tetragonal_low",
+    TRIGONAL: "trigonal_low",
+    TRIGONAL_LOW: "trigonal_low",
+}
+"""What matscipy calls a symmetry, where it has another word. Its ``trigonal_high`` lacks C56 = C14."""
+
+_OF_TRIGONAL_LOW = ((0, 4), (1, 4), (3, 5))
+"""Where C15 stands, which a twofold axis along x makes zero."""
+
+
+def couples(name: str) -> bool:
+    """Tell whether an elastic constant, such as ``C14``, couples a shear to stretches or to another shear.
+
+    It may be anything about zero, and its sign may be that of the axes.
+    """
+    return name[1] != name[2] and int(name[2]) > 3
 
 
 @dataclass(frozen=True)
@@ -36,7 +76,7 @@ class Elasticity:
     errors
         (6, 6) GPa, standard errors of the slopes.
     symmetry
-        ``cubic``, ``hexagonal`` or ``triclinic``.
+        As in :func:`mlff_curate.validation.symmetry.elastic_symmetry`.
     """
 
     matrix: Sequence[Sequence[float]]
@@ -109,11 +149,13 @@ def elasticity(
     delta = 2 * strain / (points - 1)
     upright = crystal.atoms.copy()
     upright.set_cell(upright.cell[:] @ crystal.axes.T, scale_atoms=True)
-    strained = list(generate_strained_configs(upright, crystal.symmetry, points, delta))
+    symmetry = _IN_MATSCIPY.get(crystal.symmetry, crystal.symmetry)
+    strained = list(generate_strained_configs(upright, symmetry, points, delta))
     done = [_relaxed(atoms, calculator, fmax, steps, k, len(strained), progress) for k, atoms in enumerate(strained)]
-    matrix, errors = fit_elastic_constants(
-        done, crystal.symmetry, N_steps=points, delta=delta, verbose=False, graphics=False
-    )
+    matrix, errors = fit_elastic_constants(done, symmetry, N_steps=points, delta=delta, verbose=False, graphics=False)
+    if crystal.symmetry == TRIGONAL:
+        for i, j in _OF_TRIGONAL_LOW:
+            matrix[i, j] = matrix[j, i] = errors[i, j] = errors[j, i] = 0.0
     if not np.isfinite(matrix).all():
         raise DataError("stresses of the strained crystal are no numbers")
     return Elasticity((matrix / GPa).tolist(), (np.asarray(errors) / GPa).tolist(), crystal.symmetry)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations, product
+from itertools import combinations, permutations, product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,16 +13,22 @@ if TYPE_CHECKING:
 
     from ase import Atoms
 
-CUBIC, HEXAGONAL, TRICLINIC = "cubic", "hexagonal", "triclinic"
-"""As matscipy calls them."""
+CUBIC, HEXAGONAL, ORTHORHOMBIC, MONOCLINIC, TRICLINIC = (
+    "cubic", "hexagonal", "orthorhombic", "monoclinic", "triclinic",
+)  # fmt: skip
+TETRAGONAL, TETRAGONAL_LOW = "tetragonal", "tetragonal (4/m)"
+TRIGONAL, TRIGONAL_LOW = "trigonal", "trigonal (-3)"
+"""The second of each pair is of the Laue class without twofold axes, whose elastic constants are more."""
 _ON_SITE = 5e-3
 """Angstrom. Files give thirds with four digits; ferroelectrics are off a cubic crystal's sites by tens of this."""
 _SAME_LENGTH = 2e-3
 """Relative, of lengths and products of lattice vectors."""
 _ALONG = 1e-2
 """Axes off those of space by less, in sine, are meant to be along them."""
-_SIX_FOLD, _THREE_FOLD = 2.0, 0.0
+_SIX_FOLD, _FOUR_FOLD, _THREE_FOLD, _TWO_FOLD = 2.0, 1.0, 0.0, -1.0
 """Traces of rotations."""
+_LIKE = 1e-2
+"""Sines and cosines that differ by less are the same."""
 _PROBE = 4
 """Atoms of each element that are looked at first."""
 _STEPS = np.array(list(product((-2, -1, 0, 1, 2), repeat=3)))
@@ -40,9 +46,12 @@ def elastic_symmetry(atoms: Atoms) -> tuple[str, np.ndarray]:
     Returns
     -------
     symmetry, axes
-        ``cubic`` where four axes are threefold, ``hexagonal`` where one is sixfold, all others ``triclinic``; and
-        (3, 3) rows of the axes, right-handed: the cube's, the sixfold one last, or those of space. A crystal that
-        lies along the axes of space already has these.
+        One of the names above; and (3, 3) rows of the axes, right-handed. Of a cube, its edges; of all others they hang
+        on the crystal and on the vectors of its cell, not on how it lies: a single axis of three, four or six is the
+        third, of two the second. Across it the first is along the first vector of the cell that lies across it (of a
+        tetragonal or trigonal crystal, a twofold axis nearest to that), else along a shortest vector of the lattice; of
+        an orthorhombic crystal they are named after the vectors of the cell. A crystal without any axis has those of
+        space, and a cubic or hexagonal one that lies along these has them already.
 
     Notes
     -----
@@ -51,20 +60,36 @@ def elastic_symmetry(atoms: Atoms) -> tuple[str, np.ndarray]:
     """
     primitive = _primitive(atoms)
     lattice = _lattice_rotations(primitive.cell[:])
-    if not _says(lattice, primitive.cell[:])[0]:  # no basis has more symmetry than its lattice
+    if len(lattice) <= 2:  # no basis has more symmetry than its lattice
         return TRICLINIC, np.eye(3)
-    symmetry, axes = _says([turn for turn in lattice if _keeps(primitive, turn)], primitive.cell[:])
-    return symmetry or TRICLINIC, axes
+    return _says([turn for turn in lattice if _keeps(primitive, turn)], primitive.cell[:], atoms.cell[:])
 
 
-def _says(turns: list[np.ndarray], cell: np.ndarray) -> tuple[str, np.ndarray]:
-    """Return symmetry and axes by rotations in the basis of a cell; no word where there is neither of the two."""
-    rotations = [np.linalg.inv(cell) @ turn @ cell * round(np.linalg.det(turn)) for turn in turns]
-    threefold = _axes(rotations, _THREE_FOLD)
-    if len(threefold) == 4:
-        return CUBIC, _cube(threefold)
-    sixfold = _axes(rotations, _SIX_FOLD)
-    return (HEXAGONAL, _upright(sixfold[0])) if sixfold else ("", np.eye(3))
+def _says(turns: list[np.ndarray], primitive: np.ndarray, cell: np.ndarray) -> tuple[str, np.ndarray]:
+    """Return symmetry and axes by rotations in the basis of a primitive cell; `cell` is the crystal's own."""
+    rotations = [np.linalg.inv(primitive) @ turn @ primitive * round(np.linalg.det(turn)) for turn in turns]
+    of = {trace: _axes(rotations, trace) for trace in (_SIX_FOLD, _FOUR_FOLD, _THREE_FOLD, _TWO_FOLD)}
+    if len(of[_THREE_FOLD]) == 4:
+        return CUBIC, _cube(of[_THREE_FOLD])
+    if of[_SIX_FOLD]:
+        return HEXAGONAL, _upright(of[_SIX_FOLD][0])
+    two = of[_TWO_FOLD]
+    for fold, low, high in ((_FOUR_FOLD, TETRAGONAL_LOW, TETRAGONAL), (_THREE_FOLD, TRIGONAL_LOW, TRIGONAL)):
+        if of[fold]:
+            up = _along_cell(of[fold][0], cell)
+            across = [axis for axis in two if abs(axis @ up) < _LIKE]
+            first = _first_across(up, across, primitive, cell)
+            return high if across else low, _square(np.array([first, np.cross(up, first), up]))
+    if len(two) == 3:
+        best = max(permutations(two), key=lambda axes: _likeness(np.array(axes), cell))
+        axes = np.array([_along_cell(axis, cell) for axis in best])
+        axes[2] *= np.sign(np.linalg.det(axes))
+        return ORTHORHOMBIC, _square(axes)
+    if two:
+        second = _along_cell(two[0], cell)
+        first = _first_across(second, [], primitive, cell)
+        return MONOCLINIC, _square(np.array([first, second, np.cross(first, second)]))
+    return TRICLINIC, np.eye(3)
 
 
 def _axes(rotations: list[np.ndarray], trace: float) -> list[np.ndarray]:
@@ -74,10 +99,59 @@ def _axes(rotations: list[np.ndarray], trace: float) -> list[np.ndarray]:
         if abs(np.trace(turn) - trace) > 0.1:
             continue
         axis = np.array([turn[1, 2] - turn[2, 1], turn[2, 0] - turn[0, 2], turn[0, 1] - turn[1, 0]])
+        if trace == _TWO_FOLD:  # no turn has a sense: what stays is twice the projection on the axis
+            stays = turn + np.eye(3)
+            axis = stays[int(np.argmax(np.linalg.norm(stays, axis=1)))]
         axis /= np.linalg.norm(axis)
         if all(abs(axis @ other) < 0.9 for other in found):
             found.append(axis)
     return found
+
+
+def _directions(cell: np.ndarray) -> np.ndarray:
+    out: np.ndarray = cell / np.linalg.norm(cell, axis=1)[:, None]
+    return out
+
+
+def _likeness(axes: np.ndarray, cell: np.ndarray) -> float:
+    """Return how well axes go along the vectors of a cell, one by one."""
+    return float(np.abs(np.einsum("ij,ij->i", axes, _directions(cell))).sum())
+
+
+def _along_cell(axis: np.ndarray, cell: np.ndarray) -> np.ndarray:
+    """Return an axis with the sign that takes it along the vector of the cell that it is nearest to."""
+    along = _directions(cell) @ axis
+    nearest = int(np.argmax(np.abs(along) > np.abs(along).max() - _LIKE))
+    return axis if along[nearest] > 0 else -axis
+
+
+def _first_across(axis: np.ndarray, twofold: list[np.ndarray], primitive: np.ndarray, cell: np.ndarray) -> np.ndarray:
+    """Return the first direction across an axis; `twofold` are axes across it, of which it is one if there are any."""
+    lattice = _STEPS @ primitive
+    lattice = lattice[np.abs(lattice).max(axis=1) > 0]
+    lengths = np.linalg.norm(lattice, axis=1)
+    across = np.abs(lattice @ axis) < _LIKE * lengths
+    shortest = across & (lengths < lengths[across].min(initial=np.inf) * (1 + 2 * _SAME_LENGTH))
+    own, short = _directions(cell), lattice[shortest] / lengths[shortest][:, None]
+    either_way = np.concatenate([own, -own])
+    candidates = [
+        either_way[np.abs(either_way @ axis) < _LIKE],
+        short,
+        [sign * one for one in twofold for sign in (1, -1)],
+    ]
+    for some in candidates:
+        fit = [one for one in some if not twofold or max(abs(one @ two) for two in twofold) > 1 - _LIKE**2]
+        if fit:
+            return max(fit, key=lambda one: tuple(np.rint(own @ one / _LIKE).tolist()))
+    first: np.ndarray = _upright(axis)[0]  # of a lattice far from what it should be
+    return first
+
+
+def _square(axes: np.ndarray) -> np.ndarray:
+    """Return axes (3, 3) perpendicular to the last bit; those of space where they are meant."""
+    left, _, right = np.linalg.svd(axes)
+    out: np.ndarray = left @ right
+    return np.eye(3) if np.abs(out - np.eye(3)).max() < _ALONG else out
 
 
 def _cube(diagonals: list[np.ndarray]) -> np.ndarray:

@@ -1,9 +1,11 @@
 """Numbers of known crystals, each against a second way to compute it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk, fcc111
+from ase.build import bulk, fcc111, make_supercell
 from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
 from ase.eos import birchmurnaghan
@@ -11,7 +13,8 @@ from ase.units import GPa, J, m
 from scipy.spatial.transform import Rotation
 
 from mlff_curate.errors import DataError, UsageError
-from mlff_curate.validation.crystals import Crystal, element_crystal, relaxed_crystal
+from mlff_curate.validation.battery import TESTS
+from mlff_curate.validation.crystals import Crystal, element_crystal, relaxed_crystal, relaxed_positions
 from mlff_curate.validation.elasticity import Elasticity, elasticity
 from mlff_curate.validation.equation_of_state import equation_of_state, fitted_equation_of_state
 from mlff_curate.validation.surfaces import FACES, in_order, slab, surface
@@ -94,6 +97,91 @@ def test_hcp_has_two_lattice_constants_and_five_elastic_ones():
     assert matrix[5, 5] == pytest.approx((matrix[0, 0] - matrix[0, 1]) / 2)
     eos = equation_of_state(crystal, EMT(), strain=0.02, points=7, **RELAX)
     assert found.bulk_modulus == pytest.approx(eos.bulk_modulus, rel=0.02)
+
+
+def l1_0():
+    """CuAu, the planes along x."""
+    atoms = bulk("Cu", cubic=True, a=3.8)
+    atoms.symbols[:2] = "Au"
+    return atoms
+
+
+def d1a():
+    """Ni4Mo's structure, of the space group I4/m."""
+    fcc = bulk("Ni", a=3.7)
+    cell = np.array([[1.5, 0.5, 0], [-0.5, 1.5, 0], [0, 0, 1]]) * 3.7
+    atoms = make_supercell(fcc, np.rint(cell @ np.linalg.inv(fcc.cell[:])))
+    atoms.symbols[[0, 7]] = "Au"  # at the corner and in the centre
+    return atoms
+
+
+def decorated(host, a, cell, **other):
+    atoms = make_supercell(bulk(host, a=a), cell)
+    for symbol, place in other.items():
+        atoms.symbols[place] = symbol
+    return atoms
+
+
+def b19():
+    atoms = bulk("Cu", "hcp", a=2.65, orthorhombic=True)
+    atoms.symbols[[0, 2]] = "Au"
+    return atoms
+
+
+def upright_matrix(crystal, h=2e-3):
+    """All 36 constants in the crystal's axes, GPa: stresses of cells strained by hand, atoms relaxed in each."""
+    out = np.zeros((6, 6))
+    for k, (i, j) in enumerate([(0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)]):
+        strain = np.zeros((3, 3))
+        strain[i, j] += 0.5 * h
+        strain[j, i] += 0.5 * h
+        for sign in (1, -1):
+            atoms = crystal.atoms.copy()
+            atoms.set_cell(atoms.cell[:] @ crystal.axes.T @ (np.eye(3) + sign * strain), scale_atoms=True)
+            atoms = relaxed_positions(atoms, EMT(), **RELAX)
+            out[:, k] += sign * atoms.get_stress() / (2 * h) / GPa
+    return out
+
+
+@pytest.mark.parametrize(
+    ("start", "symmetry", "count"),
+    [
+        (l1_0(), "tetragonal", 6),
+        (d1a(), "tetragonal (4/m)", 7),
+        (decorated("Cu", 3.75, [[1, 1, 0], [0, 1, 1], [1, 0, 1]], Pt=0), "trigonal", 6),
+        (decorated("Cu", 3.7, [[2, -1, 0], [0, 2, -1], [-1, 0, 2]], Au=0), "trigonal (-3)", 7),
+        (b19(), "orthorhombic", 9),
+        (decorated("Cu", 3.75, [[1, -2, 0], [0, -2, -2], [2, 0, 2]], Au=2, Pt=1), "monoclinic", 13),
+        (decorated("Cu", 3.75, [[1, -2, 0], [1, -2, -2], [2, 1, 2]], Au=2, Pt=1), "triclinic", 21),
+    ],
+    ids=lambda value: value.replace(" ", "") if isinstance(value, str) else None,
+)
+def test_each_symmetry_has_its_own_elastic_constants(start, symmetry, count):
+    crystal = relaxed_crystal(Crystal(start, "given"), EMT(), fmax=2e-4, steps=400)
+    assert crystal.symmetry == symmetry
+    found = elasticity(crystal, EMT(), strain=0.002, points=3, fmax=2e-4, steps=400)
+    matrix = np.array(found.matrix)
+    np.testing.assert_allclose(matrix, upright_matrix(crystal), atol=1.5)
+    np.testing.assert_allclose(matrix, matrix.T, atol=1.0)
+    assert len(found.named) == count
+    assert found.least > 0
+    # they are those of the crystal however it lies
+    turn = Rotation.from_rotvec([0.3, -0.7, 1.1]).as_matrix()
+    turned = crystal.atoms.copy()
+    turned.set_cell(turned.cell[:] @ turn.T, scale_atoms=True)
+    again = elasticity(Crystal(turned, "given"), EMT(), strain=0.002, points=3, fmax=2e-4, steps=400)
+    if symmetry != "triclinic":  # whose axes are those of space
+        assert again.named == {name: pytest.approx(value, abs=1.0) for name, value in found.named.items()}
+    assert again.bulk_modulus == pytest.approx(found.bulk_modulus, rel=1e-2)
+
+
+def test_constants_that_may_be_of_either_sign_are_judged_by_nothing():
+    named = elasticity(Crystal(b19(), "given"), EMT(), strain=0.005, points=3, fmax=0.05, steps=100)
+    rows = {q.name: q.tolerance for q in TESTS["elasticity"].quantities(replace(named, symmetry="monoclinic"))}
+    assert {name for name, tolerance in rows.items() if tolerance is None} == {
+        "C15", "C25", "C35", "C46", "elastic_stability",
+    }  # fmt: skip
+    assert rows["C12"] == rows["C66"] == 0.15
 
 
 def test_a_vacancy_costs_what_taking_an_atom_out_costs(copper):
@@ -246,7 +334,7 @@ def test_errors_of_an_equation_of_state_are_those_of_fits_to_noise():
 def test_a_given_crystal_has_three_lengths_and_angles():
     crystal = Crystal(Atoms("Cu", cell=[2.5, 2.6, 2.7], pbc=True), "given")
     assert crystal.constants() == {"a": 2.5, "b": 2.6, "c": 2.7, "alpha": 90, "beta": 90, "gamma": 90}
-    assert (crystal.symmetry, crystal.elements) == ("triclinic", ("Cu",))
+    assert (crystal.symmetry, crystal.elements) == ("orthorhombic", ("Cu",))
 
 
 def test_an_alloy_of_a_cube_has_three_elastic_constants_however_it_lies():
