@@ -203,10 +203,8 @@ def _about_training(
             yield f"the encoder does not know {strange}: what it says of them began at random"
         if not begin.readout:
             yield "the encoder was not trained on energies or denoising: the layers behind its states began at random"
-    if before is not None:
-        yield f"training went on after epoch {before.setting('epochs', int)}, from {before.file}"
-    elif resume:
-        yield "there was no checkpoint to go on from: training began anew"
+    if resume:
+        yield where_from(before, over=True)
     if not potential.training_.validation_frames:
         yield (
             "no frame was held out: errors on other frames are told by evaluate, on those that prune dropped, or by "

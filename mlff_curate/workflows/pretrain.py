@@ -169,9 +169,7 @@ def _about(model: Pretraining, data: _Read, before: Checkpoint | None, *, resume
     if alone:
         verb = "has" if alone == 1 else "have"
         yield f"{counted(alone, 'frame')} {verb} no neighbours inside {model.cutoff:g} Angstrom, and taught nothing"
-    if before is not None:
-        yield f"training went on after epoch {before.setting('epochs', int)}, from {before.file}"
-    elif resume:
-        yield "there was no checkpoint to go on from: training began anew"
+    if resume:
+        yield where_from(before, over=True)
     if not model.training_.validation_frames:
         yield "no frame was held out: nothing is known of losses on other frames"

@@ -228,11 +228,12 @@ def require_interval(every: float) -> None:
         raise UsageError(f"a number of seconds of at least 0, got {every}", key="--checkpoint-every")
 
 
-def where_from(before: Checkpoint | None) -> str:
-    """Say where a training that is to be resumed goes on."""
+def where_from(before: Checkpoint | None, *, over: bool = False) -> str:
+    """Say where a training that is to be resumed goes on; `over`: where it went on, once it is done."""
     if before is None:
-        return "there is no checkpoint to go on from: training begins anew"
-    return f"training goes on after epoch {before.setting('epochs', int)}, from {before.file}"
+        verbs = ("was", "began") if over else ("is", "begins")
+        return f"there {verbs[0]} no checkpoint to go on from: training {verbs[1]} anew"
+    return f"training {'went' if over else 'goes'} on after epoch {before.setting('epochs', int)}, from {before.file}"
 
 
 def checkpoint_beside(
