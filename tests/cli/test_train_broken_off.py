@@ -17,9 +17,9 @@ from mlff_curate_cli.main import group
 
 from mlff_curate.cgcnn import potential_share
 from mlff_curate.cgcnn.potential import Potential
-from mlff_curate.data.checkpoints import checkpoint_bytes, kind_of, read_checkpoint
+from mlff_curate.data.checkpoints import Checkpoint, checkpoint_bytes, kind_of, read_checkpoint
 from mlff_curate.graphs.vectors import vector_graph
-from mlff_curate.workflows.training_checkpoint import TrainingCheckpoint
+from mlff_curate.workflows.training_checkpoint import TrainingCheckpoint, where_from
 
 SIZES = ["--channels", 8, "--angular", 4, "--degree", 2, "--cutoff", 4, "--convolutions", 1]
 SMALL = [*SIZES, "--epochs", 6, "--batch-size", 4]
@@ -389,3 +389,10 @@ def test_training_begins_from_another_model(command, frames):
     assert (done.code, "missing.model: no such file" in done.err) == (1, True)
     done = command("train", frames, "-o", "old.model", "--encoder", "old.model", "--overwrite")
     assert (done.code, "old.model: is an input: an input is never replaced" in done.err) == (1, True)
+
+
+def test_one_sentence_says_where_a_training_goes_on_before_and_after():
+    before = Checkpoint("a.checkpoint", {}, {"epochs": 3})
+    assert where_from(before) == "training goes on after epoch 3, from a.checkpoint"
+    assert where_from(before, over=True) == "training went on after epoch 3, from a.checkpoint"
+    assert where_from(None, over=True) == "there was no checkpoint to go on from: training began anew"
