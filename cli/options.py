@@ -44,8 +44,8 @@ committee_option = click.option(
     help="Another potential: what counts is the mean of all.",
 )
 DESCRIPTOR_HELP = (
-    "power-spectrum, bispectrum, a file that pretrain or train wrote, or array:KEY: an array of the frames, such as a "
-    "NequIP's or MACE's features."
+    "power-spectrum, bispectrum, orbital-field-matrix, a file that pretrain or train wrote, or array:KEY: an array of "
+    "the frames, such as a NequIP's or MACE's features."
 )
 layers_option = click.option(
     "--layers", metavar="DIGITS", help="Of an encoder as descriptor, such as 012 or 2.  [default: all]"

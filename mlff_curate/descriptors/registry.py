@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from mlff_curate.descriptors.base import Descriptor
 
-_SETTINGS = {"power-spectrum": ("n_max", "l_max"), "bispectrum": ("twojmax",)}
+_SETTINGS = {"power-spectrum": ("n_max", "l_max"), "bispectrum": ("twojmax",), "orbital-field-matrix": ()}
 """Settings of each descriptor besides elements and cutoff: whole numbers, attributes of these names."""
 DESCRIPTORS = tuple(_SETTINGS)
 _RANGE = {"n_max": (1, 64), "l_max": (0, 11), "twojmax": (0, 14)}
@@ -42,6 +42,10 @@ def make_descriptor(name: str, species: Sequence[int]) -> Descriptor:
         from mlff_curate.graphs.neighbours import default_cutoff
 
         return Bispectrum(species, default_cutoff(species))
+    if name == "orbital-field-matrix":
+        from mlff_curate.descriptors.orbital_field import OrbitalFieldMatrix
+
+        return OrbitalFieldMatrix(species)
     raise UsageError(f"{name!r} is unknown; available: {', '.join(DESCRIPTORS)}", key="--descriptor")
 
 
@@ -84,6 +88,10 @@ def restore_descriptor(settings: Mapping[str, Any]) -> Descriptor:
         from mlff_curate.descriptors.power_spectrum import PowerSpectrum
 
         return PowerSpectrum(species, cutoff, **numbers)
+    if name == "orbital-field-matrix":
+        from mlff_curate.descriptors.orbital_field import OrbitalFieldMatrix
+
+        return OrbitalFieldMatrix(species, cutoff)
     from mlff_curate.descriptors.bispectrum import Bispectrum
 
     return Bispectrum(species, cutoff, **numbers)

@@ -16,7 +16,7 @@ from mlff_curate.pretraining.model import Pretraining
 
 SIZES = {"channels": 8, "angular": 4, "degree": 2, "cutoff": 4.0, "convolutions": 2}
 KINDS = "a potential (of train) or an encoder (of pretrain)"
-NAMES = "power-spectrum, bispectrum, array:KEY, and files of pretrain or train"
+NAMES = "power-spectrum, bispectrum, orbital-field-matrix, array:KEY, and files of pretrain or train"
 
 
 @pytest.fixture(scope="module")
