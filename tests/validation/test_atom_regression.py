@@ -103,7 +103,7 @@ def atoms_of_frames(frames=60, per_frame=10, noise=0.0, seed=0):
     return X, y + noise * rng.normal(size=len(y)), np.repeat(np.arange(frames), per_frame)
 
 
-FITS = {"ridge": KernelRidge.fit, "network": partial(FeatureNetwork.fit, epochs=60)}
+FITS = {"ridge": KernelRidge.fit, "network": partial(FeatureNetwork.fit, epochs=100)}
 
 
 @pytest.mark.parametrize("fit", FITS.values(), ids=FITS)
