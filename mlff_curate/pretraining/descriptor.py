@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from mlff_curate.cgcnn.representation import layers_of, representation
 from mlff_curate.errors import UsageError
-from mlff_curate.pretraining.representation import layers_of, representation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ class EncoderDescriptor:
     species
         Atomic numbers that may occur, of those that the network knows.
     layers
-        Digits; see :func:`mlff_curate.pretraining.representation.representation`. None: all.
+        Digits; see :func:`mlff_curate.cgcnn.representation.representation`. None: all.
     file, sha256
         Where the network came from, and the checksum of that file; they tell it from others.
 

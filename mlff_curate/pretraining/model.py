@@ -13,6 +13,7 @@ import torch
 from mlff_curate.cgcnn.potential import DTYPES, Potential
 from mlff_curate.cgcnn.potential_network import PotentialNetwork, PotentialSizes
 from mlff_curate.cgcnn.potential_terms import batch_of
+from mlff_curate.cgcnn.representation import mean_over_frames, representation
 from mlff_curate.cgcnn.training import split
 from mlff_curate.data.outputs import write_whole
 from mlff_curate.data.soundness import require_sound
@@ -25,7 +26,6 @@ from mlff_curate.pretraining.contrast import Contrast
 from mlff_curate.pretraining.denoising import Denoising
 from mlff_curate.pretraining.masking import MaskedCoordination, MaskedDistance, MaskedElement
 from mlff_curate.pretraining.network import PretrainingNetwork
-from mlff_curate.pretraining.representation import mean_over_frames, representation
 from mlff_curate.pretraining.tasks import (
     CONTRASTIVE,
     COORDINATION,

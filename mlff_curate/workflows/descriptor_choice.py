@@ -86,7 +86,7 @@ def choose_descriptor(word: str | Path, layers: str | None = None) -> Descriptor
     word
         One of ``DESCRIPTORS``, ``array:KEY``, or a file that ``pretrain`` or ``train`` wrote.
     layers
-        Of an encoder, see :func:`mlff_curate.pretraining.representation.representation`.
+        Of an encoder, see :func:`mlff_curate.cgcnn.representation.representation`.
 
     Raises
     ------
@@ -147,11 +147,7 @@ def _encoder_choice(word: str, layers: str | None) -> DescriptorChoice:
         model = Potential.load(word)
     network = model.fitted_.network
     choice = DescriptorChoice(word, layers, network, hashlib.sha256(Path(word).read_bytes()).hexdigest())
-    try:
-        EncoderDescriptor(network, network.sizes.elements, layers, word, choice.sha256)
-    except UsageError as error:
-        error.key = "--layers"
-        raise
+    EncoderDescriptor(network, network.sizes.elements, layers, word, choice.sha256)  # refuses layers that are none
     return choice
 
 

@@ -10,12 +10,12 @@ from scipy.spatial.transform import Rotation
 
 from mlff_curate.cgcnn.encoder import read_encoder
 from mlff_curate.cgcnn.potential import Potential
+from mlff_curate.cgcnn.representation import representation
 from mlff_curate.data.checkpoints import Checkpoint, checkpoint_bytes, read_checkpoint
 from mlff_curate.data.labels import Labels
 from mlff_curate.errors import DataError, OutputError, UsageError
 from mlff_curate.pretraining import training as module
 from mlff_curate.pretraining.model import Pretraining
-from mlff_curate.pretraining.representation import representation
 from mlff_curate.pretraining.training import EncoderState
 
 SIZES = {"channels": 8, "radial": 5, "angular": 4, "degree": 3, "convolutions": 2, "cutoff": 4.0}

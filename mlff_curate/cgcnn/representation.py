@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from mlff_curate.cgcnn.potential_network import PotentialNetwork
+    from mlff_curate.cgcnn.potential_terms import PotentialBatch
 
 _FRAMES_AT_ONCE = 64
 
@@ -56,7 +57,7 @@ def representation(
         two atoms in one place.
     """
     wanted = layers_of(layers, network.sizes.convolutions)
-    elements = np.array(network.sizes.elements)
+    elements = network.sizes.elements
     for index, atoms in enumerate(frames):
         require_sound(atoms, None, index)
         unknown = np.setdiff1d(atoms.numbers, elements)
@@ -73,13 +74,18 @@ def representation(
             error.frame = None if error.frame is None else start + error.frame
             raise
         for part in in_parts(graph.atoms, graph.crowd, np.arange(graph.frames)):
-            batch = batch_of(graph.part(part), elements.tolist(), weight.dtype, str(weight.device))
+            batch = batch_of(graph.part(part), elements, weight.dtype, str(weight.device))
             with one_thread(), torch.no_grad():
-                states = network.states(network.embedding(batch.species), batch.vector, batch.centre, batch.neighbour)
-            parts.append(torch.cat([states[k] for k in wanted], dim=1).cpu().double().numpy())
+                parts.append(states_of(network, batch, wanted).cpu().double().numpy())
         if progress is not None:
             progress(start + len(some), len(frames))
     return np.concatenate(parts)
+
+
+def states_of(network: PotentialNetwork, batch: PotentialBatch, layers: Sequence[int]) -> torch.Tensor:
+    """Return the states of the N atoms of a batch, (N, L H), layer beside layer; they have gradients."""
+    states = network.states(network.embedding(batch.species), batch.vector, batch.centre, batch.neighbour)
+    return torch.cat([states[k] for k in layers], dim=1)
 
 
 def mean_over_frames(values: np.ndarray, frames: Sequence[Atoms]) -> np.ndarray:
@@ -103,8 +109,8 @@ def layers_of(layers: str | None, convolutions: int) -> list[int]:
     if layers is None:
         return list(range(convolutions + 1))
     if not layers or not (layers.isascii() and layers.isdigit()) or len(set(layers)) < len(layers):
-        raise UsageError(f"digits such as 012 are expected, each once, got {layers!r}", key="layers")
+        raise UsageError(f"digits such as 012 are expected, each once, got {layers!r}", key="--layers")
     wanted = [int(digit) for digit in layers]
     if max(wanted) > convolutions:
-        raise UsageError(f"there is no layer {max(wanted)}: the encoder's are 0 to {convolutions}", key="layers")
+        raise UsageError(f"there is no layer {max(wanted)}: the encoder's are 0 to {convolutions}", key="--layers")
     return wanted
