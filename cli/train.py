@@ -38,9 +38,20 @@ Examples:
   mlff-curate train ta.pruned.extxyz -o ta.model
   mlff-curate train gaps.extxyz -o gap.model --task regression --target band_gap
   mlff-curate train cifs/ -o metal.model --task classification --csv metals.csv --target is_metal
+  mlff-curate train few.extxyz -o gap.model --task regression --target band_gap --encoder all.encoder
 """
 _PROPERTIES = ("regression", "classification")
-_OF_PROPERTIES = ("target", "csv", "conv", "encoding", "hidden", "hidden_layers", "optimiser")
+_OF_PROPERTIES = (
+    "target",
+    "csv",
+    "conv",
+    "encoding",
+    "hidden",
+    "hidden_layers",
+    "optimiser",
+    "layers",
+    "encoder_rate",
+)
 _OF_POTENTIALS = (
     "cutoff",
     "degree",
@@ -49,8 +60,6 @@ _OF_POTENTIALS = (
     "force_weight",
     "stress_weight",
     "dtype",
-    "encoder",
-    "freeze_encoder",
     "resume",
     "checkpoint_every",
     "energy_key",
@@ -80,10 +89,10 @@ _OF_POTENTIALS = (
 )
 @click.option(
     "--encoding",
-    type=click.Choice(["elements", "one-hot"]),
+    type=click.Choice(["elements", "one-hot", "none"]),
     default="elements",
     show_default=True,
-    help="Of an atom: 92 categories from element tables, or one per element.",
+    help="Of an atom: 92 categories from element tables, one per element, or none beside an encoder.",
 )
 @click.option("--convolutions", metavar="N", type=int, help="One after the other.  [default: 3; potential: 2]")
 @click.option("--channels", metavar="N", type=int, help="Size of an atom's state.  [default: 64; potential: 32]")
@@ -118,9 +127,21 @@ _OF_POTENTIALS = (
     "--encoder",
     metavar="MODEL",
     type=click.Path(),
-    help="Begin from the weights of this potential, or of what pretrain wrote; sizes that are not given are its.",
+    help="Begin from the weights of this potential, or of what pretrain wrote. A potential has its sizes; a property "
+    "is learned from its states of atoms, beside the encoding of their elements.",
 )
-@click.option("--freeze-encoder", is_flag=True, help="Train only the layers that make an energy of its states.")
+@click.option("--freeze-encoder", is_flag=True, help="Leave them as they are: train only what is behind its states.")
+@click.option(
+    "--layers",
+    metavar="DIGITS",
+    help="States that a property is learned from: 0 before the first convolution, 1 after it, ...  [default: all]",
+)
+@click.option(
+    "--encoder-rate",
+    metavar="X",
+    type=float,
+    help="Share of --learning-rate that its weights are moved by, for a property.  [default: 0.1]",
+)
 @click.option("--resume", is_flag=True, help="Go on from MODEL.checkpoint, which a killed training left behind.")
 @click.option(
     "--checkpoint-every",
@@ -164,6 +185,8 @@ def train(
     dtype: str | None,
     encoder: str | None,
     freeze_encoder: bool,
+    layers: str | None,
+    encoder_rate: float | None,
     resume: bool,
     checkpoint_every: float,
     energy_key: str | None,
@@ -190,7 +213,10 @@ def train(
     strange = [name for name in meaningless if of_user(name) is ParameterSource.COMMANDLINE]
     if strange:
         raise UsageError(f"means nothing to --task {task}", key=f"--{strange[0].replace('_', '-')}")
-    numbers = {
+    if encoder_rate is not None and (encoder is None or freeze_encoder):
+        other = "beside --freeze-encoder" if freeze_encoder else "without --encoder"
+        raise UsageError(f"means nothing {other}", key="--encoder-rate")
+    given: dict[str, object] = {
         "convolutions": convolutions,
         "channels": channels,
         "hidden": hidden,
@@ -206,8 +232,10 @@ def train(
         "energy_weight": energy_weight,
         "force_weight": force_weight,
         "stress_weight": stress_weight,
+        "layers": layers,
+        "encoder_rate": encoder_rate,
     }
-    parameters: dict[str, object] = {name: value for name, value in numbers.items() if value is not None}
+    parameters = {name: value for name, value in given.items() if value is not None}
     parameters |= {"seed": seed, "device": device}
     reading = {
         "group_by": group_by,
@@ -250,6 +278,8 @@ def train(
                 PropertyInput(inputs=inputs, target=target, csv=csv, **reading),  # type: ignore[arg-type]
                 output,
                 {**parameters, "task": task, "conv": conv, "encoding": encoding, "optimiser": optimiser},
+                encoder=encoder,
+                freeze_encoder=freeze_encoder,
                 overwrite=overwrite,
                 progress=progress,
             )

@@ -11,17 +11,22 @@ import torch
 
 from mlff_curate.cgcnn.elements import LAST_ELEMENT, ElementEncoding
 from mlff_curate.cgcnn.expansion import STEP
+from mlff_curate.cgcnn.network_file import network_arrays, read_network, sizes_setting
+from mlff_curate.cgcnn.node_encoder import NodeEncoder
+from mlff_curate.cgcnn.potential import DTYPES
 from mlff_curate.cgcnn.property_model import CGCNN, FittedProperty
 from mlff_curate.cgcnn.property_network import NetworkSizes, PropertyNetwork
 from mlff_curate.cgcnn.training import PropertyTraining
 from mlff_curate.data.checkpoints import checkpoint_bytes, read_checkpoint
-from mlff_curate.errors import DataError
+from mlff_curate.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from mlff_curate.data.checkpoints import Checkpoint
 
 KIND = "cgcnn-property"
 _MOST_LAYERS = 64
+_UNITS = ("mean", "spread")
+"""Arrays that an encoder's states are put into units by."""
 
 
 def to_bytes(model: CGCNN) -> bytes:
@@ -37,6 +42,7 @@ def to_bytes(model: CGCNN) -> bytes:
         message = "the model is not trained: there is nothing to save yet"
         raise ValueError(message)
     arrays = {f"network.{name}": value.detach().cpu().numpy() for name, value in fitted.network.state_dict().items()}
+    encoder = fitted.encoder
     settings: dict[str, Any] = {
         # where it was trained is no part of a model
         "parameters": {**{k: _plain(v) for k, v in model.get_params().items()}, "device": "cpu"},
@@ -49,11 +55,20 @@ def to_bytes(model: CGCNN) -> bytes:
         "elements": [int(z) for z in fitted.elements],
         "target": fitted.target,
         "encoding": None if fitted.encoding is None else fitted.encoding.origin,
+        "encoder": None,
         "training": None if model.training_ is None else asdict(model.training_),
     }
     if fitted.encoding is not None:
         arrays["encoding.numbers"] = fitted.encoding.numbers.astype(np.int64)
         arrays["encoding.rows"] = fitted.encoding.rows.astype(np.float32)
+    if encoder is not None:
+        settings["encoder"] = {
+            "sizes": sizes_setting(encoder.trunk.sizes),
+            "layers": encoder.layers,
+            "dtype": encoder.dtype,
+        }
+        own = network_arrays(encoder.trunk) | {k: v.cpu().numpy() for k, v in encoder.units.state_dict().items()}
+        arrays |= {f"encoder.{name}": value for name, value in own.items()}
     return checkpoint_bytes(KIND, arrays, settings)
 
 
@@ -77,13 +92,17 @@ def read_model(path: str | Path, device: str = "cpu") -> CGCNN:
 def _unpack(checkpoint: Checkpoint, device: str) -> CGCNN:
     model = checkpoint.untrained(CGCNN, device)
     sizes = _sizes(checkpoint)
+    encoder = _encoder(checkpoint)
     wanted: dict[str, tuple[str, tuple[int | str, ...]]] = {}
     origin = checkpoint.setting("encoding", (str, type(None)))
+    of_elements = sizes.node_size - (0 if encoder is None else encoder.size)
+    if of_elements < 0 or (encoder is not None and (origin is None) != (of_elements == 0)):
+        checkpoint.fail("the setting sizes.node_size does not fit the encoder")
     if origin is not None:
-        wanted |= {"encoding.numbers": ("int64", ("Z",)), "encoding.rows": ("float32", ("Z", sizes.node_size))}
+        wanted |= {"encoding.numbers": ("int64", ("Z",)), "encoding.rows": ("float32", ("Z", of_elements))}
     checkpoint.require_arrays(wanted)
     # settings could ask for a network of any size: none is made that the file cannot fill
-    held = sum(array.size for array in checkpoint.arrays.values())
+    held = sum(array.size for name, array in checkpoint.arrays.items() if name.startswith("network."))
     layers = sizes.convolutions * sizes.channels**2 + (sizes.hidden_layers - 1) * sizes.hidden**2
     if sizes.node_size * sizes.channels + sizes.channels * sizes.hidden + layers > held:
         checkpoint.fail("the setting sizes does not fit the arrays")
@@ -91,7 +110,8 @@ def _unpack(checkpoint: Checkpoint, device: str) -> CGCNN:
     own = network.state_dict()
     wanted |= {f"network.{name}": ("float32", tuple(value.shape)) for name, value in own.items()}
     checkpoint.require_arrays(wanted)
-    checkpoint.require_no_more(wanted)
+    of_encoder = [] if encoder is None else [name for name in checkpoint.arrays if name.startswith("encoder.")]
+    checkpoint.require_no_more({**wanted, **dict.fromkeys(of_encoder)})
     # a copy in torch's own memory, aligned like that of the model that was trained: sums have the same bits
     network.load_state_dict({name: torch.from_numpy(checkpoint.arrays[f"network.{name}"]).clone() for name in own})
     network.eval()
@@ -114,6 +134,7 @@ def _unpack(checkpoint: Checkpoint, device: str) -> CGCNN:
         padded=checkpoint.setting("padded", bool),
         elements=tuple(elements),
         target=checkpoint.setting("target", (str, type(None))),
+        encoder=None if encoder is None else encoder.to(device),
     )
     model.training_ = _training(checkpoint)
     return model
@@ -141,6 +162,24 @@ def _encoding(checkpoint: Checkpoint, origin: str) -> ElementEncoding:
     if len(numbers) == 0 or numbers[0] < 0 or numbers[-1] > LAST_ELEMENT or (np.diff(numbers) <= 0).any():
         checkpoint.fail("the array encoding.numbers holds other than atomic numbers, ascending")
     return ElementEncoding(numbers, checkpoint.arrays["encoding.rows"], origin)
+
+
+def _encoder(whole: Checkpoint) -> NodeEncoder | None:
+    if whole.setting("encoder", (dict, type(None))) is None:
+        return None
+    checkpoint = whole.part("encoder")
+    dtype = checkpoint.setting("dtype", str)
+    if dtype not in DTYPES:
+        checkpoint.fail(f"the setting encoder.dtype is {dtype[:40]!r}")
+    network = read_network(checkpoint, dtype, dict.fromkeys(_UNITS, (dtype, ("W",))))
+    try:
+        encoder = NodeEncoder(network, checkpoint.setting("layers", str))
+    except UsageError as error:
+        checkpoint.fail(f"the setting encoder.layers: {error.message}")
+    if len(checkpoint.arrays["mean"]) != encoder.size or not (checkpoint.arrays["spread"] > 0).all():
+        checkpoint.fail("the arrays encoder.mean and encoder.spread do not fit the layers")
+    encoder.units.load_state_dict({name: torch.from_numpy(checkpoint.arrays[name]).clone() for name in _UNITS})
+    return encoder
 
 
 def _training(checkpoint: Checkpoint) -> PropertyTraining | None:

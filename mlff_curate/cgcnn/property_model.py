@@ -18,6 +18,7 @@ from mlff_curate.cgcnn.elements import (
     symbol_of,
 )
 from mlff_curate.cgcnn.expansion import STEP
+from mlff_curate.cgcnn.node_encoder import NodeEncoder, TunedNetwork
 from mlff_curate.cgcnn.property_network import (
     CLASSIFICATION,
     REGRESSION,
@@ -27,12 +28,14 @@ from mlff_curate.cgcnn.property_network import (
     batch_of,
 )
 from mlff_curate.cgcnn.published import read_published
-from mlff_curate.cgcnn.training import OPTIMISERS, PropertyTraining, split, train
+from mlff_curate.cgcnn.representation import layers_of
+from mlff_curate.cgcnn.training import OPTIMISERS, Examples, PropertyTraining, split, train
 from mlff_curate.data.outputs import write_whole
 from mlff_curate.data.targets import targets_of
 from mlff_curate.devices import require_device
 from mlff_curate.errors import DataError, UsageError
 from mlff_curate.graphs.crystal import NEIGHBOURS, RADIUS, crystal_graph
+from mlff_curate.graphs.vectors import vector_graph
 from mlff_curate.parallel import one_thread
 from mlff_curate.parameters import Parameters
 
@@ -41,14 +44,15 @@ if TYPE_CHECKING:
 
     from ase import Atoms
 
+    from mlff_curate.cgcnn.encoder import Encoder
     from mlff_curate.data.frames import Frame
 
     Structures = Sequence[Atoms] | Sequence[Frame]
 
 _ROUNDING = 1e-12
 """The mean of equal numbers may be off by that share of them, and their spread be above 0 for it."""
-ELEMENTS, ONE_HOT = "elements", "one-hot"
-ENCODINGS = (ELEMENTS, ONE_HOT)
+ELEMENTS, ONE_HOT, NONE = "elements", "one-hot", "none"
+ENCODINGS = (ELEMENTS, ONE_HOT, NONE)
 _ATOMS_AT_ONCE = 8192
 
 
@@ -61,7 +65,7 @@ class FittedProperty:
     network
         On its device, in evaluation mode.
     encoding
-        Features of the elements; None: each frame comes with features of its atoms.
+        Features of the elements; None: there are none.
     mean, std
         Of the target: the network gives (target - mean) / std. 0 and 1 for a classifier.
     neighbours, radius, padded
@@ -70,6 +74,9 @@ class FittedProperty:
         Atomic numbers in the training data; empty where they are not known.
     target
         Name of the property, if it is known.
+    encoder
+        Features of the atoms behind those of the elements; None: there are none. Without either, each frame comes with
+        features of its atoms.
     """
 
     network: PropertyNetwork
@@ -81,6 +88,12 @@ class FittedProperty:
     padded: bool
     elements: tuple[int, ...]
     target: str | None
+    encoder: NodeEncoder | None = None
+
+    @property
+    def wants_features(self) -> bool:
+        """Whether frames come with features of their atoms."""
+        return self.encoding is None and self.encoder is None
 
 
 class CGCNN(Parameters):
@@ -101,13 +114,19 @@ class CGCNN(Parameters):
     hidden, hidden_layers
         Width and number of the layers after pooling.
     encoding
-        ``"elements"``, the 92 published categories; ``"one-hot"``, one category per element of the training data.
+        ``"elements"``, the 92 published categories; ``"one-hot"``, one category per element of the training data;
+        ``"none"``, beside an encoder, which then tells all that is known of an atom.
     neighbours, radius
         Each atom hears the nearest so many within so many Angstrom.
     optimiser
         ``"adam"`` or ``"sgd"``, with momentum 0.9.
     learning_rate
         Falls to a tenth after four fifths of the epochs.
+    layers
+        Of an encoder, where there is one: digits, see :func:`mlff_curate.cgcnn.representation.representation`. None:
+        all.
+    encoder_rate
+        Share of the learning rate that the weights of an encoder which is trained too are moved by.
     epochs, batch_size
         Epochs at most, and frames per step.
     validation
@@ -149,6 +168,8 @@ class CGCNN(Parameters):
         radius: float = RADIUS,
         optimiser: str = "adam",
         learning_rate: float = 3e-3,
+        layers: str | None = None,
+        encoder_rate: float = 0.1,
         epochs: int = 200,
         batch_size: int = 32,
         validation: float = 0.1,
@@ -167,6 +188,8 @@ class CGCNN(Parameters):
         self.radius = radius
         self.optimiser = optimiser
         self.learning_rate = learning_rate
+        self.layers = layers
+        self.encoder_rate = encoder_rate
         self.epochs = epochs
         self.batch_size = batch_size
         self.validation = validation
@@ -180,6 +203,8 @@ class CGCNN(Parameters):
         targets: Sequence[float] | np.ndarray | str,
         *,
         node_features: Sequence[np.ndarray] | None = None,
+        encoder: Encoder | None = None,
+        freeze_encoder: bool = False,
         progress: Callable[[int, int, str], None] | None = None,
     ) -> Self:
         """Train on frames.
@@ -191,62 +216,82 @@ class CGCNN(Parameters):
         targets
             (F,) numbers, for a classifier 0 and 1; or the key that they have in the frames.
         node_features
-            (n, D) for each frame of n atoms, in place of the encoding of the elements.
+            (n, D) for each frame of n atoms, in place of the encoding of the elements and of an encoder.
+        encoder
+            What it learned is the beginning: the states of atoms in its network are features of the nodes, behind the
+            encoding of the elements, and its weights are trained with the others.
+        freeze_encoder
+            Leave its weights as they are. The states are computed once; with the default sizes of an encoder and all
+            layers they take 400 bytes an atom. Without it, the neighbours that it sees take some 2 kB an atom.
         progress
             Called with epochs done, epochs in all, and the losses in words; before the first, how far the graph is.
 
         Raises
         ------
         UsageError
-            A parameter out of range.
+            A parameter out of range, or one that means nothing without an encoder.
         DataError
             A frame or target that cannot be learned from, or training that diverged at once; names frame and key.
         """
         self.require_parameters()
+        if node_features is None:
+            self.require_encoder(encoder, frozen=freeze_encoder)
+        elif encoder is not None:
+            message = "node_features take the place of an encoder: give one of the two"
+            raise ValueError(message)
         structures = _structures(frames)
         key = targets if isinstance(targets, str) else None
         values = targets_of(structures, targets) if isinstance(targets, str) else np.asarray(targets, np.float64)
         _require_targets(values, len(structures), self.task, key)
-        graph = crystal_graph(
-            structures,
-            self.neighbours,
-            self.radius,
-            progress=None
-            if progress is None
-            else lambda done, all_: progress(0, self.epochs, f"neighbours of {done} of {all_} frames"),
-        )
-        if node_features is not None:
-            encoding, features = None, _given(node_features, structures, None)
-        else:
+
+        def tell(what: str) -> Callable[[int, int], None] | None:
+            if progress is None:
+                return None
+            return lambda done, all_: progress(0, self.epochs, f"{what} of {done} of {all_} frames")
+
+        graph = crystal_graph(structures, self.neighbours, self.radius, progress=tell("neighbours"))
+        encoding = None
+        if node_features is None and self.encoding != NONE:
             encoding = published_encoding() if self.encoding == ELEMENTS else one_hot_encoding(graph.numbers)
             _require_known(encoding, structures)
-            features = encoding.features(graph.numbers)
         training, held_out = split(len(structures), self.validation, self.seed)
         mean, std = (0.0, 1.0) if self.task == CLASSIFICATION else _spread(values[training])
-        sizes = NetworkSizes(
-            task=self.task,
-            conv=self.conv,
-            node_size=features.shape[1],
-            edge_size=round(self.radius / STEP) + 1,
-            channels=self.channels,
-            convolutions=self.convolutions,
-            hidden=self.hidden,
-            hidden_layers=self.hidden_layers,
-        )
         devices = [] if self.device == "cpu" else [torch.device(self.device)]
         # one thread: sums have the same bits however many there are; torch's own state is left as it was
         with one_thread(), torch.random.fork_rng(devices):
+            nodes = None if encoder is None else NodeEncoder.of(encoder, self.layers, self.device)
+            if node_features is not None:
+                features = _given(node_features, structures, None)
+            else:
+                learned = np.flatnonzero(np.isin(graph.frame, training))
+                features = _features(encoding, nodes, structures, graph.numbers, 0, learned, tell("states"))
+            sizes = NetworkSizes(
+                task=self.task,
+                conv=self.conv,
+                node_size=features.shape[1],
+                edge_size=round(self.radius / STEP) + 1,
+                channels=self.channels,
+                convolutions=self.convolutions,
+                hidden=self.hidden,
+                hidden_layers=self.hidden_layers,
+            )
             torch.manual_seed(self.seed)
             network = PropertyNetwork(sizes).to(self.device)
+            target = (values - mean) / std
+            learner: PropertyNetwork | TunedNetwork = network
+            examples = Examples(graph, features, target)
+            if nodes is not None and not freeze_encoder:
+                learner = TunedNetwork(nodes, network)
+                surroundings = vector_graph(structures, nodes.trunk.sizes.cutoff, tell("surroundings"))
+                examples = Examples(graph, features[:, : -nodes.size], target, surroundings)
             self.training_: PropertyTraining | None = train(
-                network,
-                graph,
-                features,
-                (values - mean) / std,
+                learner,
+                examples,
                 training,
                 held_out,
                 optimiser=self.optimiser,
                 learning_rate=self.learning_rate,
+                encoder_rate=self.encoder_rate,
                 batch_size=self.batch_size,
                 epochs=self.epochs,
                 patience=self.patience,
@@ -264,6 +309,7 @@ class CGCNN(Parameters):
             padded=False,
             elements=tuple(np.unique(graph.numbers).tolist()),
             target=key,
+            encoder=nodes,
         )
         return self
 
@@ -296,27 +342,28 @@ class CGCNN(Parameters):
         fitted = self._fitted()
         structures = _structures(frames)
         network = fitted.network
-        if fitted.encoding is not None:
-            if node_features is not None:
-                message = "the model has features of the elements: it takes no node_features"
+        if fitted.wants_features:
+            if node_features is None:
+                message = "the model was trained on node_features: they are needed to predict"
                 raise ValueError(message)
-            _require_known(fitted.encoding, structures)
-            self._require_seen(structures)
-        elif node_features is None:
-            message = "the model was trained on node_features: they are needed to predict"
-            raise ValueError(message)
-        else:
             given = _given(node_features, structures, network.sizes.node_size)
+        else:
+            if node_features is not None:
+                message = "the model has features of its own: it takes no node_features"
+                raise ValueError(message)
+            if fitted.encoding is not None:
+                _require_known(fitted.encoding, structures)
+            self._require_seen(structures)
         out = np.zeros(len(structures))
         first_atom = np.concatenate([[0], np.cumsum([len(atoms) for atoms in structures])]).astype(np.int64)
         first = 0
         while first < len(structures):
             last = max(first + 1, int(np.searchsorted(first_atom, first_atom[first] + _ATOMS_AT_ONCE, "right")) - 1)
             graph = crystal_graph(structures[first:last], fitted.neighbours, fitted.radius, padded=fitted.padded)
-            if fitted.encoding is None:
+            if fitted.wants_features:
                 features = given[first_atom[first] : first_atom[last]]
             else:
-                features = fitted.encoding.features(graph.numbers)
+                features = _features(fitted.encoding, fitted.encoder, structures[first:last], graph.numbers, first)
             with one_thread(), torch.no_grad():
                 result = network(batch_of(graph, features, network.sizes.edge_size, self.device)).cpu().double()
             is_class = network.sizes.task == CLASSIFICATION
@@ -451,8 +498,50 @@ class CGCNN(Parameters):
         _require_whole(self.seed, "seed", 0)
         _require_number(self.radius, "radius", 0.4, 100.0)
         _require_number(self.learning_rate, "learning_rate", 1e-12, 1e6)
+        _require_number(self.encoder_rate, "encoder_rate", 1e-12, 1e6)
         _require_number(self.validation, "validation", 0.0, 0.9)
         require_device(self.device)
+
+    def require_encoder(self, encoder: Encoder | None, *, frozen: bool) -> None:
+        """Refuse parameters that an encoder does not fit, or that mean nothing without one.
+
+        Raises
+        ------
+        UsageError
+            Names the option.
+        """
+        if encoder is not None:
+            layers_of(self.layers, encoder.sizes.convolutions)
+            return
+        for name, given in (("freeze_encoder", frozen), ("layers", self.layers is not None)):
+            if given:
+                raise UsageError("means nothing without --encoder", key=_option(name))
+        if self.encoding == NONE:
+            raise UsageError(f"{NONE} leaves nothing to tell atoms by without --encoder", key="--encoding")
+
+
+def _features(
+    encoding: ElementEncoding | None,
+    encoder: NodeEncoder | None,
+    structures: list[Atoms],
+    numbers: np.ndarray,
+    first: int,
+    learned: np.ndarray | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """Return the features of all atoms, (N, D) float32: of their elements, and behind these those of an encoder.
+
+    The frames are counted from `first` in errors.
+    """
+    parts = [] if encoding is None else [encoding.features(numbers)]
+    if encoder is not None:
+        try:
+            parts.append(encoder.features(structures, learned, progress))
+        except DataError as error:
+            error.key = error.key or "--encoder"
+            error.frame = None if error.frame is None else first + error.frame
+            raise
+    return np.concatenate(parts, axis=1)
 
 
 def _option(name: str) -> str:

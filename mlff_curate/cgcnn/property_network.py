@@ -15,6 +15,7 @@ from mlff_curate.cgcnn.expansion import STEP, gaussian_centres, gaussian_expansi
 if TYPE_CHECKING:
     import numpy as np
 
+    from mlff_curate.cgcnn.potential_terms import PotentialBatch
     from mlff_curate.graphs.crystal import CrystalGraph
 
 REGRESSION, CLASSIFICATION = "regression", "classification"
@@ -33,7 +34,7 @@ class NetworkSizes:
     conv
         ``gated``, ``shared`` or ``none``.
     node_size
-        Numbers per node, of the element encoding or of features from elsewhere.
+        Numbers per node, of the element encoding, of an encoder's states behind it, or of features from elsewhere.
     edge_size
         Gaussians per distance, 0.2 Angstrom apart from 0 on.
     channels
@@ -75,12 +76,15 @@ class Batch:
         (N,) the frame of each node.
     atoms
         (F, 1) nodes of each frame.
+    surroundings
+        The same nodes as an encoder sees them that is trained with the network; None: there is none.
     """
 
     features: torch.Tensor
     edges: Edges
     frame: torch.Tensor
     atoms: torch.Tensor
+    surroundings: PotentialBatch | None = None
 
 
 def batch_of(graph: CrystalGraph, features: np.ndarray, edge_size: int, device: str) -> Batch:

@@ -108,7 +108,7 @@ def layers_of(layers: str | None, convolutions: int) -> list[int]:
     """
     if layers is None:
         return list(range(convolutions + 1))
-    if not layers or not (layers.isascii() and layers.isdigit()) or len(set(layers)) < len(layers):
+    if not (isinstance(layers, str) and layers.isascii() and layers.isdigit() and len(set(layers)) == len(layers)):
         raise UsageError(f"digits such as 012 are expected, each once, got {layers!r}", key="--layers")
     wanted = [int(digit) for digit in layers]
     if max(wanted) > convolutions:

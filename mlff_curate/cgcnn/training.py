@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional
 
 from mlff_curate.cgcnn.convolutions import renew_statistics
+from mlff_curate.cgcnn.node_encoder import TunedNetwork
 from mlff_curate.cgcnn.property_network import CLASSIFICATION, Batch, PropertyNetwork, batch_of
 from mlff_curate.errors import DataError
 
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from mlff_curate.graphs.crystal import CrystalGraph
+    from mlff_curate.graphs.vectors import VectorGraph
+
+    Network = PropertyNetwork | TunedNetwork
 
 OPTIMISERS = ("adam", "sgd")
 _MOMENTUM = 0.9
@@ -61,6 +66,37 @@ class PropertyTraining:
     validation_frames: tuple[int, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """What is learned from, F frames with N atoms in all.
+
+    Attributes
+    ----------
+    graph
+        Of all frames.
+    features
+        (N, D) of the nodes; without those of an encoder that is trained too.
+    target
+        (F,) normalised.
+    surroundings
+        What such an encoder sees; None: there is none.
+    """
+
+    graph: CrystalGraph
+    features: np.ndarray
+    target: np.ndarray
+    surroundings: VectorGraph | None = None
+
+    def batch(self, frames: np.ndarray, network: Network, device: str) -> Batch:
+        """Return some frames, (f,) indices, as the network takes them."""
+        features = self.features[self.graph.nodes_of(frames)]
+        batch = batch_of(self.graph.part(frames), features, network.sizes.edge_size, device)
+        if not isinstance(network, TunedNetwork):
+            return batch
+        assert self.surroundings is not None
+        return replace(batch, surroundings=network.encoder.batch_of(self.surroundings.part(frames)))
+
+
 def split(frames: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the frames to learn from and those held out, ascending; none is held out of fewer than five."""
     held_out = 0 if frames < _LEAST_HELD_OUT_OF or share == 0 else max(1, round(share * frames))
@@ -69,15 +105,14 @@ def split(frames: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def train(
-    network: PropertyNetwork,
-    graph: CrystalGraph,
-    features: np.ndarray,
-    target: np.ndarray,
+    network: Network,
+    examples: Examples,
     training: np.ndarray,
     validation: np.ndarray,
     *,
     optimiser: str,
     learning_rate: float,
+    encoder_rate: float,
     batch_size: int,
     epochs: int,
     patience: int,
@@ -91,15 +126,15 @@ def train(
     ----------
     network
         On the device; changed in place.
-    graph, features
-        All frames, and the features of their nodes, (N, D).
-    target
-        (F,) float, normalised; for a classifier 0 or 1.
+    examples
+        All frames; the target of a classifier is 0 or 1.
     training, validation
         Indices of frames; the second may be empty: then the weights after the last epoch are kept.
     optimiser
         ``adam``, or ``sgd`` with a momentum of 0.9.
-    learning_rate, batch_size, epochs
+    learning_rate, encoder_rate
+        The second is the share of the first that the weights of an encoder are moved by, where one is trained too.
+    batch_size, epochs
         Batches are frames, in an order drawn anew each epoch.
     patience
         Epochs without a better validation error before training stops.
@@ -116,7 +151,7 @@ def train(
         The loss was no number before one epoch was done: there are no good weights to keep. Later, training stops and
         keeps the last good ones.
     """
-    steps = _optimiser(optimiser, network, learning_rate)
+    steps = _optimiser(optimiser, network, learning_rate, encoder_rate)
     rng = np.random.default_rng([seed, 2])
     losses: list[float] = []
     held_out: list[float] = []
@@ -125,11 +160,11 @@ def train(
     calibration = rng.permutation(training)[: _CALIBRATION_BATCHES * batch_size]
     for epoch in range(1, epochs + 1):
         _set_rate(steps, learning_rate * (1.0 if epoch <= _DROP_AT * epochs else _DROP_BY))
-        loss = _run(network, graph, features, target, rng.permutation(training), batch_size, device, steps)
+        loss = _run(network, examples, rng.permutation(training), batch_size, device, steps)
         if len(validation):
-            renew_statistics(network, _batches(network, graph, features, calibration, batch_size, device))
+            renew_statistics(network, _batches(network, examples, calibration, batch_size, device))
             with torch.no_grad():
-                check = _run(network, graph, features, target, validation, batch_size, device, None)
+                check = _run(network, examples, validation, batch_size, device, None)
         else:
             check = loss if _is_finite(network) else math.nan
         if not math.isfinite(loss) or not math.isfinite(check):
@@ -148,25 +183,29 @@ def train(
             break
     network.load_state_dict(best_weights)
     if not len(validation):
-        renew_statistics(network, _batches(network, graph, features, calibration, batch_size, device))
+        renew_statistics(network, _batches(network, examples, calibration, batch_size, device))
     network.eval()
     return PropertyTraining(
         len(losses), tuple(losses), tuple(held_out), best_epoch, ended, tuple(int(i) for i in validation)
     )
 
 
-def _optimiser(name: str, network: PropertyNetwork, learning_rate: float) -> torch.optim.Optimizer:
+def _optimiser(name: str, network: Network, learning_rate: float, encoder_rate: float) -> torch.optim.Optimizer:
+    parts: list[tuple[nn.Module, float]] = [(network, 1.0)]
+    if isinstance(network, TunedNetwork):
+        parts = [(network.network, 1.0), (network.encoder, encoder_rate)]
+    groups = [{"params": list(part.parameters()), "share": share} for part, share in parts]
     if name == "adam":
-        return torch.optim.Adam(network.parameters(), lr=learning_rate)
-    return torch.optim.SGD(network.parameters(), lr=learning_rate, momentum=_MOMENTUM)
+        return torch.optim.Adam(groups, lr=learning_rate)
+    return torch.optim.SGD(groups, lr=learning_rate, momentum=_MOMENTUM)
 
 
 def _set_rate(steps: torch.optim.Optimizer, rate: float) -> None:
     for group in steps.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["share"]
 
 
-def _is_finite(network: PropertyNetwork) -> bool:
+def _is_finite(network: nn.Module) -> bool:
     return all(bool(torch.isfinite(value).all()) for value in network.state_dict().values())
 
 
@@ -183,10 +222,8 @@ def _tell(
 
 
 def _run(
-    network: PropertyNetwork,
-    graph: CrystalGraph,
-    features: np.ndarray,
-    target: np.ndarray,
+    network: Network,
+    examples: Examples,
     frames: np.ndarray,
     batch_size: int,
     device: str,
@@ -196,8 +233,8 @@ def _run(
     network.train(steps is not None)
     total = 0.0
     parts = _parts(frames, batch_size)
-    for some, batch in zip(parts, _batches(network, graph, features, frames, batch_size, device), strict=True):
-        wanted = torch.from_numpy(target[some]).to(device)
+    for some, batch in zip(parts, _batches(network, examples, frames, batch_size, device), strict=True):
+        wanted = torch.from_numpy(examples.target[some]).to(device)
         out = network(batch)
         if network.sizes.task == CLASSIFICATION:
             loss = functional.nll_loss(out, wanted.to(torch.int64))
@@ -215,11 +252,9 @@ def _run(
     return total / len(frames)
 
 
-def _batches(
-    network: PropertyNetwork, graph: CrystalGraph, features: np.ndarray, frames: np.ndarray, size: int, device: str
-) -> Iterator[Batch]:
+def _batches(network: Network, examples: Examples, frames: np.ndarray, size: int, device: str) -> Iterator[Batch]:
     for some in _parts(frames, size):
-        yield batch_of(graph.part(some), features[graph.nodes_of(some)], network.sizes.edge_size, device)
+        yield examples.batch(some, network, device)
 
 
 def _parts(frames: np.ndarray, size: int) -> list[np.ndarray]:
@@ -230,5 +265,5 @@ def _parts(frames: np.ndarray, size: int) -> list[np.ndarray]:
     return np.array_split(frames, max(1, math.ceil(len(frames) / size)))
 
 
-def _weights(network: PropertyNetwork) -> dict[str, torch.Tensor]:
+def _weights(network: nn.Module) -> dict[str, torch.Tensor]:
     return {name: value.detach().clone() for name, value in network.state_dict().items()}

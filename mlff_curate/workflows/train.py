@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlff_curate.cgcnn.encoder import read_encoder
 from mlff_curate.cgcnn.model_file import to_bytes
 from mlff_curate.cgcnn.property_model import CGCNN
 from mlff_curate.cgcnn.property_network import CLASSIFICATION
@@ -31,6 +32,8 @@ def train_property_files(
     output: str | Path,
     parameters: Mapping[str, Any],
     *,
+    encoder: str | Path | None = None,
+    freeze_encoder: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Trained:
@@ -44,6 +47,10 @@ def train_property_files(
         The model file.
     parameters
         Of :class:`CGCNN`.
+    encoder
+        File of an encoder or of a potential, whose states of atoms are learned from.
+    freeze_encoder
+        Leave its weights as they are.
     overwrite
         Replace a file that exists.
     progress
@@ -56,11 +63,13 @@ def train_property_files(
     """
     model = CGCNN(**parameters)
     model.require_parameters()
+    begin = None if encoder is None else read_encoder(encoder)
+    model.require_encoder(begin, frozen=freeze_encoder)
     what.require()
     path = Path(output)
     if not path.name:
         raise OutputError("is a folder", file=str(output))
-    require_free([path], what.files, overwrite=overwrite)
+    require_free([path], [*what.files, *([] if encoder is None else [Path(encoder)])], overwrite=overwrite)
     start = time.perf_counter()
     data = read_property_data(what, progress=progress)
     data = data.part(np.flatnonzero(~np.isnan(data.targets)))
@@ -71,6 +80,8 @@ def train_property_files(
             model.fit(
                 data.frames,
                 data.targets,
+                encoder=begin,
+                freeze_encoder=freeze_encoder,
                 progress=None if progress is None else lambda done, all_, words: progress("train", done, all_, words),
             )
         except DataError as error:
@@ -81,6 +92,7 @@ def train_property_files(
     start = time.perf_counter()
     predicted = model.predict(data.frames)
     errors = _errors(model, predicted, data.targets)
+    learner = "" if begin is None else ", encoder frozen" if freeze_encoder else ", encoder trained too"
     contents = to_bytes(model)
     with whole_files(path) as (stream,):
         stream.write(contents)
@@ -90,7 +102,7 @@ def train_property_files(
         model=model,
         training=model.training_,
         output=path,
-        title=f"{model.task} of {data.target}, {model.conv} convolution",
+        title=f"{model.task} of {data.target}, {model.conv} convolution{learner}",
         kind={"task": model.task, "conv": model.conv, "target": data.target},
         frames=len(data.frames),
         errors=errors,

@@ -205,7 +205,7 @@ def test_node_features_take_the_place_of_the_elements():
 
 
 def test_node_features_are_refused_where_the_elements_have_their_own(gated, frames):
-    with pytest.raises(ValueError, match="the model has features of the elements: it takes no node_features"):
+    with pytest.raises(ValueError, match="the model has features of its own: it takes no node_features"):
         gated.predict(frames[:1], node_features=[np.ones((4, 92))])
 
 
@@ -281,7 +281,7 @@ def test_frames_that_cannot_be_learned_are_refused():
     [
         ({"task": "ranking"}, "--task: 'ranking' is unknown; available: regression, classification"),
         ({"conv": "dense"}, "--conv: 'dense' is unknown; available: gated, shared, none"),
-        ({"encoding": "x"}, "--encoding: 'x' is unknown; available: elements, one-hot"),
+        ({"encoding": "x"}, "--encoding: 'x' is unknown; available: elements, one-hot, none"),
         ({"optimiser": "lbfgs"}, "--optimiser: 'lbfgs' is unknown; available: adam, sgd"),
         ({"channels": 0}, "--channels: at least 1, got 0"),
         ({"epochs": 2.5}, "--epochs: a whole number is wanted, got 2.5"),

@@ -8,12 +8,14 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io import write
+from ase.io import read, write
 
+from mlff_curate import CGCNN
 from mlff_curate.cgcnn.potential import Potential
 from mlff_curate.data.checkpoints import kind_of
 from mlff_curate.pretraining.model import Pretraining
@@ -191,8 +193,6 @@ def test_a_potential_begins_from_an_encoder(command, frames, here):
     assert (done.code, "--channels: the encoder has 8, got 16" in done.err) == (2, True)
     done = command("train", "labelled.extxyz", "-o", "x", "--freeze-encoder")
     assert (done.code, "--freeze-encoder: means nothing without --encoder" in done.err) == (2, True)
-    done = command("train", "labelled.extxyz", "-o", "x", "--task", "regression", "--target", "y", "--freeze-encoder")
-    assert (done.code, "--freeze-encoder: means nothing to --task regression" in done.err) == (2, True)
     (here / "cu.encoder").write_bytes((here / "cu.encoder").read_bytes()[:-9])
     done = command("train", "labelled.extxyz", "-o", "x", "--encoder", "cu.encoder")
     assert (done.code, "cu.encoder: the model file is truncated" in done.err) == (1, True)
@@ -223,6 +223,87 @@ def test_a_frozen_training_goes_on_only_as_frozen(command, frames, here, monkeyp
     assert (here / "cu.model").read_bytes() == (here / "whole.model").read_bytes()
 
 
+@pytest.fixture
+def gaps(here):
+    """Frames with a target that their atoms' surroundings tell."""
+    made = copper(12)
+    for k, atoms in enumerate(made):
+        atoms.set_cell(atoms.cell * (1 + 0.01 * k), scale_atoms=True)
+        atoms.info["gap"] = 0.1 * k
+    write(here / "gaps.extxyz", made)
+    return "gaps.extxyz"
+
+
+PROPERTY = ["--task", "regression", "--target", "gap", "--hidden", 8, "--epochs", 2]
+
+
+def test_a_property_is_learned_from_the_states_of_an_encoder(command, frames, gaps, here):
+    assert command("pretrain", frames, "-o", "cu.encoder", *SMALL, "-q").code == 0
+    line = ["train", gaps, *PROPERTY, "--encoder", "cu.encoder"]
+    done = command(*line, "-o", "frozen.model", "--freeze-encoder", "--layers", "1", "--encoding", "none")
+    assert done.code == 0
+    said = "frozen.model: regression of gap, gated convolution, encoder frozen, trained on 11 frames\n"
+    assert done.out.startswith(said)
+    done = command(*line, "-o", "tuned.model", "--encoder-rate", 0.5)
+    assert ", encoder trained too, trained on 11 frames\n" in done.out
+    models = [CGCNN.load(name).fitted_.encoder for name in ("frozen.model", "tuned.model")]
+    assert [model.layers for model in models] == ["1", "01"]
+    begun = Pretraining.load("cu.encoder").fitted_.network.state_dict()
+    same = [torch.equal(model.trunk.state_dict()["embedding.weight"], begun["embedding.weight"]) for model in models]
+    assert same == [True, False]
+    (here / "cu.encoder").unlink()  # the models have all that they need
+    for name in ("frozen.model", "tuned.model"):
+        done = command("evaluate", name, gaps, "--predictions", f"{name}.csv", "--json")
+        found = CGCNN.load(name).predict(read(gaps, ":"))
+        assert done.json["all"]["mae"] == pytest.approx(np.abs(found - 0.1 * np.arange(12)).mean())
+
+
+def test_a_property_is_learned_from_the_states_of_a_potential(command, gaps):
+    write("labelled.extxyz", copper(8, labelled=True))
+    assert command("train", "labelled.extxyz", "-o", "cu.model", *SMALL, "-q").code == 0
+    assert command("train", gaps, *PROPERTY, "--encoder", "cu.model", "-o", "gap.model", "-q").code == 0
+    assert CGCNN.load("gap.model").fitted_.encoder.size == 16
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--freeze-encoder"], "--freeze-encoder: means nothing without --encoder"),
+        (["--layers", "1"], "--layers: means nothing without --encoder"),
+        (["--encoder-rate", "1"], "--encoder-rate: means nothing without --encoder"),
+        (["--encoding", "none"], "--encoding: none leaves nothing to tell atoms by without --encoder"),
+        (
+            ["--encoder", "cu.encoder", "--freeze-encoder", "--encoder-rate", "1"],
+            "--encoder-rate: means nothing beside --freeze-encoder",
+        ),
+        (["--encoder", "cu.encoder", "--layers", "2"], "--layers: there is no layer 2: the encoder's are 0 to 1"),
+        (["--encoder", "gaps.extxyz"], "gaps.extxyz: is no model file but frames, as in extxyz: a potential"),
+        (["--encoder", "cu.encoder", "-o", "cu.encoder", "--overwrite"], "cu.encoder: is an input: an input is never"),
+    ],
+)
+def test_what_means_nothing_to_a_property_is_refused(command, frames, gaps, here, words, message):
+    assert command("pretrain", frames, "-o", "cu.encoder", *SMALL, "-q").code == 0
+    done = command("train", gaps, *PROPERTY, "-o", "m", *words)
+    assert done.code in (1, 2)
+    assert message in done.err
+    assert sorted(path.name for path in here.iterdir()) == ["cu.encoder", "cu.extxyz", "gaps.extxyz"]
+
+
+def test_options_of_property_models_mean_nothing_to_a_potential(command, frames):
+    for option in ("--layers", "--encoder-rate"):
+        done = command("train", frames, "-o", "m", "--encoder", "x", option, "1")
+        assert (done.code, f"{option}: means nothing to --task potential" in done.err) == (2, True)
+
+
+def test_an_element_that_the_encoder_never_saw_is_named_with_file_and_frame(command, frames, gaps):
+    assert command("pretrain", frames, "-o", "cu.encoder", *SMALL, "-q").code == 0
+    gold = bulk("Au")
+    gold.info["gap"] = 1.0
+    write("gold.extxyz", [gold])
+    done = command("train", gaps, "gold.extxyz", *PROPERTY, "--encoder", "cu.encoder", "-o", "m")
+    assert done.err == "mlff-curate: error: gold.extxyz: frame 0: --encoder: the encoder never saw Au\n"
+
+
 def test_default_sizes_fit_a_default_potential():
     sizes = ("cutoff", "channels", "radial", "convolutions", "angular", "degree", "dtype")
     assert all(getattr(Pretraining(), name) == getattr(Potential(), name) for name in sizes)
@@ -230,3 +311,5 @@ def test_default_sizes_fit_a_default_potential():
 
 def test_help_has_an_example(command):
     assert "mlff-curate pretrain md.extxyz -o ta.encoder" in command("pretrain", "--help").out
+    line = "mlff-curate train few.extxyz -o gap.model --task regression --target band_gap --encoder all.encoder\n"
+    assert line in command("train", "--help").out
