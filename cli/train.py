@@ -60,8 +60,6 @@ _OF_POTENTIALS = (
     "force_weight",
     "stress_weight",
     "dtype",
-    "resume",
-    "checkpoint_every",
     "energy_key",
     "forces_key",
     "stress_key",
@@ -149,7 +147,7 @@ _OF_POTENTIALS = (
     type=float,
     default=30.0,
     show_default=True,
-    help="Of a potential's training, at least; inf: never.",
+    help="At least; inf: never.",
 )
 @label_options
 @group_by_option
@@ -250,6 +248,7 @@ def train(
     processes = workers if place is None else max(workers, place.size)
     if task != "potential" and processes != 1:
         raise UsageError(f"one process trains a property, not {processes}: leave this out", key="--workers")
+    say = None if quiet else lambda words: click.echo(words, err=True)
     with progress_bars(quiet=quiet, verbose=verbose) as progress:
         if task == "potential":
             from mlff_curate.workflows.potential import train_potential_files
@@ -268,7 +267,7 @@ def train(
                 place=place,
                 overwrite=overwrite,
                 progress=progress,
-                say=None if quiet else lambda words: click.echo(words, err=True),
+                say=say,
             )
         else:
             from mlff_curate.workflows.property_data import PropertyInput
@@ -280,8 +279,11 @@ def train(
                 {**parameters, "task": task, "conv": conv, "encoding": encoding, "optimiser": optimiser},
                 encoder=encoder,
                 freeze_encoder=freeze_encoder,
+                checkpoint_every=checkpoint_every,
+                resume=resume,
                 overwrite=overwrite,
                 progress=progress,
+                say=say,
             )
     finish(done, start, as_json=as_json, quiet=quiet, verbose=verbose)
 

@@ -83,12 +83,12 @@ class NetworkState(ABC, Generic[_Network]):
     def pack(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Return arrays and settings, from which :meth:`restore` makes the same state."""
         arrays = {
-            **_named("network", self.network.state_dict()),
-            **_named("average", self.average.state_dict()),
-            **_named("best", self.best_weights),
+            **named("network", self.network.state_dict()),
+            **named("average", self.average.state_dict()),
+            **named("best", self.best_weights),
         }
         for index, value in enumerate(self.network.parameters()):
-            arrays |= _named(f"optimiser.{index}", soap.kept_of(self.optimiser, value))
+            arrays |= named(f"optimiser.{index}", soap.kept_of(self.optimiser, value))
         settings = {
             "best_error": None if math.isinf(self.best_error) else self.best_error,
             "best_epoch": self.best_epoch,
@@ -175,5 +175,6 @@ def like(value: torch.Tensor) -> tuple[str, Shape]:
     return str(value.dtype).removeprefix("torch."), tuple(value.shape)
 
 
-def _named(kind: str, values: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
+def named(kind: str, values: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    """Return tensors as arrays of a file, with the kind before their names."""
     return {f"{kind}.{name}": value.detach().cpu().numpy() for name, value in values.items()}

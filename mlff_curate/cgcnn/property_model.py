@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from mlff_curate.cgcnn.encoder import Encoder
+    from mlff_curate.cgcnn.property_state import PropertyState
+    from mlff_curate.data.checkpoints import Checkpoint
     from mlff_curate.data.frames import Frame
 
     Structures = Sequence[Atoms] | Sequence[Frame]
@@ -205,6 +207,8 @@ class CGCNN(Parameters):
         node_features: Sequence[np.ndarray] | None = None,
         encoder: Encoder | None = None,
         freeze_encoder: bool = False,
+        resume: Checkpoint | None = None,
+        keep: Callable[[PropertyState], None] | None = None,
         progress: Callable[[int, int, str], None] | None = None,
     ) -> Self:
         """Train on frames.
@@ -223,6 +227,10 @@ class CGCNN(Parameters):
         freeze_encoder
             Leave its weights as they are. The states are computed once; with the default sizes of an encoder and all
             layers they take 400 bytes an atom. Without it, the neighbours that it sees take some 2 kB an atom.
+        resume
+            State of a training of the same frames, targets, parameters and encoder, to go on from.
+        keep
+            Called with the state after each epoch.
         progress
             Called with epochs done, epochs in all, and the losses in words; before the first, how far the graph is.
 
@@ -231,7 +239,8 @@ class CGCNN(Parameters):
         UsageError
             A parameter out of range, or one that means nothing without an encoder.
         DataError
-            A frame or target that cannot be learned from, or training that diverged at once; names frame and key.
+            A frame or target that cannot be learned from, or training that diverged at once; names frame and key. A
+            state that does not fit.
         """
         self.require_parameters()
         if node_features is None:
@@ -243,11 +252,12 @@ class CGCNN(Parameters):
         key = targets if isinstance(targets, str) else None
         values = targets_of(structures, targets) if isinstance(targets, str) else np.asarray(targets, np.float64)
         _require_targets(values, len(structures), self.task, key)
+        before = 0 if resume is None else resume.setting("epochs", int)
 
         def tell(what: str) -> Callable[[int, int], None] | None:
             if progress is None:
                 return None
-            return lambda done, all_: progress(0, self.epochs, f"{what} of {done} of {all_} frames")
+            return lambda done, all_: progress(before, self.epochs, f"{what} of {done} of {all_} frames")
 
         graph = crystal_graph(structures, self.neighbours, self.radius, progress=tell("neighbours"))
         encoding = None
@@ -297,6 +307,8 @@ class CGCNN(Parameters):
                 patience=self.patience,
                 seed=self.seed,
                 device=self.device,
+                resume=resume,
+                keep=keep,
                 progress=progress,
             )
         self.fitted_ = FittedProperty(

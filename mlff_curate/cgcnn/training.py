@@ -14,11 +14,13 @@ from torch.nn import functional
 from mlff_curate.cgcnn.convolutions import renew_statistics
 from mlff_curate.cgcnn.node_encoder import TunedNetwork
 from mlff_curate.cgcnn.property_network import CLASSIFICATION, Batch, PropertyNetwork, batch_of
+from mlff_curate.cgcnn.property_state import PropertyState, weights_of
 from mlff_curate.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from mlff_curate.data.checkpoints import Checkpoint
     from mlff_curate.graphs.crystal import CrystalGraph
     from mlff_curate.graphs.vectors import VectorGraph
 
@@ -118,6 +120,8 @@ def train(
     patience: int,
     seed: int,
     device: str,
+    resume: Checkpoint | None = None,
+    keep: Callable[[PropertyState], None] | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> PropertyTraining:
     """Fit the weights; those with the least validation error are kept.
@@ -139,9 +143,13 @@ def train(
     patience
         Epochs without a better validation error before training stops.
     seed
-        Of the batches. What dropout draws is torch's own state, which the caller sets.
+        Of the batches and of dropout; it sets torch's own state.
     device
         Torch device.
+    resume
+        What :meth:`PropertyState.pack` said after some epoch: training goes on from there to the same end.
+    keep
+        Called with the state after each epoch.
     progress
         Called with epochs done, epochs in all, and the losses in words.
 
@@ -149,18 +157,21 @@ def train(
     ------
     DataError
         The loss was no number before one epoch was done: there are no good weights to keep. Later, training stops and
-        keeps the last good ones.
+        keeps the last good ones. Or what is to be resumed does not fit the network.
     """
-    steps = _optimiser(optimiser, network, learning_rate, encoder_rate)
+    state = PropertyState(network, _optimiser(optimiser, network, learning_rate, encoder_rate), weights_of(network))
+    if resume is not None:
+        state.restore(resume)
     rng = np.random.default_rng([seed, 2])
-    losses: list[float] = []
-    held_out: list[float] = []
-    best, best_weights, best_epoch = math.inf, _weights(network), 0
-    ended = ALL_EPOCHS
     calibration = rng.permutation(training)[: _CALIBRATION_BATCHES * batch_size]
-    for epoch in range(1, epochs + 1):
-        _set_rate(steps, learning_rate * (1.0 if epoch <= _DROP_AT * epochs else _DROP_BY))
-        loss = _run(network, examples, rng.permutation(training), batch_size, device, steps)
+    for _ in range(state.epochs):
+        rng.permutation(training)  # of epochs that are done
+    ended = ALL_EPOCHS
+    while state.epochs < epochs and state.epochs - state.best_epoch < patience:
+        epoch = state.epochs + 1
+        _set_rate(state.optimiser, learning_rate * (1.0 if epoch <= _DROP_AT * epochs else _DROP_BY))
+        torch.manual_seed(int(np.random.default_rng([seed, 3, epoch]).integers(2**63)))
+        loss = _run(network, examples, rng.permutation(training), batch_size, device, state.optimiser)
         if len(validation):
             renew_statistics(network, _batches(network, examples, calibration, batch_size, device))
             with torch.no_grad():
@@ -168,25 +179,27 @@ def train(
         else:
             check = loss if _is_finite(network) else math.nan
         if not math.isfinite(loss) or not math.isfinite(check):
-            if best_epoch == 0:
+            if state.best_epoch == 0:
                 raise DataError("training diverged in its first epoch: a smaller --learning-rate may help")
             ended = DIVERGED
             break
-        losses.append(loss)
-        if len(validation):
-            held_out.append(check)
-        _tell(progress, epoch, epochs, losses, held_out)
-        if check < best or not len(validation):
-            best, best_weights, best_epoch = check, _weights(network), epoch
-        if epoch - best_epoch >= patience:
-            ended = STOPPED_EARLY
-            break
-    network.load_state_dict(best_weights)
+        state.end_epoch(loss, check if len(validation) else None)
+        _tell(progress, epoch, epochs, state.train_loss, state.validation_error)
+        if keep is not None:
+            keep(state)
+    if ended == ALL_EPOCHS and state.epochs - state.best_epoch >= patience:
+        ended = STOPPED_EARLY
+    network.load_state_dict(state.best_weights)
     if not len(validation):
         renew_statistics(network, _batches(network, examples, calibration, batch_size, device))
     network.eval()
     return PropertyTraining(
-        len(losses), tuple(losses), tuple(held_out), best_epoch, ended, tuple(int(i) for i in validation)
+        state.epochs,
+        tuple(state.train_loss),
+        tuple(state.validation_error),
+        state.best_epoch,
+        ended,
+        tuple(int(i) for i in validation),
     )
 
 
@@ -263,7 +276,3 @@ def _parts(frames: np.ndarray, size: int) -> list[np.ndarray]:
     A last part of a few frames would weigh as much as a full one: as a step, and in the statistics of the batch norms.
     """
     return np.array_split(frames, max(1, math.ceil(len(frames) / size)))
-
-
-def _weights(network: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: value.detach().clone() for name, value in network.state_dict().items()}

@@ -47,6 +47,7 @@ KINDS = {
     "cgcnn-encoder": "an encoder (of pretrain)",
     "cgcnn-property": "a model of a property (of train --task regression or classification)",
     "cgcnn-potential-training": "the checkpoint of a training (train --resume makes a potential of it)",
+    "cgcnn-property-training": "the checkpoint of a training (train --resume makes a model of a property of it)",
     "cgcnn-encoder-training": "the checkpoint of a pretraining (pretrain --resume makes an encoder of it)",
     "md-checkpoint": "the checkpoint of a run (for md --resume)",
     "meagraph": "a model of embeddings (of embed --save-model)",

@@ -19,7 +19,12 @@ from mlff_curate.team import team
 from mlff_curate.validation.potential_errors import errors_without_neighbours, potential_errors
 from mlff_curate.workflows.model_results import Trained
 from mlff_curate.workflows.potential_data import read_potential_data
-from mlff_curate.workflows.training_checkpoint import checkpoint_beside, origin_of, require_interval, where_from
+from mlff_curate.workflows.training_checkpoint import (
+    checkpoint_beside,
+    origin_of,
+    require_interval,
+    where_from,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -119,7 +124,8 @@ def train_potential_files(
         data = read_potential_data(what, progress)
         seconds = {"read": time.perf_counter() - start}
         start = time.perf_counter()
-        beside.origin = origin_of(potential, data, encoder, frozen=freeze_encoder)
+        labels = (label for known in data.labels for label in (known.energy, known.forces, known.stress))
+        beside.origin = origin_of(potential, data.frames, labels, encoder, frozen=freeze_encoder)
         with data.naming_frames(), beside.ending_well():
             before = beside.found() if resume else None
             if resume and say is not None:

@@ -17,9 +17,16 @@ from mlff_curate.errors import DataError, OutputError
 from mlff_curate.validation.property_errors import classification_errors, regression_errors
 from mlff_curate.workflows.model_results import Trained
 from mlff_curate.workflows.property_data import read_property_data
+from mlff_curate.workflows.training_checkpoint import (
+    PROPERTY_TRAINING,
+    checkpoint_beside,
+    origin_of,
+    require_interval,
+    where_from,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from mlff_curate.workflows.property_data import Progress, PropertyInput
 
@@ -34,8 +41,11 @@ def train_property_files(
     *,
     encoder: str | Path | None = None,
     freeze_encoder: bool = False,
+    checkpoint_every: float = 30.0,
+    resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Trained:
     """Train a property model on files, and write it.
 
@@ -44,22 +54,31 @@ def train_property_files(
     what
         Inputs and target.
     output
-        The model file.
+        The model file. While training lasts, its checkpoint lies beside it under its name and ``.checkpoint``.
     parameters
         Of :class:`CGCNN`.
     encoder
         File of an encoder or of a potential, whose states of atoms are learned from.
     freeze_encoder
         Leave its weights as they are.
+    checkpoint_every
+        Seconds between two checkpoints at least.
+    resume
+        Go on from the checkpoint, where there is one.
     overwrite
         Replace a file that exists.
     progress
         Called with stage, steps done, steps in all or None, and a word on the state.
+    say
+        With `resume`, called with a sentence on where training goes on, before it does.
 
     Raises
     ------
     CurateError
-        From reading and training; also an output that exists or cannot be written. Nothing is written then.
+        From reading and training; an output that exists or cannot be written; a checkpoint of another training. No
+        model is written then.
+    KeyboardInterrupt, InterruptedRunError
+        Ctrl-C, SIGTERM: the state after the last epoch is written, unless `checkpoint_every` is infinite.
     """
     model = CGCNN(**parameters)
     model.require_parameters()
@@ -69,19 +88,28 @@ def train_property_files(
     path = Path(output)
     if not path.name:
         raise OutputError("is a folder", file=str(output))
-    require_free([path], [*what.files, *([] if encoder is None else [Path(encoder)])], overwrite=overwrite)
+    require_interval(checkpoint_every)
+    read = [*what.files, *([] if encoder is None else [Path(encoder)])]
+    require_free([path], read, overwrite=overwrite)
+    beside = checkpoint_beside(path, read, checkpoint_every, resume=resume, overwrite=overwrite, kind=PROPERTY_TRAINING)
     start = time.perf_counter()
     data = read_property_data(what, progress=progress)
     data = data.part(np.flatnonzero(~np.isnan(data.targets)))
     seconds = {"read": time.perf_counter() - start}
     start = time.perf_counter()
-    with data.naming_frames():
+    beside.origin = origin_of(model, data.frames, [data.targets], encoder, frozen=freeze_encoder)
+    with data.naming_frames(), beside.ending_well():
+        before = beside.found() if resume else None
+        if resume and say is not None:
+            say(where_from(before))
         try:
             model.fit(
                 data.frames,
                 data.targets,
                 encoder=begin,
                 freeze_encoder=freeze_encoder,
+                resume=before,
+                keep=beside.keep,
                 progress=None if progress is None else lambda done, all_, words: progress("train", done, all_, words),
             )
         except DataError as error:
@@ -96,6 +124,7 @@ def train_property_files(
     contents = to_bytes(model)
     with whole_files(path) as (stream,):
         stream.write(contents)
+    beside.discard()
     seconds["write"] = time.perf_counter() - start
     assert model.training_ is not None
     return Trained(
@@ -108,7 +137,11 @@ def train_property_files(
         errors=errors,
         words=error_words,
         seconds=seconds,
-        notes=(*data.notes, *_about_validation(model, predicted, data.targets)),
+        notes=(
+            *data.notes,
+            *([where_from(before, over=True)] if resume else []),
+            *_about_validation(model, predicted, data.targets),
+        ),
     )
 
 

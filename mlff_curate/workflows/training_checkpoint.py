@@ -22,18 +22,16 @@ from mlff_curate.errors import DataError, InterruptedRunError, OutputError, Usag
 from mlff_curate.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from types import FrameType
 
     from ase import Atoms
 
-    from mlff_curate.cgcnn.potential import Potential
     from mlff_curate.parameters import Parameters
-    from mlff_curate.workflows.potential_data import PotentialData
 
 KIND = "cgcnn-potential-training"
 ENCODER_TRAINING = "cgcnn-encoder-training"
-
+PROPERTY_TRAINING = "cgcnn-property-training"
 
 _BEGUN = (
     ("encoder", "--encoder", "is not what that training began from"),
@@ -49,18 +47,22 @@ class _State(Protocol):
 
 
 def origin_of(
-    potential: Potential, data: PotentialData, encoder: str | Path | None, *, frozen: bool = False
+    model: Parameters,
+    frames: Sequence[Atoms],
+    labels: Iterable[np.ndarray | float | None],
+    encoder: str | Path | None,
+    *,
+    frozen: bool = False,
 ) -> dict[str, Any]:
-    """Return what a potential's training depends on: it can go on only where all of it is the same."""
-    labels = hashlib.sha256()
-    for known in data.labels:
-        for label in (known.energy, known.forces, known.stress):
-            labels.update(b"none" if label is None else np.ascontiguousarray(label, dtype="<f8").tobytes())
+    """Return what a training with labels depends on: it can go on only where all of it is the same."""
+    digest = hashlib.sha256()
+    for label in labels:
+        digest.update(b"none" if label is None else np.ascontiguousarray(label, dtype="<f8").tobytes())
     return {
-        **origin_of_frames(potential, data.frames),
+        **origin_of_frames(model, frames),
         "encoder": None if encoder is None else hashlib.sha256(Path(encoder).read_bytes()).hexdigest(),
         **({"frozen": True} if frozen else {}),
-        "labels": labels.hexdigest(),
+        "labels": digest.hexdigest(),
     }
 
 
@@ -154,7 +156,7 @@ class TrainingCheckpoint:
     def ending_well(self) -> Iterator[None]:
         """Write the last state before a training is left too early, and tell what it can go on from.
 
-        Ctrl-C and SIGTERM wait for the end of the step; a second one does not.
+        Ctrl-C and SIGTERM wait for the next call of :meth:`keep`; a second one does not.
         """
         lay_there = self.path.exists()
         try:

@@ -16,7 +16,7 @@ from mlff_curate.cgcnn.node_encoder import NodeEncoder, TunedNetwork
 from mlff_curate.cgcnn.potential_network import PotentialNetwork, PotentialSizes
 from mlff_curate.cgcnn.property_network import NetworkSizes, PropertyNetwork
 from mlff_curate.cgcnn.training import Examples
-from mlff_curate.data.checkpoints import checkpoint_bytes, read_checkpoint
+from mlff_curate.data.checkpoints import Checkpoint, checkpoint_bytes, read_checkpoint
 from mlff_curate.errors import DataError, UsageError
 from mlff_curate.graphs.crystal import crystal_graph
 from mlff_curate.graphs.vectors import vector_graph
@@ -166,6 +166,62 @@ def test_a_stored_model_needs_no_other_file_and_predicts_the_same_bits(tmp_path,
     again.save(tmp_path / "b.model")
     assert (tmp_path / "a.model").read_bytes() == (tmp_path / "b.model").read_bytes()
     assert all(torch.equal(value, weights_of(again)[name]) for name, value in weights_of(model).items())
+
+
+class StoppedError(Exception):
+    pass
+
+
+def stopped_after(epochs, model, *data, **more):
+    """Return what is kept of a training that ends after some epochs."""
+    kept = []
+
+    def keep(state):
+        arrays, settings = state.pack()
+        settings = json.loads(json.dumps(settings))
+        kept.append(Checkpoint("kept", {name: value.copy() for name, value in arrays.items()}, settings))
+        if state.epochs == epochs:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        model.fit(*data, **more, keep=keep)
+    return kept[-1]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "more"),
+    [
+        ({}, {}),
+        ({"optimiser": "sgd", "learning_rate": 1e-3}, {"encoder": encoder_of()}),
+        ({"validation": 0.0, "layers": "1"}, {"encoder": encoder_of(torch.float64)}),  # nothing is made of layer 2
+        ({"task": "classification", "validation": 0.3}, {"encoder": encoder_of(), "freeze_encoder": True}),
+    ],
+)
+@pytest.mark.parametrize("epochs", [1, 4, 5])
+def test_a_training_broken_off_goes_on_to_the_same_bytes(parameters, more, epochs):
+    parameters = {**SMALL, "epochs": 5, "patience": 3, **parameters}
+    data = FRAMES, np.arange(16) % 2 if "task" in parameters else TARGET
+    whole = CGCNN(**parameters).fit(*data, **more)
+    kept = stopped_after(min(epochs, whole.training_.epochs), CGCNN(**parameters), *data, **more)
+    told = []
+    again = CGCNN(**parameters).fit(*data, **more, resume=kept, progress=lambda *words: told.append(words[0]))
+    assert to_bytes(again) == to_bytes(whole)
+    assert told[0] == kept.settings["epochs"]
+
+
+def test_a_state_of_another_training_is_refused():
+    kept = stopped_after(1, CGCNN(**SMALL), FRAMES, TARGET, encoder=encoder_of())
+    for arrays, settings, message in [
+        ({}, {"best_epoch": 2}, "the setting best_epoch is no epoch"),
+        ({}, {"train_loss": [1.0, 2.0]}, "the setting train_loss holds other than one number per epoch"),
+        ({"optimiser.0.more": np.zeros(2, np.float32)}, {}, "the array optimiser.0.more is not known"),
+        ({"best.network.output.bias": np.zeros(2, np.float32)}, {}, "the array best.network.output.bias has the shape"),
+    ]:
+        other = Checkpoint("kept", {**kept.arrays, **arrays}, {**kept.settings, **settings})
+        with pytest.raises(DataError, match=f"^kept: was written by .*; what does not fit: {message}"):
+            CGCNN(**SMALL).fit(FRAMES, TARGET, encoder=encoder_of(), resume=other)
+    with pytest.raises(DataError, match=r"the array \S+ is missing$"):
+        CGCNN(**SMALL).fit(FRAMES, TARGET, encoder=encoder_of(), freeze_encoder=True, resume=kept)
 
 
 def test_equal_seeds_give_equal_bytes_whatever_torch_was_doing(tmp_path):

@@ -265,6 +265,40 @@ def test_a_property_is_learned_from_the_states_of_a_potential(command, gaps):
     assert CGCNN.load("gap.model").fitted_.encoder.size == 16
 
 
+def test_the_training_of_a_property_goes_on_to_the_same_file(command, frames, gaps, here, monkeypatch):
+    assert command("pretrain", frames, "-o", "cu.encoder", *SMALL, "-q").code == 0
+    line = ["train", gaps, *PROPERTY, "--epochs", 4, "--encoder", "cu.encoder"]
+    assert command(*line, "-o", "whole.model", "-q").code == 0
+    keep = TrainingCheckpoint.keep
+
+    def until(self, state):
+        keep(self, state)
+        if state.epochs == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingCheckpoint, "keep", until)
+        done = command(*line, "-o", "gap.model", "--checkpoint-every", 0)
+    assert "mlff-curate: interrupted: --resume goes on from gap.model.checkpoint\n" in done.err
+    assert kind_of("gap.model.checkpoint") == "cgcnn-property-training"
+    for words, message in [
+        ([], "gap.model.checkpoint: is the checkpoint of a training that was broken off: say --resume"),
+        (["--resume", "--freeze-encoder"], "--freeze-encoder: is not as it was there: only the same training can go"),
+        (["--resume", "--encoder-rate", 1], "--encoder-rate: was 0.1 there and is 1.0 now"),
+    ]:
+        assert message in command(*line, "-o", "gap.model", *words).err
+    labelled = read(gaps, ":")
+    labelled[3].info["gap"] = 7.0
+    write("other.extxyz", labelled)
+    done = command("train", "other.extxyz", *line[2:], "-o", "gap.model", "--resume")
+    assert "gap.model.checkpoint: is of a training on other labels: only the same training can go on" in done.err
+    done = command(*line, "-o", "gap.model", "--resume")
+    assert "training goes on after epoch 2, from gap.model.checkpoint\n" in done.err
+    assert "note: training went on after epoch 2, from gap.model.checkpoint\n" in done.out
+    assert (here / "gap.model").read_bytes() == (here / "whole.model").read_bytes()
+    assert not (here / "gap.model.checkpoint").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
