@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,8 @@ from mlff_curate.cgcnn.potential import Potential
 from mlff_curate.pretraining.model import Pretraining
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mlff_curate.cgcnn.encoder import Encoder
 
 
@@ -38,47 +40,70 @@ class Beginning(Potential):
         return super().fit(frames, labels, encoder=self.begin, freeze_encoder=self.frozen, **options)
 
 
-def encoder_of(material: Material, learned: np.ndarray, tasks: list[str], steps: int, seed: int) -> Encoder:
-    """Return the weights that frames without labels teach."""
-    names = None if tasks == ["default"] else tuple(tasks)
-    return Pretraining(tasks=names, steps=steps, seed=seed).fit([material.frames[i] for i in learned]).encoder()
-
-
-def main() -> None:
-    """Print a line per set, seed and beginning."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser_of(words: str | None) -> argparse.ArgumentParser:
+    """Return what is asked of a comparison with few labels: frames, how many have labels, and encoders."""
+    parser = argparse.ArgumentParser(description=words, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="+")
     parser.add_argument("--labelled", type=int, nargs="+", default=[20])
     parser.add_argument("--steps", type=int, default=6000, help="of pretraining")
     parser.add_argument("--tasks", nargs="+", action="append", help="several times: several encoders")
-    parser.add_argument("--epochs", type=int, help="of the potentials; default: 12 000 steps")
     parser.add_argument("--seeds", type=int, default=1)
-    arguments = parser.parse_args()
+    return parser
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A split of a set: frames of which some have labels, and what frames without labels taught."""
+
+    name: str
+    seed: int
+    material: Material
+    order: np.ndarray
+    """Frames that may be learned from; the first so many have labels."""
+    held_out: np.ndarray
+    encoders: dict[str, Encoder]
+
+
+def cases(arguments: argparse.Namespace) -> Iterator[Case]:
+    """Read the sets, split them for each seed, and train the encoders, with a line for each."""
     for path in arguments.data:
         material = Material.read(path)
         for seed in range(arguments.seeds):
             learned, held_out = material.split(seed)
-            begins: dict[str, tuple[Encoder | None, bool]] = {"scratch": (None, False)}
+            encoders = {}
             for tasks in arguments.tasks or [["default"]]:
                 start = time.perf_counter()
-                encoder = encoder_of(material, learned, tasks, arguments.steps, seed)
+                names = None if tasks == ["default"] else tuple(tasks)
+                model = Pretraining(tasks=names, steps=arguments.steps, seed=seed)
                 name = "+".join(tasks)
+                encoders[name] = model.fit([material.frames[i] for i in learned]).encoder()
                 print(f"{path.stem} {seed}: encoder {name}, {time.perf_counter() - start:.0f} s", flush=True)
-                begins[name] = (encoder, False)
-                if encoder.readout:
-                    begins[f"{name}, random readout"] = (replace(encoder, readout=False), False)
-                begins[f"{name}, frozen"] = (encoder, True)
             order = np.random.default_rng([seed, 1]).permutation(learned)
-            for count in arguments.labelled:
-                for name, (begin, frozen) in begins.items():
-                    model = Beginning(epochs=arguments.epochs, seed=seed, validation=0.0)
-                    model.begin, model.frozen = begin, frozen
-                    start = time.perf_counter()
-                    off = potential(material, order[:count], held_out, model)
-                    pooled = np.abs(np.concatenate(off.forces)).mean()
-                    seconds = time.perf_counter() - start
-                    words = f"forces {pooled:.4f} eV/A pooled; {off.words(material.group[held_out])}"
-                    print(f"{path.stem} {seed}: {count} frames, {name}, {seconds:.0f} s: {words}", flush=True)
+            yield Case(path.stem, seed, material, order, held_out, encoders)
+
+
+def main() -> None:
+    """Print a line per set, seed and beginning."""
+    parser = parser_of(__doc__)
+    parser.add_argument("--epochs", type=int, help="of the potentials; default: 12 000 steps")
+    arguments = parser.parse_args()
+    for case in cases(arguments):
+        begins: dict[str, tuple[Encoder | None, bool]] = {"scratch": (None, False)}
+        for name, encoder in case.encoders.items():
+            begins[name] = (encoder, False)
+            if encoder.readout:
+                begins[f"{name}, random readout"] = (replace(encoder, readout=False), False)
+            begins[f"{name}, frozen"] = (encoder, True)
+        for count in arguments.labelled:
+            for name, (begin, frozen) in begins.items():
+                model = Beginning(epochs=arguments.epochs, seed=case.seed, validation=0.0)
+                model.begin, model.frozen = begin, frozen
+                start = time.perf_counter()
+                off = potential(case.material, case.order[:count], case.held_out, model)
+                pooled = np.abs(np.concatenate(off.forces)).mean()
+                seconds = time.perf_counter() - start
+                words = f"forces {pooled:.4f} eV/A pooled; {off.words(case.material.group[case.held_out])}"
+                print(f"{case.name} {case.seed}: {count} frames, {name}, {seconds:.0f} s: {words}", flush=True)
 
 
 if __name__ == "__main__":

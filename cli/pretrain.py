@@ -97,7 +97,7 @@ def pretrain(
     quiet: bool,
     verbose: bool,
 ) -> None:
-    """Learn an encoder from frames that need no labels, for potentials to begin from.
+    """Learn an encoder from frames that need no labels, for potentials and properties to begin from.
 
     denoise: atoms are displaced and cells strained, and the network's own forces and virial learn to pull them back.
     distance, coordination, element: something of a frame is hidden from the network, and asked for. contrastive: two

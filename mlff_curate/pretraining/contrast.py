@@ -1,6 +1,6 @@
 """The contrastive task: two views of one frame are to be alike, and unlike those of the others.
 
-NT-Xent with T = 0.1 (T. Chen et al., ICML 2020), views as in X. Kong et al., arXiv 2211.03563, whose are supercells:
+NT-Xent with T = 0.1 (T. Chen et al., ICML 2020), views as in J.-G. Kong et al., arXiv 2211.03563, whose are supercells:
 here also noise as of heat, and an orientation, which the states of atoms do not depend on.
 """
 

@@ -1,7 +1,7 @@
 """Tasks that hide something of a frame and ask for it: elements, distances, numbers of nearest neighbours.
 
 What is hidden is not in what the network is given: the state of a masked atom is a learned vector in place of its
-element's, a hidden pair has no edge in either direction. So no answer can leak (in the reference of X. Kong et al.,
+element's, a hidden pair has no edge in either direction. So no answer can leak (in the reference of J.-G. Kong et al.,
 arXiv 2211.03563, the distance asked for stays in the features of its edge).
 """
 
