@@ -131,6 +131,5 @@ class TunedNetwork(nn.Module):
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Return what the property network says of a batch with surroundings."""
-        assert batch.surroundings is not None
-        states = self.encoder(batch.surroundings)
+        states = torch.cat([self.encoder(part) for part in batch.surroundings])
         return self.network(replace(batch, features=torch.cat([batch.features, states], dim=1)))  # type: ignore[no-any-return]

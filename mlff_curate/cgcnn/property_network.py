@@ -13,6 +13,8 @@ from mlff_curate.cgcnn.convolutions import CONVOLUTIONS, Edges
 from mlff_curate.cgcnn.expansion import STEP, gaussian_centres, gaussian_expansion
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
 
     from mlff_curate.cgcnn.potential_terms import PotentialBatch
@@ -77,14 +79,14 @@ class Batch:
     atoms
         (F, 1) nodes of each frame.
     surroundings
-        The same nodes as an encoder sees them that is trained with the network; None: there is none.
+        The same nodes, in parts, as an encoder sees them that is trained with the network; empty: there is none.
     """
 
     features: torch.Tensor
     edges: Edges
     frame: torch.Tensor
     atoms: torch.Tensor
-    surroundings: PotentialBatch | None = None
+    surroundings: Sequence[PotentialBatch] = ()
 
 
 def batch_of(graph: CrystalGraph, features: np.ndarray, edge_size: int, device: str) -> Batch:

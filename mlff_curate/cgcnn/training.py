@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from mlff_curate.cgcnn.convolutions import renew_statistics
 from mlff_curate.cgcnn.node_encoder import TunedNetwork
+from mlff_curate.cgcnn.potential_share import in_parts
 from mlff_curate.cgcnn.property_network import CLASSIFICATION, Batch, PropertyNetwork, batch_of
 from mlff_curate.cgcnn.property_state import PropertyState, weights_of
 from mlff_curate.errors import DataError
@@ -95,8 +96,10 @@ class Examples:
         batch = batch_of(self.graph.part(frames), features, network.sizes.edge_size, device)
         if not isinstance(network, TunedNetwork):
             return batch
-        assert self.surroundings is not None
-        return replace(batch, surroundings=network.encoder.batch_of(self.surroundings.part(frames)))
+        seen = self.surroundings
+        assert seen is not None
+        parts = in_parts(seen.atoms, seen.crowd, frames)
+        return replace(batch, surroundings=[network.encoder.batch_of(seen.part(part)) for part in parts])
 
 
 def split(frames: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

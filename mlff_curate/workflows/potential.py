@@ -19,12 +19,7 @@ from mlff_curate.team import team
 from mlff_curate.validation.potential_errors import errors_without_neighbours, potential_errors
 from mlff_curate.workflows.model_results import Trained
 from mlff_curate.workflows.potential_data import read_potential_data
-from mlff_curate.workflows.training_checkpoint import (
-    checkpoint_beside,
-    origin_of,
-    require_interval,
-    where_from,
-)
+from mlff_curate.workflows.training_checkpoint import checkpoint_beside, origin_of, require_interval, where_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -10,10 +10,12 @@ from ase.build import bulk, make_supercell
 from scipy.spatial.transform import Rotation
 
 from mlff_curate import CGCNN
+from mlff_curate.cgcnn import training
 from mlff_curate.cgcnn.encoder import Encoder
 from mlff_curate.cgcnn.model_file import KIND, to_bytes
 from mlff_curate.cgcnn.node_encoder import NodeEncoder, TunedNetwork
 from mlff_curate.cgcnn.potential_network import PotentialNetwork, PotentialSizes
+from mlff_curate.cgcnn.potential_share import in_parts
 from mlff_curate.cgcnn.property_network import NetworkSizes, PropertyNetwork
 from mlff_curate.cgcnn.training import Examples
 from mlff_curate.data.checkpoints import Checkpoint, checkpoint_bytes, read_checkpoint
@@ -111,6 +113,23 @@ def test_the_gradient_of_the_encoder_is_that_of_the_whole_by_finite_differences(
                 said.append(whole(batch).sum().item())
                 weight[tuple(place)] -= step
         assert (said[0] - said[1]) / 0.02 == pytest.approx(found[tuple(place)].item(), rel=0.03)
+
+
+def test_a_batch_is_seen_in_parts_with_the_same_states(monkeypatch):
+    """A dense frame makes the rows of neighbours of all beside it long."""
+    nodes = NodeEncoder.of(encoder_of(torch.float64), None, "cpu")
+    whole = TunedNetwork(nodes, PropertyNetwork(NetworkSizes("regression", "none", nodes.size, 41, 5, 1, 5, 1)))
+    frames = [*FRAMES[:4], bulk("Cu", a=2.4, cubic=True)]
+    seen, chosen = vector_graph(frames, SIZES.cutoff), np.array([4, 0, 3])
+    graph = crystal_graph(frames)
+    examples = Examples(graph, np.zeros((len(graph.numbers), 0), np.float32), np.zeros(5), seen)
+    found = []
+    for places, parts in ((10**6, 1), (500, 2), (1, 3)):
+        monkeypatch.setattr(training, "in_parts", lambda *which, most=places: in_parts(*which, places=most))
+        batch = examples.batch(chosen, whole, "cpu")
+        assert len(batch.surroundings) == parts
+        found.append(whole(batch).detach().numpy())
+    assert found[1:] == pytest.approx(np.stack([found[0]] * 2), abs=1e-6)
 
 
 def test_the_encoder_moves_at_its_own_rate():
