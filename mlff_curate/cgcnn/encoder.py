@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from mlff_curate.cgcnn.elements import symbol_of
-from mlff_curate.cgcnn.network_file import ENCODER_KIND, POTENTIAL_KIND, read_network
+from mlff_curate.cgcnn.network_file import ENCODER_KIND, POTENTIAL_KIND, read_encoder_network
 from mlff_curate.cgcnn.potential import DTYPES, Potential
-from mlff_curate.cgcnn.readout import is_of_readout
+from mlff_curate.cgcnn.readout import LAST_ROW, is_of_readout
 from mlff_curate.data.checkpoints import kind_of, read_checkpoint
 from mlff_curate.errors import DataError, UsageError
 
@@ -41,22 +41,24 @@ class Encoder:
         (S,) energy of a free atom of each of its elements, eV; None: not known.
     scale
         eV, its unit of energy; None: not known.
-    readout
-        Whether the layers that make an energy of states were trained; others are not taken over.
+    rows
+        (R, H) what makes energies of the last layer of the readout, in R ways, each up to a constant and in units of
+        its own: a training that begins from here takes the sum of them that is nearest to its labels. None: the readout
+        was not trained, and is not taken over.
     """
 
     sizes: PotentialSizes
     weights: Mapping[str, torch.Tensor]
     level: np.ndarray | None
     scale: float | None
-    readout: bool = True
+    rows: torch.Tensor | None
 
     @classmethod
     def of(cls, potential: Potential) -> Encoder:
         """Return the weights of a trained potential."""
         fitted = potential.fitted_
         weights = {name: value.detach().cpu() for name, value in fitted.network.state_dict().items()}
-        return cls(fitted.network.sizes, weights, fitted.level, fitted.scale)
+        return cls(fitted.network.sizes, weights, fitted.level, fitted.scale, weights[LAST_ROW])
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters of :class:`Potential` that a training from here must have."""
@@ -108,7 +110,7 @@ class Encoder:
         its = np.searchsorted(known, wanted[rows])
         with torch.no_grad():
             for name, value in network.state_dict().items():
-                if is_of_readout(name) and not self.readout:
+                if is_of_readout(name) and self.rows is None:
                     continue
                 if name in _BY_ELEMENT:
                     value[torch.from_numpy(rows)] = self.weights[name][torch.from_numpy(its)].to(value)
@@ -137,6 +139,6 @@ def read_encoder(path: str | Path) -> Encoder:
         dtype = checkpoint.setting("parameters.dtype", str)
         if dtype not in DTYPES:
             checkpoint.fail(f"the setting parameters.dtype is {dtype[:40]!r}")
-        network = read_network(checkpoint, dtype)
-        return Encoder(network.sizes, network.state_dict(), None, None, checkpoint.setting("readout", bool))
+        network, rows = read_encoder_network(checkpoint, dtype)
+        return Encoder(network.sizes, network.state_dict(), None, None, rows)
     return Encoder.of(Potential.load(path))

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 POTENTIAL_KIND = "cgcnn-potential"
 ENCODER_KIND = "cgcnn-encoder"
+ROWS = "readouts"
+"""The array of an encoder's file with the rows of its readouts."""
 _MOST = 2**20
 
 
@@ -67,6 +69,24 @@ def read_network(
     network.load_state_dict({name: torch.from_numpy(checkpoint.arrays[f"network.{name}"]).clone() for name in own})
     network.eval()
     return network
+
+
+def read_encoder_network(checkpoint: Checkpoint, dtype: str) -> tuple[PotentialNetwork, torch.Tensor | None]:
+    """Return the network in an encoder's file, and the rows of its readouts, (R, H), if these were trained.
+
+    Raises
+    ------
+    DataError
+        See :func:`read_network`.
+    """
+    count = checkpoint.setting("readouts", int)
+    if not 0 <= count < _MOST:
+        checkpoint.fail("the setting readouts is out of range")
+    if not count:
+        return read_network(checkpoint, dtype), None
+    channels = checkpoint.setting("sizes.channels", int)
+    network = read_network(checkpoint, dtype, {ROWS: (dtype, (count, channels))})
+    return network, torch.from_numpy(checkpoint.arrays[ROWS]).clone()
 
 
 def _sizes(checkpoint: Checkpoint) -> PotentialSizes:

@@ -16,7 +16,7 @@ from mlff_curate.cgcnn.potential_network import PotentialNetwork, PotentialSizes
 from mlff_curate.cgcnn.potential_share import Material, in_parts
 from mlff_curate.cgcnn.potential_terms import VOIGT, PotentialLabels, Weights, batch_of, terms_of
 from mlff_curate.cgcnn.potential_training import PotentialTraining, train_potential
-from mlff_curate.cgcnn.readout import ReadoutTrained, factor_to, scale_readout
+from mlff_curate.cgcnn.readout import ReadoutTrained, mixing_to, set_row
 from mlff_curate.cgcnn.training import split
 from mlff_curate.data.outputs import write_whole
 from mlff_curate.data.soundness import require_sound
@@ -60,6 +60,9 @@ _FRAMES_AT_ONCE = 64
 
 _SAMPLE = 2048
 """Atoms, or a few more, that means and spreads are taken from."""
+
+_MIXED = 64
+"""Frames that the readouts of an encoder are mixed by."""
 
 _LEAST_FORCE = 0.01
 """Usual force, in units of the spread of energies per atom and Angstrom, below which the second is the unit."""
@@ -333,15 +336,14 @@ class Potential(Parameters):
             return FittedPotential(network, *_units(known, graph, training))
         encoder.give(network)
         level, scale = _units(known, graph, training)
-        if not encoder.readout:
+        if encoder.rows is None:
             return FittedPotential(network, level, scale)
         start = copy.copy(self)
         start.fitted_ = FittedPotential(network, encoder.level_of(elements), encoder.scale or scale)
         if encoder.scale is None:
-            learned = np.isin(graph.frame, training)[:, None]
-            forces = np.where(learned, known.forces, np.nan)
-            found = start.predict_graph(graph, frames).forces
-            scale_readout(network, factor_to(forces, found) or _to_unit(found[learned[:, 0]], scale))
+            some = np.sort(np.random.default_rng([self.seed, 4]).permutation(training)[:_MIXED])
+            part = graph.part(some), [frames[i] for i in some], known.part(some, graph)
+            set_row(network, _mixed(start, encoder.rows, *part, scale))
         left = replace(known, energy=known.energy - start.predict_graph(graph, frames).energy)
         return replace(start.fitted_, level=start.fitted_.level + _units(left, graph, training)[0])
 
@@ -529,10 +531,29 @@ def _units(known: PotentialLabels, graph: VectorGraph, training: np.ndarray) -> 
     return level, (size if size > _LEAST_FORCE * spread else spread) or 1.0
 
 
-def _to_unit(forces: np.ndarray, scale: float) -> float:
-    """Return what makes forces, (N, 3) eV/Angstrom, of the size that the unit of energy says is usual."""
-    size = float(np.sqrt(np.mean(forces**2))) if len(forces) else 0.0
-    return scale / size if size > 0 else 1.0
+def _mixed(
+    begun: Potential,
+    rows: torch.Tensor,
+    graph: VectorGraph,
+    frames: Sequence[Atoms],
+    known: PotentialLabels,
+    scale: float,
+) -> torch.Tensor:
+    """Return the sum of an encoder's rows of readouts, (1, H), that is nearest to forces and virials of some frames."""
+    found = []
+    volume = np.array([atoms.get_volume() if atoms.pbc.all() else np.nan for atoms in frames])
+    for row in rows:
+        set_row(begun.fitted_.network, row[None])
+        said = begun.predict_graph(graph, frames)
+        virial = said.stress * (volume / graph.atoms)[:, None]
+        found.append(np.concatenate([said.forces.ravel(), virial.ravel()]))
+    wanted = np.concatenate([known.forces.ravel(), (known.virial / graph.atoms[:, None]).ravel()])
+    mixing = mixing_to(wanted, np.stack(found, axis=1))
+    if mixing is None:  # of the size that the unit of energy says is usual
+        size = float(np.sqrt(np.mean(found[0][: known.forces.size] ** 2)))
+        mixing = np.zeros(len(rows))
+        mixing[0] = scale / size if size > 0 else 1.0
+    return torch.from_numpy(mixing).to(rows)[None] @ rows
 
 
 def _require_sound(frames: Sequence[Atoms]) -> None:

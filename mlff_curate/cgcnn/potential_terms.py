@@ -7,7 +7,7 @@ and the virial is symmetric without further ado. Shapes: N atoms, E edges, F fra
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from ase import Atoms
 
-    from mlff_curate.cgcnn.potential_network import PotentialNetwork
     from mlff_curate.data.labels import Labels
     from mlff_curate.graphs.vectors import VectorGraph
 
@@ -84,7 +83,16 @@ class Terms:
     virial: torch.Tensor
 
 
-def terms_of(network: PotentialNetwork, batch: PotentialBatch, *, training: bool = False) -> Terms:
+class EnergyFunction(Protocol):
+    """Energies of atoms from the vectors of edges: a network, or a formula."""
+
+    def __call__(
+        self, vector: torch.Tensor, species: torch.Tensor, centre: torch.Tensor, neighbour: torch.Tensor
+    ) -> torch.Tensor:
+        """Return (N,); see :meth:`mlff_curate.cgcnn.potential_network.PotentialNetwork.forward`."""
+
+
+def terms_of(network: EnergyFunction, batch: PotentialBatch, *, training: bool = False) -> Terms:
     """Return energies and their derivatives; `training` keeps what is needed to differentiate these once more."""
     vector = batch.vector.detach().requires_grad_()
     energies = network(vector, batch.species, batch.centre, batch.neighbour)
@@ -130,6 +138,10 @@ class PotentialLabels:
             for atoms, item in zip(frames, labels, strict=True)
         ]
         return cls(energy, np.concatenate(forces), np.array(virial))
+
+    def part(self, frames: np.ndarray, graph: VectorGraph) -> PotentialLabels:
+        """Return those of some frames of a graph, in the order that they are given in."""
+        return PotentialLabels(self.energy[frames], self.forces[graph.nodes_of(frames)], self.virial[frames])
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+LAST_ROW = "energy.2.weight"
+"""Name of the last layer's weights, (1, H)."""
+_RIDGE = 1e-4
+
+
 def is_of_readout(name: str) -> bool:
     """Tell whether an array of the network belongs to the readout, by its name."""
     return name.startswith("energy.")
@@ -48,31 +53,41 @@ class ReadoutTrained(PotentialNetwork):
         return made.eval()
 
 
-def scale_readout(network: PotentialNetwork, factor: float) -> None:
-    """Multiply what the network says by a factor."""
+def set_row(network: PotentialNetwork, row: torch.Tensor) -> None:
+    """Have the readout end with a row, (1, H), and no constant."""
     last = network.energy[-1]
     assert isinstance(last, nn.Linear)
     with torch.no_grad():
-        last.weight.mul_(factor)
-        last.bias.mul_(factor)
+        last.weight.copy_(row)
+        last.bias.zero_()
 
 
-def factor_to(wanted: np.ndarray, found: np.ndarray) -> float | None:
-    """Return what forces found are multiplied by to be nearest those wanted, by least squares.
+def mixing_to(wanted: np.ndarray, found: np.ndarray) -> np.ndarray | None:
+    """Return what R answers are multiplied by for their sum to be nearest what is wanted, (R,).
+
+    By least squares with a small ridge, in units in which all answers are of one size: of two that are nearly alike,
+    neither grows large.
 
     Parameters
     ----------
     wanted
-        (N, 3); what is not known is nan.
+        (N,); what is not known is nan.
     found
-        (N, 3).
+        (N, R).
 
     Returns
     -------
-    float or None
-        None where there is nothing to tell it by, or they point the other way.
+    ndarray or None
+        None where there is nothing to tell it by, or a single answer is best turned around.
     """
     known = np.isfinite(wanted)
-    size = float(np.square(found[known]).sum())
-    factor = float((found[known] * wanted[known]).sum()) / size if size > 0 else 0.0
-    return factor if factor > 0 and np.isfinite(factor) else None
+    size = np.sqrt(np.square(found[known]).sum(axis=0))
+    if not known.any() or not size.max(initial=0.0) > 0:
+        return None
+    told = np.flatnonzero(size > 0)
+    unit = found[known][:, told] / size[told]
+    square = unit.T @ unit + _RIDGE * np.eye(len(told))
+    out = np.zeros(found.shape[1])
+    out[told] = np.linalg.solve(square, unit.T @ wanted[known]) / size[told]
+    turned = found.shape[1] == 1 and out[0] <= 0
+    return out if np.isfinite(out).all() and out.any() and not turned else None

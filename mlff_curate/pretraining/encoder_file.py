@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mlff_curate.cgcnn.network_file import ENCODER_KIND, network_arrays, read_network, sizes_setting
+from mlff_curate.cgcnn.network_file import ENCODER_KIND, ROWS, network_arrays, read_encoder_network, sizes_setting
 from mlff_curate.cgcnn.network_state import numbers_of, plain_numbers
 from mlff_curate.data.checkpoints import checkpoint_bytes, read_checkpoint
 from mlff_curate.pretraining.model import FittedEncoder, Pretraining
-from mlff_curate.pretraining.tasks import DENOISE, TASKS
+from mlff_curate.pretraining.tasks import OF_READOUT, TASKS
 from mlff_curate.pretraining.training import EncoderTraining
 
 if TYPE_CHECKING:
@@ -37,12 +37,15 @@ def to_bytes(model: Pretraining) -> bytes:
         "parameters": {**parameters, "device": "cpu"},
         "sizes": sizes_setting(fitted.network.sizes),
         "tasks": list(fitted.tasks),
-        "readout": fitted.readout,
+        "readouts": 0 if fitted.rows is None else len(fitted.rows),
         "frames": fitted.frames,
         "atoms": fitted.atoms,
         "training": None if model.training_ is None else _plain(model.training_),
     }
-    return checkpoint_bytes(ENCODER_KIND, network_arrays(fitted.network), settings)
+    arrays = network_arrays(fitted.network)
+    if fitted.rows is not None:
+        arrays[ROWS] = fitted.rows.cpu().numpy()
+    return checkpoint_bytes(ENCODER_KIND, arrays, settings)
 
 
 def _plain(training: EncoderTraining) -> dict[str, Any]:
@@ -67,18 +70,18 @@ def read_pretraining(path: str | Path, device: str = "cpu") -> Pretraining:
     """
     checkpoint = read_checkpoint(path, ENCODER_KIND)
     model = checkpoint.untrained(Pretraining, device)
-    network = read_network(checkpoint, model.dtype)
+    network, rows = read_encoder_network(checkpoint, model.dtype)
     if network.sizes.cutoff != model.cutoff:
         checkpoint.fail("the setting sizes.cutoff is not the parameter cutoff")
     tasks = tuple(checkpoint.setting("tasks", list))
     if not tasks or not set(tasks) <= set(TASKS):
         checkpoint.fail("the setting tasks names other than tasks")
-    if checkpoint.setting("readout", bool) != (DENOISE in tasks):
-        checkpoint.fail("the setting readout does not fit the tasks")
+    if (rows is None) == any(name in OF_READOUT for name in tasks):
+        checkpoint.fail("the setting readouts does not fit the tasks")
     counts = [checkpoint.setting(name, int) for name in ("frames", "atoms")]
     if min(counts) < 1:
         checkpoint.fail("the setting frames or atoms is below 1")
-    model.fitted_ = FittedEncoder(network.to(device), tasks, *counts)
+    model.fitted_ = FittedEncoder(network.to(device), rows, tasks, *counts)
     model.training_ = _training(checkpoint)
     return model
 

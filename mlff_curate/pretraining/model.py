@@ -22,11 +22,13 @@ from mlff_curate.errors import DataError, UsageError
 from mlff_curate.graphs.vectors import vector_graph
 from mlff_curate.parallel import one_thread
 from mlff_curate.parameters import Parameters
+from mlff_curate.pretraining.cohesion import Cohesion
 from mlff_curate.pretraining.contrast import Contrast
 from mlff_curate.pretraining.denoising import Denoising
 from mlff_curate.pretraining.masking import MaskedCoordination, MaskedDistance, MaskedElement
 from mlff_curate.pretraining.network import PretrainingNetwork
 from mlff_curate.pretraining.tasks import (
+    COHESION,
     CONTRASTIVE,
     COORDINATION,
     DENOISE,
@@ -69,6 +71,8 @@ class FittedEncoder:
     ----------
     network
         On its device, in evaluation mode.
+    rows
+        (R, H) last rows of readouts, see :class:`mlff_curate.cgcnn.encoder.Encoder`; None: none was trained.
     tasks
         Names of those that it learned.
     frames, atoms
@@ -76,14 +80,10 @@ class FittedEncoder:
     """
 
     network: PotentialNetwork
+    rows: torch.Tensor | None
     tasks: tuple[str, ...]
     frames: int
     atoms: int
-
-    @property
-    def readout(self) -> bool:
-        """Whether energies were learned: their slope is what denoises."""
-        return DENOISE in self.tasks
 
 
 class Pretraining(Parameters):
@@ -253,7 +253,7 @@ class Pretraining(Parameters):
                 progress=progress,
             )
         names = tuple(task.name for task in tasks)
-        self.fitted_ = FittedEncoder(network.trunk, names, len(frames), len(graph.numbers))
+        self.fitted_ = FittedEncoder(network.trunk, network.rows(), names, len(frames), len(graph.numbers))
         return self
 
     def _trunk(self, frames: Sequence[Atoms], graph: VectorGraph, training: np.ndarray) -> PotentialNetwork:
@@ -288,8 +288,10 @@ class Pretraining(Parameters):
             )
         if CONTRASTIVE in names and min(self.batch_size, len(training)) < 2:
             raise DataError(f"{CONTRASTIVE} needs two frames per step at least", key="--tasks")
+        noise = (float(self.noise[0]), float(self.noise[1]))
         makers: dict[str, Callable[[], Task]] = {
-            DENOISE: lambda: Denoising.of(data, training, (float(self.noise[0]), float(self.noise[1])), self.strain),
+            COHESION: lambda: Cohesion.of(data, training, noise, self.strain, self.seed),
+            DENOISE: lambda: Denoising.of(data, training, noise, self.strain),
             DISTANCE: lambda: MaskedDistance.of(data, training),
             COORDINATION: lambda: MaskedCoordination.of(data, training),
             ELEMENT: lambda: MaskedElement.of(data, training),
@@ -350,7 +352,7 @@ class Pretraining(Parameters):
 
         fitted = self._fitted()
         weights = {name: value.detach().cpu() for name, value in fitted.network.state_dict().items()}
-        return Encoder(fitted.network.sizes, weights, None, None, fitted.readout)
+        return Encoder(fitted.network.sizes, weights, None, None, fitted.rows)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the encoder to one safetensors file, at exactly this path; it appears whole or not at all.

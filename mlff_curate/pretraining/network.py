@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from mlff_curate.pretraining.tasks import COHESION, DENOISE
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mlff_curate.cgcnn.potential_network import PotentialNetwork
-    from mlff_curate.cgcnn.potential_terms import PotentialBatch
+    from mlff_curate.cgcnn.potential_terms import EnergyFunction, PotentialBatch
     from mlff_curate.pretraining.tasks import Task
 
 
@@ -43,6 +45,25 @@ class PretrainingNetwork(nn.Module):
         """
         begin = self.trunk.embedding(batch.species) if first is None else first
         return self.trunk.states(begin, batch.vector, batch.centre, batch.neighbour)[-1]
+
+    def rows(self) -> torch.Tensor | None:
+        """Return the last rows of all readouts that tasks have trained, (R, H), the trunk's own last."""
+        last = [self.heads[COHESION]] if COHESION in self.heads else []
+        last += [self.trunk.energy[-1]] if DENOISE in self.heads else []
+        rows = [layer.get_parameter("weight").detach().cpu() for layer in last]
+        return torch.cat(rows) if rows else None
+
+    def readouts(self, task: str, coefficients: torch.Tensor) -> EnergyFunction:
+        """Return the energies of atoms that a task's readouts make, times (N, R) coefficients of each atom."""
+
+        def of(
+            vector: torch.Tensor, species: torch.Tensor, centre: torch.Tensor, neighbour: torch.Tensor
+        ) -> torch.Tensor:
+            states = self.trunk.states(self.trunk.embedding(species), vector, centre, neighbour)
+            each: torch.Tensor = self.heads[task](self.trunk.energy[:-1](states[-1]))
+            return (each * coefficients).sum(dim=1)
+
+        return of
 
 
 def small_network(inputs: int, width: int, outputs: int) -> nn.Sequential:

@@ -53,14 +53,17 @@ class Task(Protocol):
         """
 
 
-ELEMENT, DISTANCE, COORDINATION, DENOISE, CONTRASTIVE = (
-    "element",
+COHESION, DENOISE, DISTANCE, COORDINATION, ELEMENT, CONTRASTIVE = (
+    "cohesion",
+    "denoise",
     "distance",
     "coordination",
-    "denoise",
+    "element",
     "contrastive",
 )
-TASKS = (DENOISE, DISTANCE, COORDINATION, ELEMENT, CONTRASTIVE)
+TASKS = (COHESION, DENOISE, DISTANCE, COORDINATION, ELEMENT, CONTRASTIVE)
+OF_READOUT = (COHESION, DENOISE)
+"""Tasks about slopes of energies, which train the readout."""
 
 
 def default_tasks(elements: tuple[int, ...]) -> tuple[str, ...]:

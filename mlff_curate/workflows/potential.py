@@ -202,8 +202,8 @@ def _about_training(
             yield f"the encoder knows none of {strange}: random weights may well do better"
         elif strange:
             yield f"the encoder does not know {strange}: what it says of them began at random"
-        if not begin.readout:
-            yield "the encoder was not trained on energies or denoising: the layers behind its states began at random"
+        if begin.rows is None:
+            yield "the encoder learned neither energies nor forces: the layers behind its states began at random"
     if resume:
         yield where_from(before, over=True)
     if not potential.training_.validation_frames:

@@ -1,0 +1,181 @@
+"""Potentials made up of bonds, and what a readout is mixed of."""
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk
+
+from mlff_curate.cgcnn.potential import Potential
+from mlff_curate.cgcnn.potential_network import PotentialNetwork, PotentialSizes
+from mlff_curate.cgcnn.potential_terms import VOIGT, terms_of
+from mlff_curate.cgcnn.readout import mixing_to
+from mlff_curate.data.labels import Labels
+from mlff_curate.graphs.vectors import vector_graph
+from mlff_curate.pretraining.cohesion import Bonds, Cohesion, radii, uncorrelated
+from mlff_curate.pretraining.model import Pretraining
+from mlff_curate.pretraining.network import PretrainingNetwork
+from mlff_curate.pretraining.unlabelled import Unlabelled
+
+CUTOFF = 4.5
+
+
+def hot(seed, symbols="Cu4"):
+    atoms = bulk("Cu", cubic=True) * (2, 2, 1)
+    atoms.symbols = Atoms(symbols).get_chemical_symbols() * 4
+    atoms.rattle(0.1, seed=seed)
+    return atoms
+
+
+def unlabelled(frames):
+    elements = tuple(sorted({int(z) for atoms in frames for z in atoms.numbers}))
+    return Unlabelled(frames, vector_graph(frames, CUTOFF), elements, CUTOFF, torch.float64)
+
+
+def bonds_of(data):
+    return Bonds.of(data.graph, data.elements, CUTOFF)
+
+
+def energy(data, bonds, atoms, coefficients):
+    batch = data.batch(vector_graph([atoms], CUTOFF))
+    of = bonds.energies(coefficients.expand(len(atoms), -1))
+    return float(of(batch.vector, batch.species, batch.centre, batch.neighbour).sum())
+
+
+def test_the_terms_are_those_of_the_paper():
+    """At the bond of a dimer repulsion and hopping are one; at another length they fall off as they should."""
+    data = unlabelled([Atoms("Cu2", [[0, 0, 0], [0, 0, 2.0]])])
+    bonds = bonds_of(data)
+    assert bonds.radii.tolist() == [1.0]
+    one = torch.eye(len(bonds.mixing))
+    for length, stretch in ((2.0, 0.0), (2.2, 0.1), (3.0, 0.5)):
+        dimer = Atoms("Cu2", [[0, 0, 0], [0, 0, length]])
+        assert energy(data, bonds, dimer, one[2]) == pytest.approx(2 * np.exp(-8 * stretch))
+        assert energy(data, bonds, dimer, one[9]) == pytest.approx(2 * np.exp(-3 * stretch), rel=1e-4)
+    # no bond is heard at the cutoff, and the last of it fades out smoothly
+    ends = [energy(data, bonds, Atoms("Cu2", [[0, 0, 0], [0, 0, CUTOFF - x]]), one[2]) for x in (1e-9, 1e-2)]
+    assert ends == pytest.approx([0, 0], abs=1e-7)
+
+
+def test_only_terms_with_angles_tell_angles():
+    """A chain bent or straight has the same bonds inside the cutoff."""
+    chains = [
+        Atoms("Cu3", [[2.5, 0, 0], [0, 0, 0], [2.5 * np.cos(a), 2.5 * np.sin(a), 0]]) for a in np.radians([180, 150])
+    ]
+    data = unlabelled(chains)
+    bonds = bonds_of(data)
+    one = torch.eye(len(bonds.mixing))
+    off = [abs(energy(data, bonds, chains[0], c) - energy(data, bonds, chains[1], c)) for c in one]
+    assert max(off[:11]) < 1e-6
+    assert min(off[11:]) > 1e-3
+
+
+@pytest.mark.parametrize("term", [1, 7, 12, 25])
+def test_forces_are_the_slopes_of_the_terms(term):
+    data = unlabelled([hot(0, "CuAuCu2")])
+    bonds = bonds_of(data)
+    coefficients = torch.eye(len(bonds.mixing))[term]
+    atoms = data.frames[0]
+    batch = data.batch(data.graph)
+    terms = terms_of(bonds.energies(coefficients.expand(len(atoms), -1)), batch)
+    for i, k in ((0, 0), (5, 2)):
+        ends = []
+        for step in (-1e-4, 1e-4):
+            moved = atoms.copy()
+            moved.positions[i, k] += step
+            ends.append(energy(data, bonds, moved, coefficients))
+        assert -(ends[1] - ends[0]) / 2e-4 == pytest.approx(float(terms.forces[i, k]), rel=1e-6, abs=1e-9)
+
+
+def test_radii_are_half_of_the_bonds():
+    data = unlabelled([Atoms("CuAu", [[0, 0, 0], [0, 0, 2.6]]), Atoms("Cu2", [[0, 0, 0], [0, 0, 2.4]]), Atoms("Au")])
+    assert radii(data.graph, data.elements) == pytest.approx([1.2, 1.3])
+    assert radii(data.graph, (18, 29, 79)) == pytest.approx([1.25, 1.2, 1.3])  # of one not there: as the others have it
+
+
+def test_combinations_are_not_correlated_and_all_of_one_size():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(5, 300)) * [[1], [10], [1e-3], [1], [1]]
+    values[3] = values[0] + 1e-8 * values[4]
+    values[4] = 0
+    mixing = uncorrelated(values)
+    assert mixing.shape == (3, 5)
+    found = mixing @ values
+    np.testing.assert_allclose(found @ found.T / 300, np.eye(3), atol=1e-10)
+
+
+def test_what_is_asked_is_known_and_a_guess_is_as_bad_as_told():
+    frames = [hot(k, "CuAuCu2") for k in range(6)]
+    data = unlabelled(frames)
+    task = Cohesion.of(data, np.arange(6), (0.02, 0.25), 0.01, 0)
+    rng = np.random.default_rng(0)
+    asked = task.ask(data, task.views(data, np.arange(6), rng), rng)
+    assert float(task.off(asked, asked.forces, asked.virial)) == 0.0
+    np.testing.assert_allclose(asked.coefficients.norm(dim=1).numpy(), 1.0)
+    assert float(task.off(asked, 0 * asked.forces, 0 * asked.virial)) == pytest.approx(task.guess, rel=0.5)
+    # the labels are the derivatives of one energy for each frame
+    terms = terms_of(task.bonds.energies(asked.each), asked.views.batch)
+    np.testing.assert_array_equal(terms.forces, asked.forces)
+    per_atom = terms.virial[:, VOIGT[0], VOIGT[1]] / asked.views.batch.atoms[:, None]
+    np.testing.assert_array_equal(per_atom, asked.virial)
+    torch.manual_seed(0)
+    trunk = PotentialNetwork(PotentialSizes(data.elements, CUTOFF, 8, 5, 2, 4, 3, 18.0)).double()
+    network = PretrainingNetwork(trunk, [task]).double()
+    assert network.rows().shape == (len(task.virial), 8)
+    loss, count = task.loss(network, data, np.arange(6), np.random.default_rng(1), training=True)
+    loss.backward()
+    assert count == sum(len(atoms) for atoms in frames)
+    assert all(float(value.grad.abs().max()) > 0 for value in trunk.convolutions.parameters())
+
+
+def test_frames_without_bonds_ask_nothing():
+    data = unlabelled([hot(0), Atoms("Cu")])
+    task = Cohesion.of(data, np.arange(2), (0.02, 0.25), 0.01, 0)
+    trunk = PotentialNetwork(PotentialSizes(data.elements, CUTOFF, 8, 5, 2, 4, 3, 18.0)).double()
+    network = PretrainingNetwork(trunk, [task]).double()
+    loss, count = task.loss(network, data, np.array([1]), np.random.default_rng(0), training=True)
+    assert (float(loss), count) == (0.0, 0)
+    assert task.loss(network, data, np.array([0, 1]), np.random.default_rng(0), training=True)[1] == 16
+
+
+def test_readouts_are_mixed_as_labels_have_it():
+    rng = np.random.default_rng(0)
+    found = rng.normal(size=(200, 3)) * [1.0, 1e3, 1e-4]
+    found[:, 2] = 0
+    wanted = found @ [2.0, -1e-3, 5.0]
+    wanted[::7] = np.nan
+    assert mixing_to(wanted, found) == pytest.approx([2.0, -1e-3, 0.0], rel=1e-3)
+    twins = np.repeat(found[:, :1], 2, axis=1)
+    assert mixing_to(twins[:, 0], twins) == pytest.approx([0.5, 0.5], rel=1e-3)
+    assert mixing_to(np.full(200, np.nan), found) is None
+    assert mixing_to(wanted, np.zeros((200, 3))) is None
+    assert mixing_to(-found[:, 0], found[:, :1]) is None
+
+
+def test_a_potential_of_the_family_is_found_from_two_labels():
+    """What was learned without labels is one mixture short of a force field."""
+    frames = [hot(k) for k in range(24)]
+    data = unlabelled(frames)
+    bonds = bonds_of(data)
+    coefficients = torch.zeros(len(bonds.mixing))
+    coefficients[3], coefficients[9] = 0.1, -1.0
+    labels = []
+    for atoms in frames:
+        batch = data.batch(vector_graph([atoms], CUTOFF))
+        terms = terms_of(bonds.energies(coefficients.expand(len(atoms), -1)), batch)
+        labels.append(Labels(energy=float(terms.energies.sum()), forces=terms.forces.numpy()))
+    sizes = {"channels": 16, "radial": 6, "angular": 4, "degree": 3, "convolutions": 1, "cutoff": CUTOFF}
+    model = Pretraining(("cohesion",), **sizes, epochs=60, batch_size=4, learning_rate=5e-3).fit(frames[:20])
+    said = model.training_
+    print(said.held_out["cohesion"][-1])
+    assert said.held_out["cohesion"][-1] < 0.7 * said.guesses["cohesion"]
+    still = {"epochs": 1, "learning_rate": 1e-30, "validation": 0.0}
+    errors = []
+    for begin in (model.encoder(), None):
+        potential = Potential(**sizes, **still).fit(frames[20:22], labels[20:22], encoder=begin)
+        found = potential.predict(frames[22:]).forces
+        wanted = np.concatenate([item.forces for item in labels[22:]])
+        errors.append(np.sqrt(np.mean((found - wanted) ** 2) / np.mean(wanted**2)))
+    print(errors)
+    assert errors[0] < 0.6
+    assert errors[1] > 0.8
