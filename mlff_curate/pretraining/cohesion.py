@@ -43,17 +43,18 @@ _FADING = 0.2
 """Share of the cutoff over which bonds fade out."""
 _FAINT = 1e-6
 """Density below which roots are cut."""
-_LEAST = 1e-5
-"""Share of the variance of forces from which on a combination of terms counts."""
 _NOISY = 0.5
 """Chance of a frame to be displaced and strained."""
 _SAMPLE = 60
 """Frames that units are taken from."""
 
 
+TERMS = len(_PUSH) + len(_PULL) + len(_SHAPED)
+
+
 @dataclass(frozen=True, eq=False)
 class Bonds:
-    """Terms of empirical potentials.
+    """Terms of empirical potentials, T of them.
 
     Of an atom with neighbours at distances r: repulsions ``sum exp(-p (r / r0 - 1))`` of pairs and roots of densities,
     ``sqrt(rho)`` with ``rho = sum exp(-2 q (r / r0 - 1))``: the second-moment model (R. P. Gupta, Phys. Rev. B 23, 6265
@@ -67,35 +68,26 @@ class Bonds:
         (S,) of elements, Angstrom: ``r0`` of a pair is the sum of theirs.
     cutoff
         Angstrom.
-    mixing
-        (R, T) what the terms are multiplied by.
     harmonics
         Of directions.
     """
 
     radii: torch.Tensor
     cutoff: float
-    mixing: torch.Tensor
     harmonics: SphericalHarmonics
 
     @classmethod
     def of(cls, graph: VectorGraph, elements: Sequence[int], cutoff: float) -> Bonds:
-        """Return the plain terms, for the lengths of bonds of some frames."""
-        count = len(_PUSH) + len(_PULL) + len(_SHAPED)
-        return cls(torch.from_numpy(radii(graph, elements)), cutoff, torch.eye(count), SphericalHarmonics(_DEGREE))
-
-    def mixed(self, mixing: np.ndarray) -> Bonds:
-        """Return combinations of the terms, (R, T)."""
-        return replace(self, mixing=torch.from_numpy(mixing).to(self.mixing) @ self.mixing)
+        """Return the terms for the lengths of bonds of some frames."""
+        return cls(torch.from_numpy(radii(graph, elements)), cutoff, SphericalHarmonics(_DEGREE))
 
     def energies(self, coefficients: torch.Tensor) -> EnergyFunction:
-        """Return the energies of atoms as a function of their bonds, by the (N, R) coefficients of each atom."""
+        """Return the energies of atoms as a function of their bonds, by the (N, T) coefficients of each atom."""
 
         def of(
             vector: torch.Tensor, species: torch.Tensor, centre: torch.Tensor, neighbour: torch.Tensor
         ) -> torch.Tensor:
-            plain = coefficients.to(vector) @ self.mixing.to(vector)
-            return (self._terms(vector, species, centre, neighbour) * plain).sum(dim=1)
+            return (self._terms(vector, species, centre, neighbour) * coefficients).sum(dim=1)
 
         return of
 
@@ -164,7 +156,7 @@ class Asked:
     views
         Of F frames, N atoms.
     coefficients
-        (F, R) of the potential that each frame is labelled by.
+        (F, T) of the potential that each frame is labelled by, of terms whose forces are of one size.
     forces, virial
         (N, 3) and (F, 6), the second per atom.
     """
@@ -176,7 +168,7 @@ class Asked:
 
     @property
     def each(self) -> torch.Tensor:
-        """(N, R) coefficients of each atom."""
+        """(N, T) coefficients of each atom."""
         return self.coefficients[self.views.batch.frame]
 
 
@@ -192,11 +184,11 @@ class Cohesion:
     strain
         Standard deviation of each component of the strain of frames with noise.
     bonds
-        R combinations of terms whose forces are not correlated, each of mean square one.
+        The terms.
+    unit
+        (T,) what makes the mean square of the forces of each term one.
     virial
-        (R,) roots of mean squares of their virials per atom, Angstrom times the unit of forces.
-    share
-        (R,) how much of each is drawn.
+        Mean square of the virials per atom of these.
     guess
         Loss of a network that does nothing.
     """
@@ -204,8 +196,8 @@ class Cohesion:
     noise: tuple[float, float]
     strain: float
     bonds: Bonds
-    virial: np.ndarray
-    share: np.ndarray
+    unit: np.ndarray
+    virial: float
     guess: float
     name = COHESION
 
@@ -214,27 +206,23 @@ class Cohesion:
         """Return the task for the bonds that some frames have."""
         rng = np.random.default_rng([seed, 8])
         some = np.sort(rng.permutation(frames)[:_SAMPLE])
-        plain = Bonds.of(vector_graph([data.frames[i] for i in some], data.cutoff), data.elements, data.cutoff)
-        ones = np.ones(len(plain.mixing))
-        begun = cls(noise, strain, plain, ones, ones, 1.0)
-        views = begun.views(data, some, rng)
+        bonds = Bonds.of(vector_graph([data.frames[i] for i in some], data.cutoff), data.elements, data.cutoff)
+        made = cls(noise, strain, bonds, np.ones(TERMS), 1.0, 1.0)
+        views = made.views(data, some, rng)
         forces, virial = [], []
-        for one in torch.eye(len(plain.mixing)):
-            terms = terms_of(plain.energies(one.expand(len(views.felt), -1)), views.batch)
+        for one in data.real(np.eye(TERMS)):
+            terms = terms_of(bonds.energies(one.expand(len(views.felt), -1)), views.batch)
             forces.append(_bounded(terms.forces[views.felt]).double().cpu().numpy().ravel())
             virial.append(_virial(terms, views.batch)[views.bound].double().cpu().numpy().ravel())
-        mixing, variance = uncorrelated(np.stack(forces))
-        size = np.sqrt(np.mean(np.square(mixing @ np.stack(virial)), axis=1))
-        import os
-        made = cls(noise, strain, plain.mixed(mixing), size, variance**float(os.environ.get('POW','0.25')), 1.0)
+        unit = 1 / np.sqrt(np.mean(np.square(forces), axis=1)).clip(_FAINT)
+        made = replace(made, unit=unit, virial=float(np.mean(np.square(unit[:, None] * virial))))
         asked = made.ask(data, views, rng)
-        return replace(
-            made, guess=float(made.off(asked, torch.zeros_like(asked.forces), torch.zeros_like(asked.virial)))
-        )
+        nothing = made.off(asked, torch.zeros_like(asked.forces), torch.zeros_like(asked.virial))
+        return replace(made, guess=float(nothing))
 
     def head(self, channels: int) -> nn.Module:
-        """Return the last rows of R readouts; what is before them is the trunk's readout."""
-        return nn.Linear(channels, len(self.virial), bias=False)
+        """Return the last rows of a readout for each term; what is before them is the trunk's readout."""
+        return nn.Linear(channels, TERMS, bias=False)
 
     def views(self, data: Unlabelled, frames: np.ndarray, rng: np.random.Generator) -> Views:
         """Add noise to about half of the frames."""
@@ -251,20 +239,17 @@ class Cohesion:
 
     def ask(self, data: Unlabelled, views: Views, rng: np.random.Generator) -> Asked:
         """Draw a potential for each frame, and have it label the frame."""
-        drawn = rng.normal(size=(len(views.bound), len(self.virial))) * self.share
-        coefficients = data.real(drawn / np.linalg.norm(drawn, axis=1, keepdims=True))
-        terms = terms_of(self.bonds.energies(coefficients[views.batch.frame]), views.batch)
-        return Asked(views, coefficients, terms.forces, _virial(terms, views.batch))
+        drawn = rng.normal(scale=1 / math.sqrt(TERMS), size=(len(views.bound), TERMS))
+        terms = terms_of(self.bonds.energies(data.real(drawn * self.unit)[views.batch.frame]), views.batch)
+        return Asked(views, data.real(drawn), terms.forces, _virial(terms, views.batch))
 
     def off(self, asked: Asked, forces: torch.Tensor, virial: torch.Tensor) -> torch.Tensor:
         """Return how far answers are off: squares, of each atom and frame by what is usual and its own together.
 
         So that atoms which noise has brought close to each other do not count for all others.
         """
-        size = torch.from_numpy(self.virial).to(asked.coefficients)
-        usual = (asked.coefficients * size).square().sum(dim=1)
         of_forces = (forces - asked.forces).square().mean(dim=1) / (asked.forces.square().mean(dim=1) + 1)
-        of_virial = (virial - asked.virial).square().mean(dim=1) / (asked.virial.square().mean(dim=1) + usual)
+        of_virial = (virial - asked.virial).square().mean(dim=1) / (asked.virial.square().mean(dim=1) + self.virial)
         return of_forces[asked.views.felt].mean() + of_virial[asked.views.bound].mean()
 
     def loss(
@@ -294,17 +279,3 @@ def _bounded(forces: torch.Tensor) -> torch.Tensor:
     size = forces.norm(dim=1, keepdim=True)
     bounded: torch.Tensor = forces * (10 * size.median().clamp(min=1e-12) / size.clamp(min=1e-12)).clamp(max=1)
     return bounded
-
-
-def uncorrelated(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return combinations, (R, T), of T rows of values, and their shares of the variance, (R,), the main one first.
-
-    They are not correlated, and each of mean square one.
-    """
-    unit = 1 / np.sqrt(np.mean(values**2, axis=1)).clip(1e-12)
-    scaled = values * unit[:, None]
-    variance, vectors = np.linalg.eigh(scaled @ scaled.T / scaled.shape[1])
-    order = np.argsort(-variance)
-    order = order[variance[order] > _LEAST * variance.max()]
-    found: np.ndarray = (vectors[:, order] / np.sqrt(variance[order])).T * unit
-    return found, variance[order] / variance.sum()
