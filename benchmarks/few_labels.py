@@ -1,19 +1,25 @@
 """Held-out errors of potentials from few labelled frames: from scratch, and begun from encoders without labels.
 
-    few_labels.py DATA.extxyz... [--labelled 20] [--steps 6000] [--tasks denoise distance] [--tasks default]
-        [--epochs 300] [--seeds 1]
+    few_labels.py DATA.extxyz... --results FILE [--labelled 10 20 50 100 200] [--seeds 0 1 2 3 4]
+        [--tasks cohesion] [--tasks denoise distance] [--steps 2000] [--train-steps 1000] [--ways plain random frozen]
+    few_labels.py --results FILE... [--figure FILE]
 
 Frames, split and errors are those of `potential_accuracy.py`. Encoders learn from all frames that are not held out,
 without labels; `--tasks` may be given several times, one encoder each. A potential begins from each of these with its
-readout as it is, with a random one, and with all but the readout frozen. None of the labelled frames is held out from
-training, so all train for as many epochs.
+readout as it is (plain), with a random one, or with all but the readout frozen. None of the labelled frames is held out
+from training, so all train for as many steps.
+
+Each error is a line of FILE; what is there is not done again, so a run that was stopped goes on. Without DATA, what FILEs
+hold is printed as a table, means over seeds and their standard errors, and drawn.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mlff_curate.cgcnn.encoder import Encoder
+
+SCRATCH = "scratch"
 
 
 class Beginning(Potential):
@@ -43,17 +51,17 @@ class Beginning(Potential):
 def parser_of(words: str | None) -> argparse.ArgumentParser:
     """Return what is asked of a comparison with few labels: frames, how many have labels, and encoders."""
     parser = argparse.ArgumentParser(description=words, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, nargs="+")
+    parser.add_argument("data", type=Path, nargs="*")
     parser.add_argument("--labelled", type=int, nargs="+", default=[20])
     parser.add_argument("--steps", type=int, default=6000, help="of pretraining")
     parser.add_argument("--tasks", nargs="+", action="append", help="several times: several encoders")
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     return parser
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A split of a set: frames of which some have labels, and what frames without labels taught."""
+    """A split of a set: frames of which some have labels."""
 
     name: str
     seed: int
@@ -61,49 +69,154 @@ class Case:
     order: np.ndarray
     """Frames that may be learned from; the first so many have labels."""
     held_out: np.ndarray
-    encoders: dict[str, Encoder]
+    steps: int
+    encoders: dict[str, Encoder] = field(default_factory=dict)
+
+    def encoder(self, tasks: str) -> Encoder:
+        """Return what frames without labels teach; it is learned when it is first asked for."""
+        if tasks not in self.encoders:
+            start = time.perf_counter()
+            model = Pretraining(tasks=tuple(tasks.split("+")), steps=self.steps, seed=self.seed)
+            self.encoders[tasks] = model.fit([self.material.frames[i] for i in np.sort(self.order)]).encoder()
+            print(f"{self.name} {self.seed}: encoder {tasks}, {time.perf_counter() - start:.0f} s", flush=True)
+        return self.encoders[tasks]
 
 
 def cases(arguments: argparse.Namespace) -> Iterator[Case]:
-    """Read the sets, split them for each seed, and train the encoders, with a line for each."""
+    """Read the sets and split them for each seed."""
     for path in arguments.data:
         material = Material.read(path)
-        for seed in range(arguments.seeds):
+        for seed in arguments.seeds:
             learned, held_out = material.split(seed)
-            encoders = {}
-            for tasks in arguments.tasks or [["default"]]:
-                start = time.perf_counter()
-                names = None if tasks == ["default"] else tuple(tasks)
-                model = Pretraining(tasks=names, steps=arguments.steps, seed=seed)
-                name = "+".join(tasks)
-                encoders[name] = model.fit([material.frames[i] for i in learned]).encoder()
-                print(f"{path.stem} {seed}: encoder {name}, {time.perf_counter() - start:.0f} s", flush=True)
             order = np.random.default_rng([seed, 1]).permutation(learned)
-            yield Case(path.stem, seed, material, order, held_out, encoders)
+            yield Case(path.stem, seed, material, order, held_out, arguments.steps)
+
+
+def tasks_of(arguments: argparse.Namespace) -> list[str]:
+    """Return the tasks of each encoder."""
+    return ["+".join(tasks) for tasks in arguments.tasks or [["cohesion"]]]
+
+
+def lines_of(paths: list[Path]) -> list[dict]:
+    """Return the errors in files of results."""
+    return [json.loads(line) for path in paths if path.exists() for line in path.read_text().splitlines()]
+
+
+def run(case: Case, count: int, way: str, train_steps: int) -> dict:
+    """Train a potential; return how far it is off."""
+    tasks, _, how = way.partition(", ")
+    begin = None if way == SCRATCH else case.encoder(tasks)
+    model = Beginning(epochs=math.ceil(train_steps / math.ceil(count / 5)), seed=case.seed)
+    model.begin = replace(begin, rows=None) if begin and how == "random readout" else begin
+    model.frozen = how == "frozen"
+    start = time.perf_counter()
+    off = potential(case.material, case.order[:count], case.held_out, model)
+    seconds = time.perf_counter() - start
+    energy, forces = off.means(case.material.group[case.held_out])
+    return {
+        "set": case.name,
+        "seed": case.seed,
+        "labelled": count,
+        "way": way,
+        "pretraining": 0 if way == SCRATCH else case.steps,
+        "steps": train_steps,
+        "energy": energy,
+        "forces": forces,
+        "pooled": float(np.abs(np.concatenate(off.forces)).mean()),
+        "seconds": round(seconds),
+    }
+
+
+def print_table(lines: list[dict], labelled: list[int]) -> None:
+    """Print means over seeds and their standard errors."""
+    for name in sorted({line["set"] for line in lines}):
+        ways = list(dict.fromkeys(line["way"] for line in lines if line["set"] == name))
+        for kind, unit in (("forces", "eV/A"), ("energy", "meV/atom")):
+            for way in ways:
+                cells = [_cell(lines, name, count, way, kind) for count in labelled]
+                print(f"| {name} | {kind}, {unit} | {way} | {' | '.join(cells)} |")
+
+
+def _values(lines: list[dict], name: str, count: int, way: str, kind: str) -> dict[int, float]:
+    """Return the errors by seed."""
+    of = (line for line in lines if (line["set"], line["labelled"], line["way"]) == (name, count, way))
+    return {line["seed"]: line[kind] for line in of}
+
+
+def _mean(values: list[float]) -> tuple[float, float]:
+    error = np.std(values, ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return float(np.mean(values)), float(error)
+
+
+def _cell(lines: list[dict], name: str, count: int, way: str, kind: str) -> str:
+    found, scratch = (_values(lines, name, count, which, kind) for which in (way, SCRATCH))
+    if not found:
+        return ""
+    mean, error = _mean(list(found.values()))
+    digits = 4 if kind == "forces" else 1
+    words = f"{mean:.{digits}f} +- {error:.{digits}f} ({len(found)})"
+    both = sorted(found.keys() & scratch.keys())
+    if way == SCRATCH or not both:
+        return words
+    ratio = np.mean([found[seed] for seed in both]) / np.mean([scratch[seed] for seed in both])
+    return f"{words} {100 * (ratio - 1):+.0f} %"
+
+
+def draw(lines: list[dict], labelled: list[int], path: Path) -> None:
+    """Draw forces and energies over the number of labels, a column for each set."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    names = sorted({line["set"] for line in lines})
+    ways = list(dict.fromkeys(line["way"] for line in lines))
+    figure, axes = plt.subplots(2, len(names), figsize=(3.4 * len(names), 5.6), sharex=True, squeeze=False)
+    for column, name in enumerate(names):
+        for row, (kind, words) in enumerate([("forces", "force MAE, eV/A"), ("energy", "energy MAE, meV/atom")]):
+            for way in ways:
+                at = [count for count in labelled if _values(lines, name, count, way, kind)]
+                points = [_mean(list(_values(lines, name, count, way, kind).values())) for count in at]
+                if at:
+                    means, errors = np.array(points).T
+                    axes[row, column].errorbar(at, means, np.nan_to_num(errors), marker="o", capsize=3, label=way)
+            axes[row, column].set(xscale="log", yscale="log", title=name if row == 0 else "")
+            axes[row, column].set_xticks(labelled, [str(count) for count in labelled], minor=False)
+            axes[row, column].minorticks_off()
+            axes[row, 0].set_ylabel(words)
+        axes[1, column].set_xlabel("labelled frames")
+    axes[0, 0].legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
 
 
 def main() -> None:
-    """Print a line per set, seed and beginning."""
+    """Run what is not in the results, or print what is."""
     parser = parser_of(__doc__)
-    parser.add_argument("--epochs", type=int, help="of the potentials; default: 12 000 steps")
+    parser.add_argument("--train-steps", type=int, default=1000, help="of the potentials")
+    parser.add_argument("--ways", nargs="+", default=["plain"], choices=["plain", "random", "frozen"])
+    parser.add_argument("--results", type=Path, nargs="+", required=True, help="JSON lines; written to the first")
+    parser.add_argument("--figure", type=Path)
     arguments = parser.parse_args()
-    for case in cases(arguments):
-        begins: dict[str, tuple[Encoder | None, bool]] = {"scratch": (None, False)}
-        for name, encoder in case.encoders.items():
-            begins[name] = (encoder, False)
-            if encoder.readout:
-                begins[f"{name}, random readout"] = (replace(encoder, readout=False), False)
-            begins[f"{name}, frozen"] = (encoder, True)
-        for count in arguments.labelled:
-            for name, (begin, frozen) in begins.items():
-                model = Beginning(epochs=arguments.epochs, seed=case.seed, validation=0.0)
-                model.begin, model.frozen = begin, frozen
-                start = time.perf_counter()
-                off = potential(case.material, case.order[:count], case.held_out, model)
-                pooled = np.abs(np.concatenate(off.forces)).mean()
-                seconds = time.perf_counter() - start
-                words = f"forces {pooled:.4f} eV/A pooled; {off.words(case.material.group[case.held_out])}"
-                print(f"{case.name} {case.seed}: {count} frames, {name}, {seconds:.0f} s: {words}", flush=True)
+    ends = {"plain": "", "random": ", random readout", "frozen": ", frozen"}
+    ways = [SCRATCH, *(f"{tasks}{ends[how]}" for tasks in tasks_of(arguments) for how in arguments.ways)]
+    every = list(cases(arguments))
+    for count in arguments.labelled:
+        for case in every:
+            for way in ways:
+                key = (case.name, case.seed, count, way)
+                done = lines_of(arguments.results)
+                if key in {(line["set"], line["seed"], line["labelled"], line["way"]) for line in done}:
+                    continue
+                line = run(case, count, way, arguments.train_steps)
+                print(line, flush=True)
+                with arguments.results[0].open("a") as file:
+                    file.write(json.dumps(line) + "\n")
+    lines = lines_of(arguments.results)
+    labelled = sorted({line["labelled"] for line in lines})
+    print_table(lines, labelled)
+    if arguments.figure is not None:
+        draw(lines, labelled, arguments.figure)
 
 
 if __name__ == "__main__":

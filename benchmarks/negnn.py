@@ -16,7 +16,7 @@ import time
 from typing import TYPE_CHECKING
 
 import numpy as np
-from few_labels import cases, parser_of
+from few_labels import cases, parser_of, tasks_of
 
 from mlff_curate import CGCNN
 
@@ -37,7 +37,8 @@ def main() -> None:
     arguments = parser.parse_args()
     for case in cases(arguments):
         ways: dict[str, tuple[str, Encoder | None, bool]] = {"elements": ("elements", None, False)}
-        for name, encoder in case.encoders.items():
+        for name in tasks_of(arguments):
+            encoder = case.encoder(name)
             for frozen in (True, False):
                 for encoding, beside in (("none", "alone"), ("elements", "beside elements")):
                     ways[f"{name}, {'frozen' if frozen else 'trained too'}, {beside}"] = (encoding, encoder, frozen)

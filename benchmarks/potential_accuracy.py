@@ -86,12 +86,21 @@ class Off:
         energies = [(e - x.energy) / len(a) for e, x, a in zip(energy, labels, frames, strict=True)]
         return cls(np.array(energies), [(f - x.forces).ravel() for f, x in zip(forces, labels, strict=True)])
 
+    def _of_groups(self, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean absolute errors of each group, meV/atom and eV/Angstrom."""
+        energy, forces = 1e3 * np.abs(self.energy), np.array([np.abs(part).mean() for part in self.forces])
+        each = [group == name for name in np.unique(group)]
+        return np.array([energy[of].mean() for of in each]), np.array([forces[of].mean() for of in each])
+
+    def means(self, group: np.ndarray) -> tuple[float, float]:
+        """Return means over groups of the mean absolute errors, meV/atom and eV/Angstrom."""
+        energy, forces = self._of_groups(group)
+        return float(energy.mean()), float(forces.mean())
+
     def words(self, group: np.ndarray) -> str:
         """Return mean absolute errors, means over groups, and each group's."""
         names = np.unique(group)
-        energy, forces = 1e3 * np.abs(self.energy), np.array([np.abs(part).mean() for part in self.forces])
-        e = np.array([energy[group == name].mean() for name in names])
-        f = np.array([forces[group == name].mean() for name in names])
+        e, f = self._of_groups(group)
         each = ", ".join(f"{name} {x:.2f} {y:.4f}" for name, x, y in zip(names, e, f, strict=True))
         return f"energies {e.mean():.2f} meV/atom, forces {f.mean():.4f} eV/A ({each})"
 

@@ -305,7 +305,7 @@ def test_a_potential_begins_from_an_encoder_without_unit_or_zero(encoder, tmp_pa
     labels = labels_of(FRAMES)
     encoder.save(tmp_path / "cu.encoder")
     begin = read_encoder(tmp_path / "cu.encoder")
-    assert (begin.level, begin.scale, begin.readout, begin.dtype) == (None, None, True, "float64")
+    assert (begin.level, begin.scale, len(begin.rows), begin.dtype) == (None, None, 1, "float64")
     assert begin.parameters() == SIZES
     assert all(torch.equal(value, begin.weights[name]) for name, value in encoder.encoder().weights.items())
     still = {"epochs": 1, "learning_rate": 1e-30, "validation": 0.0, "dtype": "float64"}
