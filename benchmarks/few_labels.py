@@ -9,8 +9,8 @@ without labels; `--tasks` may be given several times, one encoder each. A potent
 readout as it is (plain), with a random one, or with all but the readout frozen. None of the labelled frames is held out
 from training, so all train for as many steps.
 
-Each error is a line of FILE; what is there is not done again, so a run that was stopped goes on. Without DATA, what FILEs
-hold is printed as a table, means over seeds and their standard errors, and drawn.
+Each error is a line of FILE; what is there is not done again, so a run that was stopped goes on. At the end, or without
+DATA, what FILEs hold is printed as a table, means over seeds and their standard errors, and drawn.
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import matplotlib as mpl
 import numpy as np
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
 from potential_accuracy import Material, potential
 
 from mlff_curate.cgcnn.potential import Potential
@@ -164,11 +168,6 @@ def _cell(lines: list[dict], name: str, count: int, way: str, kind: str) -> str:
 
 def draw(lines: list[dict], labelled: list[int], path: Path) -> None:
     """Draw forces and energies over the number of labels, a column for each set."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
     names = sorted({line["set"] for line in lines})
     ways = list(dict.fromkeys(line["way"] for line in lines))
     figure, axes = plt.subplots(2, len(names), figsize=(3.4 * len(names), 5.6), sharex=True, squeeze=False)

@@ -1,6 +1,6 @@
 """Held-out errors of energies per atom by property networks from few labels: element encoding, encoder, and both.
 
-    negnn.py DATA.extxyz... [--labelled 20 50] [--steps 6000] [--tasks denoise distance] [--tasks default]
+    negnn.py DATA.extxyz... [--labelled 20 50] [--steps 6000] [--tasks cohesion] [--tasks denoise distance]
         [--train-steps 2000] [--layers 012] [--conv gated] [--seeds 1]
 
 Frames, split and encoders are those of `few_labels.py`: no held-out frame is in the inputs of an encoder. The states of

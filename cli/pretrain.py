@@ -27,11 +27,13 @@ Examples:
 @click.option(
     "--tasks",
     metavar="A,B,...",
-    help="denoise, distance, coordination, element, contrastive.  [default: the first three, of several elements four]",
+    help="cohesion, denoise, distance, coordination, element, contrastive.  [default: cohesion]",
 )
 @click.option("--weights", metavar="A=X,...", help="Of tasks in the loss.  [default: 1 each]")
-@click.option("--noise", metavar="LOW HIGH", type=float, nargs=2, help="Of denoise, Angstrom.  [default: 0.02 0.25]")
-@click.option("--strain", metavar="X", type=float, help="Of denoise in crystals; 0: none.  [default: 0.01]")
+@click.option(
+    "--noise", metavar="LOW HIGH", type=float, nargs=2, help="Of cohesion and denoise, Angstrom.  [default: 0.02 0.25]"
+)
+@click.option("--strain", metavar="X", type=float, help="Of these in crystals; 0: none.  [default: 0.01]")
 @click.option("--convolutions", metavar="N", type=int, help="One after the other.  [default: 2]")
 @click.option("--channels", metavar="N", type=int, help="Size of an atom's state.  [default: 32]")
 @click.option("--cutoff", metavar="R", type=float, help="Angstrom.  [default: 5]")
@@ -99,9 +101,11 @@ def pretrain(
 ) -> None:
     """Learn an encoder from frames that need no labels, for potentials and properties to begin from.
 
-    denoise: atoms are displaced and cells strained, and the network's own forces and virial learn to pull them back.
-    distance, coordination, element: something of a frame is hidden from the network, and asked for. contrastive: two
-    views of one frame are to be alike.
+    cohesion: forces and virials of potentials that are made up are learned, in all of which bonds have the lengths that
+    they have in the frames; train takes the mixture of them that is nearest to its labels. denoise: atoms are displaced
+    and cells strained, and the network's own forces and virial learn to pull them back. distance, coordination and
+    element: something of a frame is hidden from the network, and asked for. contrastive: two views of one frame are to
+    be alike.
     """
     start = time.perf_counter()
     given = {

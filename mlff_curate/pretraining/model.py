@@ -31,11 +31,11 @@ from mlff_curate.pretraining.tasks import (
     COHESION,
     CONTRASTIVE,
     COORDINATION,
+    DEFAULT,
     DENOISE,
     DISTANCE,
     ELEMENT,
     TASKS,
-    default_tasks,
 )
 from mlff_curate.pretraining.training import EncoderTraining, train_encoder
 from mlff_curate.pretraining.unlabelled import Unlabelled
@@ -92,8 +92,8 @@ class Pretraining(Parameters):
     Parameters
     ----------
     tasks
-        Any of ``"denoise"``, ``"distance"``, ``"coordination"``, ``"element"``, ``"contrastive"``; None: all but the
-        last, and of frames of one element all but the last two.
+        Any of ``"cohesion"``, ``"denoise"``, ``"distance"``, ``"coordination"``, ``"element"``, ``"contrastive"``;
+        None: the first.
     weights
         Task to its weight in the loss; 1 where none is given.
     cutoff, channels, radial, convolutions, angular, degree
@@ -281,11 +281,9 @@ class Pretraining(Parameters):
         return network
 
     def _tasks(self, data: Unlabelled, training: np.ndarray) -> list[Task]:
-        names = default_tasks(data.elements) if self.tasks is None else self.tasks
+        names = DEFAULT if self.tasks is None else self.tasks
         if ELEMENT in names and len(data.elements) == 1:
-            raise DataError(
-                f"{ELEMENT} says nothing of frames of one element: leave it out, as the default does", key="--tasks"
-            )
+            raise DataError(f"{ELEMENT} says nothing of frames of one element: leave it out", key="--tasks")
         if CONTRASTIVE in names and min(self.batch_size, len(training)) < 2:
             raise DataError(f"{CONTRASTIVE} needs two frames per step at least", key="--tasks")
         noise = (float(self.noise[0]), float(self.noise[1]))

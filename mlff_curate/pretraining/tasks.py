@@ -66,6 +66,5 @@ OF_READOUT = (COHESION, DENOISE)
 """Tasks about slopes of energies, which train the readout."""
 
 
-def default_tasks(elements: tuple[int, ...]) -> tuple[str, ...]:
-    """Return the tasks that say something about frames of these elements, the contrastive one apart."""
-    return (DENOISE, DISTANCE, COORDINATION, *([ELEMENT] if len(elements) > 1 else []))
+DEFAULT = (COHESION,)
+"""Tasks of a training that asks for none: what helps potentials most (docs/benchmarks.md)."""

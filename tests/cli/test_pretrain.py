@@ -47,12 +47,13 @@ def frames(here):
 
 
 def test_pretrain_writes_an_encoder_and_tells_how_well_it_learned(command, frames, here):
-    done = command("pretrain", frames, "-o", "cu.encoder", *SMALL, "--json")
+    tasks = ["--tasks", "cohesion,distance,coordination"]
+    done = command("pretrain", frames, "-o", "cu.encoder", *SMALL, *tasks, "--json")
     assert done.code == 0
     said = done.json
-    assert (said["task"], said["tasks"]) == ("pretraining", ["denoise", "distance", "coordination"])
+    assert (said["task"], said["tasks"]) == ("pretraining", ["cohesion", "distance", "coordination"])
     assert (said["frames"], said["atoms"], said["validation_frames"], said["epochs"]) == (12, 48, 1, 3)
-    assert said["guess_denoise_loss"] == 1.0
+    assert 0.3 < said["guess_cohesion_loss"] < 2
     model = Pretraining.load("cu.encoder")
     best = said["best_epoch"] - 1
     for name in said["tasks"]:
@@ -65,10 +66,10 @@ def test_pretrain_writes_an_encoder_and_tells_how_well_it_learned(command, frame
     assert any(
         note.startswith(f"{', '.join(blind)} ") and note.endswith("more --steps may help") for note in said["notes"]
     )
-    done = command("pretrain", frames, "-o", "two.encoder", *SMALL)
+    done = command("pretrain", frames, "-o", "two.encoder", *SMALL, *tasks)
     assert (here / "two.encoder").read_bytes() == (here / "cu.encoder").read_bytes()
-    assert done.out.startswith("two.encoder: encoder, trained on 11 frames\nvalidation: denoise ")
-    assert "guess: denoise 1, distance " in done.out
+    assert done.out.startswith("two.encoder: encoder, trained on 11 frames\nvalidation: cohesion ")
+    assert "guess: cohesion 0." in done.out
 
 
 def test_labels_are_not_looked_at(command, frames, here):
@@ -86,7 +87,7 @@ def test_tasks_and_weights_are_the_users(command, frames):
     assert (model.weights, model.noise, model.strain) == ({"distance": 0.5}, (0.05, 0.1), 0.0)
     write("alloy.extxyz", copper(12, second="Au"))
     done = command("pretrain", "alloy.extxyz", "-o", "alloy.encoder", *SMALL, "--json")
-    assert done.json["tasks"] == ["denoise", "distance", "coordination", "element"]
+    assert done.json["tasks"] == ["cohesion"]
 
 
 def begun(*arguments):
@@ -132,10 +133,10 @@ def test_a_killed_pretraining_goes_on_to_the_same_file(command, frames, here):
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["--tasks", "dance"], 2, "--tasks: 'dance' is unknown; available: denoise, distance"),
+        (["--tasks", "dance"], 2, "--tasks: 'dance' is unknown; available: cohesion, denoise"),
         (["--tasks", "element"], 1, "--tasks: element says nothing of frames of one element: leave it out"),
         (["--weights", "denoise"], 2, "--weights: TASK=NUMBER is expected, with commas between, got 'denoise'"),
-        (["--weights", "element=2"], 2, "--weights: element is none of the tasks: denoise, distance, coordination"),
+        (["--weights", "element=2"], 2, "--weights: element is none of the tasks: cohesion"),
         (["--steps", 5], 2, "--steps: means nothing beside --epochs: say one of them"),
         (["--checkpoint-every", -1], 2, "--checkpoint-every: a number of seconds of at least 0"),
         (["--learning-rate", 1e30], 1, "training diverged in its first epoch: a smaller --learning-rate may help"),
@@ -187,7 +188,7 @@ def test_a_potential_begins_from_an_encoder(command, frames, here):
     line = ["pretrain", frames, "-o", "blind.encoder", *SMALL, "--tasks", "distance", "-q"]
     assert command(*line).code == 0
     done = command("train", "labelled.extxyz", "-o", "b.model", "--encoder", "blind.encoder", "--epochs", 1, "--json")
-    note = "the encoder was not trained on energies or denoising: the layers behind its states began at random"
+    note = "the encoder learned neither energies nor forces: the layers behind its states began at random"
     assert note in done.json["notes"]
     done = command("train", "labelled.extxyz", "-o", "x", "--encoder", "cu.encoder", "--channels", 16)
     assert (done.code, "--channels: the encoder has 8, got 16" in done.err) == (2, True)
