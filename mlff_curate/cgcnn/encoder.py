@@ -51,7 +51,7 @@ class Encoder:
     weights: Mapping[str, torch.Tensor]
     level: np.ndarray | None
     scale: float | None
-    rows: torch.Tensor | None
+    rows: torch.Tensor | None = None
 
     @classmethod
     def of(cls, potential: Potential) -> Encoder:
