@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from mlff_curate.cgcnn.encoder import Encoder
 
 SCRATCH = "scratch"
+KEY = ("set", "seed", "labelled", "way", "pretraining", "steps")
 
 
 class Beginning(Potential):
@@ -203,15 +204,19 @@ def main() -> None:
     for count in arguments.labelled:
         for case in every:
             for way in ways:
-                key = (case.name, case.seed, count, way)
-                done = lines_of(arguments.results)
-                if key in {(line["set"], line["seed"], line["labelled"], line["way"]) for line in done}:
+                steps = 0 if way == SCRATCH else case.steps
+                key = (case.name, case.seed, count, way, steps, arguments.train_steps)
+                if key in {tuple(line[name] for name in KEY) for line in lines_of(arguments.results)}:
                     continue
                 line = run(case, count, way, arguments.train_steps)
                 print(line, flush=True)
                 with arguments.results[0].open("a") as file:
                     file.write(json.dumps(line) + "\n")
     lines = lines_of(arguments.results)
+    for way in {line["way"] for line in lines}:
+        settings = {(line["pretraining"], line["steps"]) for line in lines if line["way"] == way}
+        if len(settings) > 1:
+            parser.error(f"{way}: there are results of several numbers of steps, {sorted(settings)}: keep them apart")
     labelled = sorted({line["labelled"] for line in lines})
     print_table(lines, labelled)
     if arguments.figure is not None:

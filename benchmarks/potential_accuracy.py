@@ -190,7 +190,7 @@ def main() -> None:
     """Print a line per set, seed and model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="+")
-    parser.add_argument("--epochs", type=int, help="default: that of the model, 12 000 steps")
+    parser.add_argument("--epochs", type=int, help="default: that of the model")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--degree", type=int, nargs="+", default=[4], help="-1: distances alone")

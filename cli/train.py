@@ -98,7 +98,12 @@ _OF_POTENTIALS = (
 @click.option("--hidden-layers", metavar="N", type=int, help="How many of these.  [default: 1]")
 @click.option("--optimiser", type=click.Choice(["adam", "sgd"]), default="adam", show_default=True)
 @click.option("--learning-rate", metavar="X", type=float, help="Falls in the end.  [default: 0.003; potential: 0.0015]")
-@click.option("--epochs", metavar="N", type=int, help="At most so many.  [default: 200; of a potential, 12 000 steps]")
+@click.option(
+    "--epochs",
+    metavar="N",
+    type=int,
+    help="At most so many.  [default: 200; of a potential 12 000 steps, at most 250]",
+)
 @click.option("--batch-size", metavar="N", type=int, help="Frames per step.  [default: 32; potential: 5]")
 @click.option(
     "--validation",

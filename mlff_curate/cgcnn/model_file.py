@@ -106,6 +106,12 @@ def _unpack(checkpoint: Checkpoint, device: str) -> CGCNN:
     layers = sizes.convolutions * sizes.channels**2 + (sizes.hidden_layers - 1) * sizes.hidden**2
     if sizes.node_size * sizes.channels + sizes.channels * sizes.hidden + layers > held:
         checkpoint.fail("the setting sizes does not fit the arrays")
+    std, radius = checkpoint.setting("std", float), checkpoint.setting("radius", float)
+    neighbours = checkpoint.setting("neighbours", int)
+    if not (std > 0 and 0 < radius <= 100 and 0 < neighbours < 2**31):
+        checkpoint.fail("the setting std, radius or neighbours is out of range")
+    if sizes.edge_size != round(radius / STEP) + 1:  # no array tells it where there is no convolution
+        checkpoint.fail("the setting sizes.edge_size does not fit the radius")
     network = PropertyNetwork(sizes)
     own = network.state_dict()
     wanted |= {f"network.{name}": ("float32", tuple(value.shape)) for name, value in own.items()}
@@ -115,12 +121,6 @@ def _unpack(checkpoint: Checkpoint, device: str) -> CGCNN:
     # a copy in torch's own memory, aligned like that of the model that was trained: sums have the same bits
     network.load_state_dict({name: torch.from_numpy(checkpoint.arrays[f"network.{name}"]).clone() for name in own})
     network.eval()
-    std, radius = checkpoint.setting("std", float), checkpoint.setting("radius", float)
-    neighbours = checkpoint.setting("neighbours", int)
-    if not (std > 0 and 0 < radius <= 100 and 0 < neighbours < 2**31):
-        checkpoint.fail("the setting std, radius or neighbours is out of range")
-    if sizes.edge_size != round(radius / STEP) + 1:  # no array tells it where there is no convolution
-        checkpoint.fail("the setting sizes.edge_size does not fit the radius")
     elements = checkpoint.setting("elements", list)
     if not all(type(z) is int and 0 <= z < 2**31 for z in elements):
         checkpoint.fail("the setting elements holds other than atomic numbers")

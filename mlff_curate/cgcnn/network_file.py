@@ -55,7 +55,8 @@ def read_network(
     sizes = _sizes(checkpoint)
     # settings could ask for a network of any size: none is made that the file cannot fill
     held = sum(array.size for array in checkpoint.arrays.values())
-    least = sizes.convolutions * (sizes.channels**2 + max(sizes.degree, 0) * sizes.angular**2)
+    shapes = (sizes.degree + 1) * sizes.angular * (sizes.angular + 2 * sizes.channels)
+    least = sizes.convolutions * (sizes.channels * (sizes.channels + 2 * sizes.radial) + shapes)
     if least + len(sizes.elements) * sizes.channels > held:
         checkpoint.fail("the setting sizes does not fit the arrays")
     network = PotentialNetwork(sizes).to(DTYPES[dtype])

@@ -16,7 +16,7 @@ from mlff_curate.cgcnn.potential_network import PotentialNetwork, PotentialSizes
 from mlff_curate.cgcnn.potential_share import Material, in_parts
 from mlff_curate.cgcnn.potential_terms import VOIGT, PotentialLabels, Weights, batch_of, terms_of
 from mlff_curate.cgcnn.potential_training import PotentialTraining, train_potential
-from mlff_curate.cgcnn.readout import ReadoutTrained, mixing_to, set_row
+from mlff_curate.cgcnn.readout import LAST_ROW, ReadoutTrained, mixing_to, set_row
 from mlff_curate.cgcnn.training import split
 from mlff_curate.data.outputs import write_whole
 from mlff_curate.data.soundness import require_sound
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _STEPS = 12_000
 """Of training where epochs are not given: frames of two atoms need as many as frames of a hundred."""
+_MOST_EPOCHS, _LEAST_STEPS = 250, 1_000
+"""What few frames have instead: gone through more often, they are learned by heart."""
 
 _WHOLE: dict[str, tuple[int, float]] = {
     "channels": (1, 4096),
@@ -131,7 +133,8 @@ class Potential(Parameters):
     learning_rate
         Of SOAP; falls along a cosine.
     epochs, batch_size
-        Epochs at most, and frames per step; epochs None: as many as make 12 000 steps.
+        Epochs at most, and frames per step; epochs None: as many as make 12 000 steps, but at
+        most 250, or as many as make 1 000 steps: few frames are soon learned by heart.
     validation
         Share of the frames held out, to stop early and to keep the best weights; 0: the last weights are kept.
     patience
@@ -227,7 +230,7 @@ class Potential(Parameters):
         encoder
             Weights to begin from; its unit of energy is kept, and to its energies of free atoms comes what it leaves
             unexplained, by least squares. One that learned without labels has no unit: it comes from these labels, and
-            its readout, if it has one, is multiplied so that its forces are nearest to theirs. None: random weights.
+            its readout, if it has any, is the sum of those that is nearest to them. None: random weights.
         freeze_encoder
             Train the readout alone, the layers that make an energy of an atom's last state.
         team
@@ -304,7 +307,8 @@ class Potential(Parameters):
 
     def _epochs(self, frames: int) -> int:
         """Return how many epochs there are with so many frames to learn from."""
-        return self.epochs or math.ceil(_STEPS / math.ceil(frames / self.batch_size))
+        per_epoch = math.ceil(frames / self.batch_size)
+        return self.epochs or math.ceil(min(_STEPS, max(_LEAST_STEPS, _MOST_EPOCHS * per_epoch)) / per_epoch)
 
     def _begun(
         self,
@@ -315,6 +319,7 @@ class Potential(Parameters):
         encoder: Encoder | None,
     ) -> FittedPotential:
         """Return network and units before the first step."""
+        self.took_readout_ = False
         elements = np.unique(graph.numbers)
         sizes = PotentialSizes(
             elements=tuple(elements.tolist()),
@@ -343,9 +348,29 @@ class Potential(Parameters):
         if encoder.scale is None:
             some = np.sort(np.random.default_rng([self.seed, 4]).permutation(training)[:_MIXED])
             part = graph.part(some), [frames[i] for i in some], known.part(some, graph)
-            set_row(network, _mixed(start, encoder.rows, *part, scale))
+            row = _mixed(start, encoder.rows, *part)
+            if row is None:
+                return FittedPotential(network, level, scale)
+            set_row(network, row)
+        self.took_readout_ = True
         left = replace(known, energy=known.energy - start.predict_graph(graph, frames).energy)
         return replace(start.fitted_, level=start.fitted_.level + _units(left, graph, training)[0])
+
+    def counted(self, graph: VectorGraph, values: PotentialLabels) -> np.ndarray:
+        """Return the numbers that the loss counts, one after the other: (N,), nan where there is none.
+
+        Energies per atom, less what composition says of those of the same frames; forces; virials per atom.
+        """
+        energy = values.energy / graph.atoms
+        told = np.isfinite(energy)
+        share = _composition(graph)[told] / graph.atoms[told, None]
+        energy[told] -= share @ np.linalg.lstsq(share, energy[told], rcond=None)[0]
+        kinds = (
+            (self.energy_weight, energy),
+            (self.force_weight, values.forces.ravel()),
+            (self.stress_weight, (values.virial / graph.atoms[:, None]).ravel()),
+        )
+        return np.concatenate([part for weight, part in kinds if weight > 0])
 
     def predict(self, frames: Sequence[Atoms], *, progress: Callable[[int, int], None] | None = None) -> Predicted:
         """Return energies, forces and stresses of F frames.
@@ -532,28 +557,23 @@ def _units(known: PotentialLabels, graph: VectorGraph, training: np.ndarray) -> 
 
 
 def _mixed(
-    begun: Potential,
-    rows: torch.Tensor,
-    graph: VectorGraph,
-    frames: Sequence[Atoms],
-    known: PotentialLabels,
-    scale: float,
-) -> torch.Tensor:
-    """Return the sum of an encoder's rows of readouts, (1, H), that is nearest to forces and virials of some frames."""
-    found = []
+    begun: Potential, rows: torch.Tensor, graph: VectorGraph, frames: Sequence[Atoms], known: PotentialLabels
+) -> torch.Tensor | None:
+    """Return the sum of an encoder's rows of readouts, (1, H), that is nearest to the labels of some frames.
+
+    Labels that the loss does not count do not count here either. None: they tell nothing of it.
+    """
+    network, scale = begun.fitted_.network, begun.fitted_.scale
+    before = network.get_parameter(LAST_ROW).detach().clone()
     volume = np.array([atoms.get_volume() if atoms.pbc.all() else np.nan for atoms in frames])
+    found = []
     for row in rows:
-        set_row(begun.fitted_.network, row[None])
+        set_row(network, row[None])
         said = begun.predict_graph(graph, frames)
-        virial = said.stress * (volume / graph.atoms)[:, None]
-        found.append(np.concatenate([said.forces.ravel(), virial.ravel()]))
-    wanted = np.concatenate([known.forces.ravel(), (known.virial / graph.atoms[:, None]).ravel()])
-    mixing = mixing_to(wanted, np.stack(found, axis=1))
-    if mixing is None:  # of the size that the unit of energy says is usual
-        size = float(np.sqrt(np.mean(found[0][: known.forces.size] ** 2)))
-        mixing = np.zeros(len(rows))
-        mixing[0] = scale / size if size > 0 else 1.0
-    return torch.from_numpy(mixing).to(rows)[None] @ rows
+        found.append(begun.counted(graph, PotentialLabels(said.energy, said.forces, said.stress * volume[:, None])))
+    set_row(network, before)
+    mixing = mixing_to(begun.counted(graph, known) / scale, np.stack(found, axis=1) / scale)
+    return None if mixing is None else torch.from_numpy(mixing).to(rows)[None] @ rows
 
 
 def _require_sound(frames: Sequence[Atoms]) -> None:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 LAST_ROW = "energy.2.weight"
 """Name of the last layer's weights, (1, H)."""
 _RIDGE = 1e-4
+"""Beside the squares of answers, each of length one."""
+_LEAST = 1e-3
+"""Root mean square from which on an answer is told from rounding."""
 
 
 def is_of_readout(name: str) -> bool:
@@ -66,14 +69,15 @@ def mixing_to(wanted: np.ndarray, found: np.ndarray) -> np.ndarray | None:
     """Return what R answers are multiplied by for their sum to be nearest what is wanted, (R,).
 
     By least squares with a small ridge, in units in which all answers are of one size: of two that are nearly alike,
-    neither grows large.
+    neither grows large. What is wanted counts the less the larger it is beside the unit, so that a few wild labels do
+    not decide.
 
     Parameters
     ----------
     wanted
-        (N,); what is not known is nan.
+        (N,) in units in which it is of the order of one; what is not known is nan.
     found
-        (N, R).
+        (N, R) in the same; what is hardly there is not told from rounding, and left out.
 
     Returns
     -------
@@ -81,13 +85,14 @@ def mixing_to(wanted: np.ndarray, found: np.ndarray) -> np.ndarray | None:
         None where there is nothing to tell it by, or a single answer is best turned around.
     """
     known = np.isfinite(wanted)
-    size = np.sqrt(np.square(found[known]).sum(axis=0))
-    if not known.any() or not size.max(initial=0.0) > 0:
+    weight = 1 / np.sqrt(1 + wanted[known] ** 2)
+    answers, target = found[known] * weight[:, None], wanted[known] * weight
+    size = np.sqrt(np.square(answers).sum(axis=0))
+    told = np.flatnonzero(size > _LEAST * np.sqrt(len(target)))
+    if not len(told) or not target.any():
         return None
-    told = np.flatnonzero(size > 0)
-    unit = found[known][:, told] / size[told]
-    square = unit.T @ unit + _RIDGE * np.eye(len(told))
+    unit = answers[:, told] / size[told]
     out = np.zeros(found.shape[1])
-    out[told] = np.linalg.solve(square, unit.T @ wanted[known]) / size[told]
+    out[told] = np.linalg.solve(unit.T @ unit + _RIDGE * np.eye(len(told)), unit.T @ target) / size[told]
     turned = found.shape[1] == 1 and out[0] <= 0
     return out if np.isfinite(out).all() and out.any() and not turned else None

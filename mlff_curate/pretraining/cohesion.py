@@ -24,12 +24,9 @@ from mlff_curate.pretraining.tasks import COHESION
 from mlff_curate.pretraining.views import enlarged, noisy
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ase import Atoms
 
     from mlff_curate.cgcnn.potential_terms import EnergyFunction, PotentialBatch, Terms
-    from mlff_curate.graphs.vectors import VectorGraph
     from mlff_curate.pretraining.network import PretrainingNetwork
     from mlff_curate.pretraining.unlabelled import Unlabelled
 
@@ -45,8 +42,10 @@ _FAINT = 1e-6
 """Density below which roots are cut."""
 _NOISY = 0.5
 """Chance of a frame to be displaced and strained."""
-_SAMPLE = 60
-"""Frames that units are taken from."""
+_SAMPLE = 2048
+"""Atoms, or a few more, that units are taken from."""
+_DRAWS = 8
+"""Of what a network that does nothing is off by."""
 
 
 TERMS = len(_PUSH) + len(_PULL) + len(_SHAPED)
@@ -58,9 +57,9 @@ class Bonds:
 
     Of an atom with neighbours at distances r: repulsions ``sum exp(-p (r / r0 - 1))`` of pairs and roots of densities,
     ``sqrt(rho)`` with ``rho = sum exp(-2 q (r / r0 - 1))``: the second-moment model (R. P. Gupta, Phys. Rev. B 23, 6265
-    (1981)), with p and q as F. Cleri and V. Rosato, Phys. Rev. B 48, 22 (1993), found them for sixteen metals, and more
-    widely. Some densities depend on angles: times ``2 / (1 + exp(-t rho_l^2 / rho^2))`` with the square of their part
-    of degree l, as M. I. Baskes, Phys. Rev. B 46, 2727 (1992), has it.
+    (1981)), with p and q of the size that most have which F. Cleri and V. Rosato, Phys. Rev. B 48, 22 (1993), found for
+    metals. Some densities depend on angles: times ``2 / (1 + exp(-t rho_l^2 / rho^2))`` with the square of their part
+    of degree l, after the modified embedded atom method (M. I. Baskes, Phys. Rev. B 46, 2727 (1992)).
 
     Attributes
     ----------
@@ -75,11 +74,6 @@ class Bonds:
     radii: torch.Tensor
     cutoff: float
     harmonics: SphericalHarmonics
-
-    @classmethod
-    def of(cls, graph: VectorGraph, elements: Sequence[int], cutoff: float) -> Bonds:
-        """Return the terms for the lengths of bonds of some frames."""
-        return cls(torch.from_numpy(radii(graph, elements)), cutoff, SphericalHarmonics(_DEGREE))
 
     def energies(self, coefficients: torch.Tensor) -> EnergyFunction:
         """Return the energies of atoms as a function of their bonds, by the (N, T) coefficients of each atom."""
@@ -118,14 +112,27 @@ class Bonds:
         return torch.cat([push, (densities + _FAINT).sqrt()], dim=1)
 
 
-def radii(graph: VectorGraph, elements: Sequence[int]) -> np.ndarray:
-    """Return half the median distance to the nearest neighbour of the atoms of S elements, (S,) Angstrom."""
-    nearest = np.full(len(graph.numbers), np.inf)
-    np.minimum.at(nearest, graph.centre, np.linalg.norm(graph.vector, axis=1))
+def radii(data: Unlabelled, frames: np.ndarray) -> np.ndarray:
+    """Return half the median distance to the nearest neighbour of the atoms of S elements in some frames, Angstrom.
+
+    Of an element without neighbours there, the mean of the others.
+    """
+    nearest = np.full(len(data.graph.numbers), np.inf)
+    np.minimum.at(nearest, data.graph.centre, data.distances)
+    nodes = data.graph.nodes_of(frames)
+    nearest, numbers = nearest[nodes], data.graph.numbers[nodes]
     bound = np.isfinite(nearest)
-    of = [nearest[bound & (graph.numbers == z)] for z in elements]
+    of = [nearest[bound & (numbers == z)] for z in data.elements]
     medians = np.array([np.median(part) if len(part) else np.nan for part in of])
     return np.where(np.isfinite(medians), medians, np.nanmean(medians)) / 2
+
+
+def _with_bonds(data: Unlabelled, frames: np.ndarray) -> np.ndarray:
+    """Return the first frames in which atoms have neighbours, of 2048 atoms or a few more, ascending."""
+    bonds = np.bincount(data.graph.frame[data.graph.centre], minlength=data.graph.frames)
+    bound = frames[bonds[frames] > 0]
+    count = int(np.searchsorted(np.cumsum(data.graph.atoms[bound]), _SAMPLE)) + 1
+    return np.sort(bound[:count])
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,10 +212,10 @@ class Cohesion:
     def of(cls, data: Unlabelled, frames: np.ndarray, noise: tuple[float, float], strain: float, seed: int) -> Cohesion:
         """Return the task for the bonds that some frames have."""
         rng = np.random.default_rng([seed, 8])
-        some = np.sort(rng.permutation(frames)[:_SAMPLE])
-        bonds = Bonds.of(vector_graph([data.frames[i] for i in some], data.cutoff), data.elements, data.cutoff)
+        some = _with_bonds(data, rng.permutation(frames))
+        bonds = Bonds(torch.from_numpy(radii(data, frames)), data.cutoff, SphericalHarmonics(_DEGREE))
         made = cls(noise, strain, bonds, np.ones(TERMS), 1.0, 1.0)
-        views = made.views(data, some, rng)
+        views = made.views(data, some, rng, share=1.0)  # crystals at rest would give no unit
         forces, virial = [], []
         for one in data.real(np.eye(TERMS)):
             terms = terms_of(bonds.energies(one.expand(len(views.felt), -1)), views.batch)
@@ -216,22 +223,28 @@ class Cohesion:
             virial.append(_virial(terms, views.batch)[views.bound].double().cpu().numpy().ravel())
         unit = 1 / np.sqrt(np.mean(np.square(forces), axis=1)).clip(_FAINT)
         made = replace(made, unit=unit, virial=float(np.mean(np.square(unit[:, None] * virial))))
-        asked = made.ask(data, views, rng)
-        nothing = made.off(asked, torch.zeros_like(asked.forces), torch.zeros_like(asked.virial))
-        return replace(made, guess=float(nothing))
+        return replace(made, guess=made.off_by_nothing(data, some, rng))
+
+    def off_by_nothing(self, data: Unlabelled, frames: np.ndarray, rng: np.random.Generator) -> float:
+        """Return the loss of a network that does nothing, over some draws."""
+        found = []
+        for _ in range(_DRAWS):
+            asked = self.ask(data, self.views(data, frames, rng), rng)
+            found.append(self.off(asked, torch.zeros_like(asked.forces), torch.zeros_like(asked.virial)))
+        return float(torch.stack(found).mean())
 
     def head(self, channels: int) -> nn.Module:
         """Return the last rows of a readout for each term; what is before them is the trunk's readout."""
         return nn.Linear(channels, TERMS, bias=False)
 
-    def views(self, data: Unlabelled, frames: np.ndarray, rng: np.random.Generator) -> Views:
+    def views(self, data: Unlabelled, frames: np.ndarray, rng: np.random.Generator, *, share: float = _NOISY) -> Views:
         """Add noise to about half of the frames."""
         views: list[Atoms] = []
         low, high = (math.log(x) for x in self.noise)
         for i in frames:
             atoms = enlarged(data.frames[i])
             sigma = math.exp(rng.uniform(low, high))
-            views.append(noisy(atoms, sigma, self.strain, rng).atoms if rng.random() < _NOISY else atoms)
+            views.append(noisy(atoms, sigma, self.strain, rng).atoms if rng.random() < share else atoms)
         graph = vector_graph(views, data.cutoff)
         felt = np.bincount(graph.centre, minlength=len(graph.numbers)) > 0
         bound = np.bincount(graph.frame, felt, graph.frames) > 0

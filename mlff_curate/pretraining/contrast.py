@@ -6,9 +6,11 @@ here also noise as of heat, and an orientation, which the states of atoms do not
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch.nn import functional
 
@@ -18,7 +20,6 @@ from mlff_curate.pretraining.tasks import CONTRASTIVE
 from mlff_curate.pretraining.views import enlarged, noisy, turned
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import nn
 
     from mlff_curate.pretraining.network import PretrainingNetwork
@@ -41,6 +42,17 @@ class Contrast:
 
     guess: float
     name = CONTRASTIVE
+
+    @classmethod
+    def of(cls, training: int, held_out: int, batch_size: int) -> Contrast:
+        """Return the task for so many frames to learn from and held out, so many in a batch at most.
+
+        A guess is one of all other views of a batch, and the loss is told of batches of frames held out; where there
+        are none of two frames, a guess in training is.
+        """
+        sizes = [len(part) for part in np.array_split(np.arange(held_out), max(1, math.ceil(held_out / batch_size)))]
+        told = np.array([size for size in sizes if size > 1] or [min(batch_size, training)])
+        return cls(float((told * np.log(2 * told - 1)).sum() / told.sum()))
 
     def head(self, channels: int) -> nn.Module:
         """Return the projection."""

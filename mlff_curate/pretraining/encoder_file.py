@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def to_bytes(model: Pretraining) -> bytes:
-    """Return the bytes of an encoder file, the same for the same encoder. Heads are not in it.
+    """Return the bytes of an encoder file, the same for the same encoder. Of heads it has the last rows of readouts.
 
     Raises
     ------

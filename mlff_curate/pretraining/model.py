@@ -229,7 +229,7 @@ class Pretraining(Parameters):
         elements = tuple(np.unique(graph.numbers).tolist())
         data = Unlabelled(frames, graph, elements, self.cutoff, DTYPES[self.dtype], self.device)
         _require_neighbours(graph, training, self.cutoff)
-        tasks = self._tasks(data, training)
+        tasks = self._tasks(data, training, held_out)
         devices = [] if self.device == "cpu" else [torch.device(self.device)]
         with one_thread(), torch.random.fork_rng(devices):
             torch.manual_seed(self.seed)
@@ -280,7 +280,7 @@ class Pretraining(Parameters):
         network.take_units(batch.vector, batch.species, batch.centre, batch.neighbour)
         return network
 
-    def _tasks(self, data: Unlabelled, training: np.ndarray) -> list[Task]:
+    def _tasks(self, data: Unlabelled, training: np.ndarray, held_out: np.ndarray) -> list[Task]:
         names = DEFAULT if self.tasks is None else self.tasks
         if ELEMENT in names and len(data.elements) == 1:
             raise DataError(f"{ELEMENT} says nothing of frames of one element: leave it out", key="--tasks")
@@ -293,7 +293,7 @@ class Pretraining(Parameters):
             DISTANCE: lambda: MaskedDistance.of(data, training),
             COORDINATION: lambda: MaskedCoordination.of(data, training),
             ELEMENT: lambda: MaskedElement.of(data, training),
-            CONTRASTIVE: lambda: Contrast(math.log(2 * min(self.batch_size, len(training)) - 1)),
+            CONTRASTIVE: lambda: Contrast.of(len(training), len(held_out), self.batch_size),
         }
         return [makers[name]() for name in TASKS if name in names]
 

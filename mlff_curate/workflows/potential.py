@@ -204,6 +204,8 @@ def _about_training(
             yield f"the encoder does not know {strange}: what it says of them began at random"
         if begin.rows is None:
             yield "the encoder learned neither energies nor forces: the layers behind its states began at random"
+        elif not potential.took_readout_:
+            yield "the labels do not tell what the encoder's forces are to be multiplied by: its readout is new"
     if resume:
         yield where_from(before, over=True)
     if not potential.training_.validation_frames:

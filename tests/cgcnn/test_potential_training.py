@@ -376,3 +376,9 @@ def test_units_are_not_of_one_small_crystal_beside_a_large_frame():
         assert float(spread.min()) > 1e-4 * float(spread.max())
         wide = model.predict([large])
         assert np.abs(wide.energies - wide.energies.mean()).max() < 30 * model.fitted_.scale
+
+
+@pytest.mark.parametrize(("frames", "epochs"), [(1, 1000), (5, 1000), (20, 250), (100, 250), (300, 200), (2500, 24)])
+def test_few_frames_are_not_gone_through_until_they_are_known_by_heart(frames, epochs):
+    assert Potential()._epochs(frames) == epochs
+    assert Potential(epochs=7)._epochs(frames) == 7

@@ -7,7 +7,7 @@ from ase import Atoms
 from ase.build import bulk
 
 from mlff_curate.cgcnn.potential import Potential
-from mlff_curate.cgcnn.potential_network import PotentialNetwork, PotentialSizes
+from mlff_curate.cgcnn.potential_network import PotentialNetwork, PotentialSizes, SphericalHarmonics
 from mlff_curate.cgcnn.potential_terms import VOIGT, terms_of
 from mlff_curate.cgcnn.readout import mixing_to
 from mlff_curate.data.labels import Labels
@@ -33,7 +33,7 @@ def unlabelled(frames):
 
 
 def bonds_of(data):
-    return Bonds.of(data.graph, data.elements, CUTOFF)
+    return Bonds(torch.from_numpy(radii(data, np.arange(len(data.frames)))), CUTOFF, SphericalHarmonics(4))
 
 
 def energy(data, bonds, atoms, coefficients):
@@ -42,7 +42,7 @@ def energy(data, bonds, atoms, coefficients):
     return float(of(batch.vector, batch.species, batch.centre, batch.neighbour).sum())
 
 
-def test_the_terms_are_those_of_the_paper():
+def test_the_terms_are_those_of_the_papers():
     """At the bond of a dimer repulsion and hopping are one; at another length they fall off as they should."""
     data = unlabelled([Atoms("Cu2", [[0, 0, 0], [0, 0, 2.0]])])
     bonds = bonds_of(data)
@@ -66,6 +66,10 @@ def test_only_terms_with_angles_tell_angles():
     bonds = bonds_of(data)
     one = torch.eye(TERMS, dtype=torch.float64)
     off = [abs(energy(data, bonds, chains[0], c) - energy(data, bonds, chains[1], c)) for c in one]
+    # of a dimer the part of each degree is as large as the whole: twice the logistic function of t
+    dimer = Atoms("Cu2", [[0, 0, 0], [0, 0, 2.5]])
+    of_dimer = [energy(data, bonds, dimer, c) for c in one[11:13]]
+    assert of_dimer == pytest.approx([2 * np.sqrt(2 / (1 + np.exp(-t))) for t in (-3, 3)], rel=1e-4)
     assert max(off[:11]) < 1e-6
     assert min(off[11:]) > 1e-3
 
@@ -89,8 +93,23 @@ def test_forces_are_the_slopes_of_the_terms(term):
 
 def test_radii_are_half_of_the_bonds():
     data = unlabelled([Atoms("CuAu", [[0, 0, 0], [0, 0, 2.6]]), Atoms("Cu2", [[0, 0, 0], [0, 0, 2.4]]), Atoms("Au")])
-    assert radii(data.graph, data.elements) == pytest.approx([1.2, 1.3])
-    assert radii(data.graph, (18, 29, 79)) == pytest.approx([1.25, 1.2, 1.3])  # of one not there: as the others have it
+    assert radii(data, np.arange(3)) == pytest.approx([1.2, 1.3])
+    assert radii(data, np.array([1, 2])) == pytest.approx([1.2, 1.2])  # of gold alone nothing is known
+
+
+def test_crystals_at_rest_and_rare_elements_have_sound_units():
+    """Half of them being displaced, by chance fewer, forces at rest must not be the unit."""
+    resting = [bulk(name, cubic=True) for name in ("Cu", "Al", "Ag", "Fe", "W", "Ta")]
+    for frames in (resting, [bulk("Cu", cubic=True)]):
+        data = unlabelled(frames)
+        for seed in range(6):
+            task = Cohesion.of(data, np.arange(len(frames)), (0.02, 0.25), 0.01, seed)
+            assert task.unit.max() < 1e4
+            assert 0.1 < task.guess < 2
+    rare = [hot(k) for k in range(70)] + [Atoms("CuH", [[0, 0, 0], [0, 0, 1.5]])] + [Atoms("Cu")] * 70
+    data = unlabelled(rare)
+    task = Cohesion.of(data, np.arange(len(rare)), (0.02, 0.25), 0.01, 0)
+    assert float(task.bonds.radii[0]) == pytest.approx(0.75)
 
 
 def test_what_is_asked_is_known_and_a_guess_is_as_bad_as_told():
@@ -130,11 +149,13 @@ def test_frames_without_bonds_ask_nothing():
 
 def test_readouts_are_mixed_as_labels_have_it():
     rng = np.random.default_rng(0)
-    found = rng.normal(size=(200, 3)) * [1.0, 1e3, 1e-4]
-    found[:, 2] = 0
+    found = rng.normal(size=(200, 3)) * [1.0, 1e3, 1e-5]
     wanted = found @ [2.0, -1e-3, 5.0]
     wanted[::7] = np.nan
-    assert mixing_to(wanted, found) == pytest.approx([2.0, -1e-3, 0.0], rel=1e-3)
+    assert mixing_to(wanted, found) == pytest.approx([2.0, -1e-3, 0.0], rel=1e-3)  # the third is no more than rounding
+    wild = wanted.copy()
+    wild[1] *= 1e3
+    assert mixing_to(wild, found) == pytest.approx([2.0, -1e-3, 0.0], rel=0.05)
     twins = np.repeat(found[:, :1], 2, axis=1)
     assert mixing_to(twins[:, 0], twins) == pytest.approx([0.5, 0.5], rel=1e-3)
     assert mixing_to(np.full(200, np.nan), found) is None

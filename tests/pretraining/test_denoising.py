@@ -155,3 +155,10 @@ def test_views_of_one_frame_are_to_be_alike():
     loss, count = task.loss(network, data, np.arange(3), np.random.default_rng(0), training=True)
     assert (count, bool(torch.isfinite(loss))) == (6, True)
     assert task.loss(network, data, np.arange(1), np.random.default_rng(0), training=True)[1] == 0
+
+
+def test_a_guess_at_which_views_are_of_one_frame_is_told_of_the_batches_held_out():
+    assert Contrast.of(54, 6, 3).guess == pytest.approx(np.log(5))
+    assert Contrast.of(54, 6, 5).guess == pytest.approx(np.log(5))  # two batches of three
+    assert Contrast.of(40, 5, 4).guess == pytest.approx((3 * np.log(5) + 2 * np.log(3)) / 5)
+    assert Contrast.of(7, 1, 3).guess == pytest.approx(np.log(5))  # one frame alone asks nothing
