@@ -10,7 +10,8 @@ readout as it is (plain), with a random one, or with all but the readout frozen.
 from training, so all train for as many steps.
 
 Each error is a line of FILE; what is there is not done again, so a run that was stopped goes on. At the end, or without
-DATA, what FILEs hold is printed as a table, means over seeds and their standard errors, and drawn.
+DATA, what FILEs hold is printed as a table and drawn: means over seeds with standard errors (Nadeau and Bengio's, for splits that
+overlap).
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from potential_accuracy import Material, potential
 
 from mlff_curate.cgcnn.potential import Potential
 from mlff_curate.pretraining.model import Pretraining
+from mlff_curate.validation.learning_curve import Estimate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -148,23 +150,20 @@ def _values(lines: list[dict], name: str, count: int, way: str, kind: str) -> di
     return {line["seed"]: line[kind] for line in of}
 
 
-def _mean(values: list[float]) -> tuple[float, float]:
-    error = np.std(values, ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-    return float(np.mean(values)), float(error)
-
-
 def _cell(lines: list[dict], name: str, count: int, way: str, kind: str) -> str:
+    """Return mean and standard error over splits, how many, and the mean of the logarithm of the ratio to scratch."""
     found, scratch = (_values(lines, name, count, which, kind) for which in (way, SCRATCH))
     if not found:
         return ""
-    mean, error = _mean(list(found.values()))
+    mean = Estimate.of(np.array(list(found.values())))
     digits = 4 if kind == "forces" else 1
-    words = f"{mean:.{digits}f} +- {error:.{digits}f} ({len(found)})"
+    words = f"{mean.mean:.{digits}f} +- {mean.error:.{digits}f} ({len(found)})"
     both = sorted(found.keys() & scratch.keys())
     if way == SCRATCH or not both:
         return words
-    ratio = np.mean([found[seed] for seed in both]) / np.mean([scratch[seed] for seed in both])
-    return f"{words} {100 * (ratio - 1):+.0f} %"
+    ratio = Estimate.of(np.log([found[seed] / scratch[seed] for seed in both]))
+    factor = math.exp(ratio.mean)
+    return f"{words}, {100 * (factor - 1):+.0f} +- {100 * factor * ratio.error:.0f} %"
 
 
 def draw(lines: list[dict], labelled: list[int], path: Path) -> None:
@@ -176,9 +175,9 @@ def draw(lines: list[dict], labelled: list[int], path: Path) -> None:
         for row, (kind, words) in enumerate([("forces", "force MAE, eV/A"), ("energy", "energy MAE, meV/atom")]):
             for way in ways:
                 at = [count for count in labelled if _values(lines, name, count, way, kind)]
-                points = [_mean(list(_values(lines, name, count, way, kind).values())) for count in at]
+                points = [Estimate.of(np.array(list(_values(lines, name, count, way, kind).values()))) for count in at]
                 if at:
-                    means, errors = np.array(points).T
+                    means, errors = ([getattr(point, what) for point in points] for what in ("mean", "error"))
                     axes[row, column].errorbar(at, means, np.nan_to_num(errors), marker="o", capsize=3, label=way)
             axes[row, column].set(xscale="log", yscale="log", title=name if row == 0 else "")
             axes[row, column].set_xticks(labelled, [str(count) for count in labelled], minor=False)
