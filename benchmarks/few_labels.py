@@ -10,8 +10,8 @@ readout as it is (plain), with a random one, or with all but the readout frozen.
 from training, so all train for as many steps.
 
 Each error is a line of FILE; what is there is not done again, so a run that was stopped goes on. At the end, or without
-DATA, what FILEs hold is printed as a table and drawn: means over seeds with standard errors (Nadeau and Bengio's, for splits that
-overlap).
+DATA, what FILEs hold is printed as a table and drawn: means over seeds with standard errors (Nadeau and Bengio's, for
+splits that overlap).
 """
 
 from __future__ import annotations
