@@ -179,7 +179,8 @@ def draw(lines: list[dict], labelled: list[int], path: Path) -> None:
                 if at:
                     means, errors = ([getattr(point, what) for point in points] for what in ("mean", "error"))
                     axes[row, column].errorbar(at, means, np.nan_to_num(errors), marker="o", capsize=3, label=way)
-            axes[row, column].set(xscale="log", yscale="log", title=name if row == 0 else "")
+            axes[row, column].set(xscale="log", title=name if row == 0 else "")
+            axes[row, column].set_ylim(bottom=0)
             axes[row, column].set_xticks(labelled, [str(count) for count in labelled], minor=False)
             axes[row, column].minorticks_off()
             axes[row, 0].set_ylabel(words)
