@@ -410,7 +410,7 @@ class Potential(Parameters):
         network, elements = fitted.network, np.array(fitted.network.sizes.elements)
         self.require_known(frames)
         dtype = next(network.parameters()).dtype
-        volume = np.array([atoms.get_volume() if atoms.pbc.all() else np.nan for atoms in frames])
+        volume = _volumes(frames)
         parts = [_nothing()]
         for some in in_parts(graph.atoms, graph.crowd, np.arange(graph.frames)):
             piece = graph if len(some) == graph.frames else graph.part(some)
@@ -556,6 +556,11 @@ def _units(known: PotentialLabels, graph: VectorGraph, training: np.ndarray) -> 
     return level, (size if size > _LEAST_FORCE * spread else spread) or 1.0
 
 
+def _volumes(frames: Sequence[Atoms]) -> np.ndarray:
+    """Return (F,) cubic Angstrom, nan of frames that are not periodic in three directions."""
+    return np.array([atoms.get_volume() if atoms.pbc.all() else np.nan for atoms in frames])
+
+
 def _mixed(
     begun: Potential, rows: torch.Tensor, graph: VectorGraph, frames: Sequence[Atoms], known: PotentialLabels
 ) -> torch.Tensor | None:
@@ -565,7 +570,7 @@ def _mixed(
     """
     network, scale = begun.fitted_.network, begun.fitted_.scale
     before = network.get_parameter(LAST_ROW).detach().clone()
-    volume = np.array([atoms.get_volume() if atoms.pbc.all() else np.nan for atoms in frames])
+    volume = _volumes(frames)
     found = []
     for row in rows:
         set_row(network, row[None])

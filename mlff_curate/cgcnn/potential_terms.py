@@ -82,6 +82,10 @@ class Terms:
     forces: torch.Tensor
     virial: torch.Tensor
 
+    def virial_per_atom(self, batch: PotentialBatch) -> torch.Tensor:
+        """Return the virials over the atoms of each frame, (F, 6) in ASE's order."""
+        return self.virial[:, VOIGT[0], VOIGT[1]] / batch.atoms[:, None]
+
 
 class EnergyFunction(Protocol):
     """Energies of atoms from the vectors of edges: a network, or a formula."""
@@ -194,11 +198,10 @@ class Residuals:
     def of(cls, terms: Terms, batch: PotentialBatch, wanted: Wanted) -> Residuals:
         """Take the differences."""
         total = terms.energies.new_zeros(len(batch.atoms)).index_add(0, batch.frame, terms.energies)
-        virial = terms.virial[:, VOIGT[0], VOIGT[1]]
         return cls(
             _off(total / batch.atoms, wanted.energy),
             _off(terms.forces, wanted.forces),
-            _off(virial / batch.atoms[:, None], wanted.virial),
+            _off(terms.virial_per_atom(batch), wanted.virial),
         )
 
     def absolute(self) -> torch.Tensor:

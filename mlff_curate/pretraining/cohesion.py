@@ -18,15 +18,16 @@ import torch
 from torch import nn
 
 from mlff_curate.cgcnn.potential_network import SphericalHarmonics
-from mlff_curate.cgcnn.potential_terms import VOIGT, terms_of
+from mlff_curate.cgcnn.potential_terms import terms_of
 from mlff_curate.graphs.vectors import vector_graph
 from mlff_curate.pretraining.tasks import COHESION
+from mlff_curate.pretraining.unlabelled import have_neighbours
 from mlff_curate.pretraining.views import enlarged, noisy
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from mlff_curate.cgcnn.potential_terms import EnergyFunction, PotentialBatch, Terms
+    from mlff_curate.cgcnn.potential_terms import EnergyFunction, PotentialBatch
     from mlff_curate.pretraining.network import PretrainingNetwork
     from mlff_curate.pretraining.unlabelled import Unlabelled
 
@@ -117,10 +118,8 @@ def radii(data: Unlabelled, frames: np.ndarray) -> np.ndarray:
 
     Of an element without neighbours there, the mean of the others.
     """
-    nearest = np.full(len(data.graph.numbers), np.inf)
-    np.minimum.at(nearest, data.graph.centre, data.distances)
     nodes = data.graph.nodes_of(frames)
-    nearest, numbers = nearest[nodes], data.graph.numbers[nodes]
+    nearest, numbers = data.nearest[nodes], data.graph.numbers[nodes]
     bound = np.isfinite(nearest)
     of = [nearest[bound & (numbers == z)] for z in data.elements]
     medians = np.array([np.median(part) if len(part) else np.nan for part in of])
@@ -129,8 +128,7 @@ def radii(data: Unlabelled, frames: np.ndarray) -> np.ndarray:
 
 def _with_bonds(data: Unlabelled, frames: np.ndarray) -> np.ndarray:
     """Return the first frames in which atoms have neighbours, of 2048 atoms or a few more, ascending."""
-    bonds = np.bincount(data.graph.frame[data.graph.centre], minlength=data.graph.frames)
-    bound = frames[bonds[frames] > 0]
+    bound = frames[have_neighbours(data.graph)[1][frames]]
     count = int(np.searchsorted(np.cumsum(data.graph.atoms[bound]), _SAMPLE)) + 1
     return np.sort(bound[:count])
 
@@ -220,7 +218,7 @@ class Cohesion:
         for one in data.real(np.eye(TERMS)):
             terms = terms_of(bonds.energies(one.expand(len(views.felt), -1)), views.batch)
             forces.append(_bounded(terms.forces[views.felt]).double().cpu().numpy().ravel())
-            virial.append(_virial(terms, views.batch)[views.bound].double().cpu().numpy().ravel())
+            virial.append(terms.virial_per_atom(views.batch)[views.bound].double().cpu().numpy().ravel())
         unit = 1 / np.sqrt(np.mean(np.square(forces), axis=1)).clip(_FAINT)
         made = replace(made, unit=unit, virial=float(np.mean(np.square(unit[:, None] * virial))))
         return replace(made, guess=made.off_by_nothing(data, some, rng))
@@ -246,15 +244,13 @@ class Cohesion:
             sigma = math.exp(rng.uniform(low, high))
             views.append(noisy(atoms, sigma, self.strain, rng).atoms if rng.random() < share else atoms)
         graph = vector_graph(views, data.cutoff)
-        felt = np.bincount(graph.centre, minlength=len(graph.numbers)) > 0
-        bound = np.bincount(graph.frame, felt, graph.frames) > 0
-        return Views(data.batch(graph), *(torch.from_numpy(part).to(data.device) for part in (felt, bound)))
+        return Views(data.batch(graph), *(torch.from_numpy(part).to(data.device) for part in have_neighbours(graph)))
 
     def ask(self, data: Unlabelled, views: Views, rng: np.random.Generator) -> Asked:
         """Draw a potential for each frame, and have it label the frame."""
         drawn = rng.normal(scale=1 / math.sqrt(TERMS), size=(len(views.bound), TERMS))
         terms = terms_of(self.bonds.energies(data.real(drawn * self.unit)[views.batch.frame]), views.batch)
-        return Asked(views, data.real(drawn), terms.forces, _virial(terms, views.batch))
+        return Asked(views, data.real(drawn), terms.forces, terms.virial_per_atom(views.batch))
 
     def off(self, asked: Asked, forces: torch.Tensor, virial: torch.Tensor) -> torch.Tensor:
         """Return how far answers are off: squares, of each atom and frame by what is usual and its own together.
@@ -280,11 +276,7 @@ class Cohesion:
             return torch.zeros((), device=data.device), 0
         asked = self.ask(data, views, rng)
         terms = terms_of(network.readouts(COHESION, asked.each), views.batch, training=training)
-        return self.off(asked, terms.forces, _virial(terms, views.batch)), int(views.felt.sum())
-
-
-def _virial(terms: Terms, batch: PotentialBatch) -> torch.Tensor:
-    return terms.virial[:, VOIGT[0], VOIGT[1]] / batch.atoms[:, None]
+        return self.off(asked, terms.forces, terms.virial_per_atom(views.batch)), int(views.felt.sum())
 
 
 def _bounded(forces: torch.Tensor) -> torch.Tensor:

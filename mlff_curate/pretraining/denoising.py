@@ -19,6 +19,7 @@ from torch import nn
 from mlff_curate.cgcnn.potential_terms import VOIGT, terms_of
 from mlff_curate.graphs.vectors import vector_graph
 from mlff_curate.pretraining.tasks import DENOISE
+from mlff_curate.pretraining.unlabelled import have_neighbours
 from mlff_curate.pretraining.views import enlarged, noisy
 
 if TYPE_CHECKING:
@@ -82,9 +83,7 @@ class Denoising:
     @classmethod
     def of(cls, data: Unlabelled, frames: np.ndarray, noise: tuple[float, float], strain: float) -> Denoising:
         """Return the task for the distances that some frames have."""
-        nearest = np.full(len(data.graph.numbers), np.inf)
-        np.minimum.at(nearest, data.graph.centre, data.distances)
-        nearest = nearest[data.graph.nodes_of(frames)]
+        nearest = data.nearest[data.graph.nodes_of(frames)]
         return cls(noise, strain, float(nearest[np.isfinite(nearest)].mean()))
 
     @property
@@ -112,12 +111,12 @@ class Denoising:
         self, trunk: PotentialNetwork, data: Unlabelled, asked: Noised, *, training: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return how far off the pull is, (n, 3) of atoms and (f, 6) of strained frames, in units of the noise."""
-        terms = terms_of(trunk, data.batch(asked.graph), training=training)
+        batch = data.batch(asked.graph)
+        terms = terms_of(trunk, batch, training=training)
         sigma = data.real(asked.sigma[asked.graph.frame])[:, None]
         pull = (terms.forces * _UNIT + data.real(asked.displacement)) / sigma
-        found = terms.virial[:, VOIGT[0], VOIGT[1]] / data.real(asked.graph.atoms)[:, None] / self.stiffness
-        felt = np.bincount(asked.graph.frame, asked.felt, asked.graph.frames) > 0
-        strained = felt & (np.abs(asked.strain).max(axis=1) > 0)
+        found = terms.virial_per_atom(batch) / self.stiffness
+        strained = have_neighbours(asked.graph)[1] & (np.abs(asked.strain).max(axis=1) > 0)
         squeeze = (found - data.real(asked.strain)) / max(self.strain, 1e-9)
         return pull[torch.from_numpy(asked.felt).to(data.device)], squeeze[torch.from_numpy(strained).to(data.device)]
 
@@ -147,11 +146,10 @@ class Denoising:
 
 def _noised(views: Sequence[View], sigma: np.ndarray, cutoff: float) -> Noised:
     graph = vector_graph([view.atoms for view in views], cutoff)
-    felt = np.bincount(graph.centre, minlength=len(graph.numbers)) > 0
     return Noised(
         graph,
         sigma,
         np.concatenate([view.displacement for view in views]),
         np.stack([view.strain[VOIGT[0], VOIGT[1]] for view in views]),
-        felt,
+        have_neighbours(graph)[0],
     )

@@ -56,6 +56,13 @@ class Unlabelled:
         found: np.ndarray = np.linalg.norm(self.graph.vector, axis=1)
         return found
 
+    @cached_property
+    def nearest(self) -> np.ndarray:
+        """(N,) distance of each atom's nearest neighbour, Angstrom; infinite where it has none."""
+        found = np.full(len(self.graph.numbers), np.inf)
+        np.minimum.at(found, self.graph.centre, self.distances)
+        return found
+
     def batch(self, graph: VectorGraph) -> PotentialBatch:
         """Return a graph of these elements as tensors."""
         return batch_of(graph, self.elements, self.dtype, self.device)
@@ -67,6 +74,12 @@ class Unlabelled:
     def real(self, values: np.ndarray) -> torch.Tensor:
         """Return numbers as a tensor on the device, in the dtype of the computation."""
         return torch.from_numpy(np.asarray(values, np.float64)).to(self.device, self.dtype)
+
+
+def have_neighbours(graph: VectorGraph) -> tuple[np.ndarray, np.ndarray]:
+    """Tell which atoms, (N,), have neighbours, and in which frames, (F,), there are any."""
+    atoms = np.bincount(graph.centre, minlength=len(graph.numbers)) > 0
+    return atoms, np.bincount(graph.frame, atoms, graph.frames) > 0
 
 
 def pairs_of(graph: VectorGraph) -> tuple[np.ndarray, np.ndarray]:
