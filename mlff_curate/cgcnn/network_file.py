@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mlff_curate.cgcnn.elements import LAST_ELEMENT
-from mlff_curate.cgcnn.potential import DTYPES, MOST_CUTOFF
+from mlff_curate.cgcnn.potential import DTYPES, MOST_CONVOLUTIONS, MOST_CUTOFF
 from mlff_curate.cgcnn.potential_network import PotentialNetwork, PotentialSizes
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _sizes(checkpoint: Checkpoint) -> PotentialSizes:
     if not elements or not ascending:
         checkpoint.fail("the setting sizes.elements holds other than atomic numbers, ascending")
     whole = [values[name] for name in ("channels", "radial", "convolutions", "angular")]
-    if not all(1 <= value < _MOST for value in whole) or values["convolutions"] > 64:
+    if not all(1 <= value < _MOST for value in whole) or values["convolutions"] > MOST_CONVOLUTIONS:
         checkpoint.fail("the setting sizes asks for a network of no sensible size")
     if not -1 <= values["degree"] <= 6 or not 0 < values["cutoff"] <= MOST_CUTOFF or not values["neighbours"] > 0:
         checkpoint.fail("the setting sizes is out of range")

@@ -44,10 +44,13 @@ _STEPS = 12_000
 _MOST_EPOCHS, _LEAST_STEPS = 250, 1_000
 """What few frames have instead: gone through more often, they are learned by heart."""
 
+MOST_CONVOLUTIONS = 9
+"""A digit names each layer of a representation."""
+
 _WHOLE: dict[str, tuple[int, float]] = {
     "channels": (1, 4096),
     "radial": (1, 4096),
-    "convolutions": (1, 64),
+    "convolutions": (1, MOST_CONVOLUTIONS),
     "angular": (1, 4096),
     "degree": (-1, 6),
     "epochs": (1, math.inf),

@@ -455,6 +455,7 @@ def change(settings, path, value):
         ("sizes.node_size", 91, "the array encoding.rows has the shape (118, 92), not (118, 91)"),
         ("sizes.convolutions", 1, "the array network.convolutions.1."),
         ("sizes.convolutions", 65, "the setting sizes asks for too many layers"),
+        ("sizes.edge_size", 2**23, "the setting sizes.edge_size does not fit the radius"),
         ("sizes.conv", "none", "the setting sizes.conv is not the parameter"),
         ("parameters.conv", "dense", "parameter --conv: 'dense' is unknown"),
         ("parameters.channels", "8", "parameter --channels: a whole number is wanted"),

@@ -231,8 +231,10 @@ def test_a_damaged_file_makes_no_encoder(encoder, tmp_path):
     sizes = stored.settings["sizes"]
     for changed, words in [
         ({"sizes": {**sizes, "channels": 2**19}}, "the setting sizes does not fit the arrays"),
+        ({"sizes": {**sizes, "degree": 0, "angular": 2**19}}, "the setting sizes does not fit the arrays"),
+        ({"sizes": {**sizes, "radial": 2**19}}, "the setting sizes does not fit the arrays"),
         ({"sizes": {**sizes, "channels": 9}}, r"the array network\.\S+ has the shape"),
-        ({"sizes": {**sizes, "convolutions": 65}}, "asks for a network of no sensible size"),
+        ({"sizes": {**sizes, "convolutions": 10}}, "asks for a network of no sensible size"),
         ({"sizes": {**sizes, "elements": [79, 29]}}, "holds other than atomic numbers, ascending"),
         ({"readouts": "1"}, "the setting readouts is '1'"),
         ({"readouts": 0}, "the array readouts is not known"),
@@ -271,6 +273,7 @@ def test_a_damaged_file_makes_no_encoder(encoder, tmp_path):
         ({"batch_size": 0}, "--batch-size: an integer of at least 1, got 0"),
         ({"channels": 0}, "--channels: an integer of at least 1, got 0"),
         ({"cutoff": 0.0}, "--cutoff: a number above 0"),
+        ({"convolutions": 10}, "--convolutions: "),
     ],
 )
 def test_parameters_out_of_range_are_refused(parameters, words):
