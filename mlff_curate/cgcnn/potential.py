@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -17,17 +16,17 @@ from mlff_curate.cgcnn.potential_share import Material, in_parts
 from mlff_curate.cgcnn.potential_terms import VOIGT, PotentialLabels, Weights, batch_of, terms_of
 from mlff_curate.cgcnn.potential_training import PotentialTraining, train_potential
 from mlff_curate.cgcnn.readout import LAST_ROW, ReadoutTrained, mixing_to, set_row
+from mlff_curate.cgcnn.trained import Trained
 from mlff_curate.cgcnn.training import split
-from mlff_curate.data.outputs import write_whole
 from mlff_curate.data.soundness import require_sound
 from mlff_curate.devices import require_device
 from mlff_curate.errors import DataError, UsageError
 from mlff_curate.graphs.vectors import vector_graph
 from mlff_curate.parallel import one_thread, threads
-from mlff_curate.parameters import Parameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from ase import Atoms
 
@@ -114,7 +113,7 @@ class Predicted:
     stress: np.ndarray
 
 
-class Potential(Parameters):
+class Potential(Trained):
     """A smooth interatomic potential with gated convolutions and, unless switched off, three-body information.
 
     Parameters
@@ -446,32 +445,15 @@ class Potential(Parameters):
             if len(unseen):
                 raise DataError(f"the model never saw {', '.join(symbol_of(int(z)) for z in unseen)}", frame=index)
 
-    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
-        """Write the potential to one safetensors file, at exactly this path; it appears whole or not at all.
-
-        Raises
-        ------
-        OutputError
-            The file exists and is not to be replaced, or cannot be written.
-        ValueError
-            The potential is not fitted.
-        """
+    def _to_bytes(self) -> bytes:
         from mlff_curate.cgcnn.potential_file import to_bytes
 
-        write_whole(Path(path), to_bytes(self), overwrite=overwrite)
+        return to_bytes(self)
 
     @classmethod
-    def load(cls, path: str | Path, *, device: str = "cpu") -> Potential:
-        """Return the potential in a file that :meth:`save` or ``mlff-curate train`` wrote.
-
-        Raises
-        ------
-        DataError
-            The file is missing, damaged, or holds something else.
-        """
+    def _read(cls, path: str | Path, device: str) -> Potential:
         from mlff_curate.cgcnn.potential_file import read_potential
 
-        require_device(device)
         return read_potential(path, device)
 
     def require_parameters(self) -> None:

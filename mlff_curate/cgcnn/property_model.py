@@ -29,15 +29,14 @@ from mlff_curate.cgcnn.property_network import (
 )
 from mlff_curate.cgcnn.published import read_published
 from mlff_curate.cgcnn.representation import layers_of
+from mlff_curate.cgcnn.trained import Trained
 from mlff_curate.cgcnn.training import OPTIMISERS, Examples, PropertyTraining, split, train
-from mlff_curate.data.outputs import write_whole
 from mlff_curate.data.targets import targets_of
 from mlff_curate.devices import require_device
 from mlff_curate.errors import DataError, UsageError
 from mlff_curate.graphs.crystal import NEIGHBOURS, RADIUS, crystal_graph
 from mlff_curate.graphs.vectors import vector_graph
 from mlff_curate.parallel import one_thread
-from mlff_curate.parameters import Parameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -98,7 +97,7 @@ class FittedProperty:
         return self.encoding is None and self.encoder is None
 
 
-class CGCNN(Parameters):
+class CGCNN(Trained):
     """Crystal graph convolutional neural network for a property of a frame (Xie & Grossman, PRL 120, 145301).
 
     The prediction is made of a mean over atoms, so it is intensive: a supercell has the same. Give energies per atom.
@@ -438,32 +437,15 @@ class CGCNN(Parameters):
         model.training_ = None
         return model
 
-    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
-        """Write the model to one safetensors file, at exactly this path; it appears whole or not at all.
-
-        Raises
-        ------
-        OutputError
-            The file exists and is not to be replaced, or cannot be written.
-        ValueError
-            The model is not fitted.
-        """
+    def _to_bytes(self) -> bytes:
         from mlff_curate.cgcnn.model_file import to_bytes
 
-        write_whole(Path(path), to_bytes(self), overwrite=overwrite)
+        return to_bytes(self)
 
     @classmethod
-    def load(cls, path: str | Path, *, device: str = "cpu") -> CGCNN:
-        """Return the model in a file that :meth:`save` or ``mlff-curate train`` wrote.
-
-        Raises
-        ------
-        DataError
-            The file is missing, damaged, or holds something else.
-        """
+    def _read(cls, path: str | Path, device: str) -> CGCNN:
         from mlff_curate.cgcnn.model_file import read_model
 
-        require_device(device)
         return read_model(path, device)
 
     def name_target(self, name: str | None) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -14,14 +13,12 @@ from mlff_curate.cgcnn.potential import DTYPES, Potential
 from mlff_curate.cgcnn.potential_network import PotentialNetwork, PotentialSizes
 from mlff_curate.cgcnn.potential_terms import batch_of
 from mlff_curate.cgcnn.representation import mean_over_frames, representation
+from mlff_curate.cgcnn.trained import Trained
 from mlff_curate.cgcnn.training import split
-from mlff_curate.data.outputs import write_whole
 from mlff_curate.data.soundness import require_sound
-from mlff_curate.devices import require_device
 from mlff_curate.errors import DataError, UsageError
 from mlff_curate.graphs.vectors import vector_graph
 from mlff_curate.parallel import one_thread
-from mlff_curate.parameters import Parameters
 from mlff_curate.pretraining.cohesion import Cohesion
 from mlff_curate.pretraining.contrast import Contrast
 from mlff_curate.pretraining.denoising import Denoising
@@ -44,6 +41,7 @@ from mlff_curate.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from ase import Atoms
 
@@ -86,7 +84,7 @@ class FittedEncoder:
     atoms: int
 
 
-class Pretraining(Parameters):
+class Pretraining(Trained):
     """Self-supervised training of a potential's network: frames need no labels.
 
     Parameters
@@ -352,32 +350,15 @@ class Pretraining(Parameters):
         weights = {name: value.detach().cpu() for name, value in fitted.network.state_dict().items()}
         return Encoder(fitted.network.sizes, weights, None, None, fitted.rows)
 
-    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
-        """Write the encoder to one safetensors file, at exactly this path; it appears whole or not at all.
-
-        Raises
-        ------
-        OutputError
-            The file exists and is not to be replaced, or cannot be written.
-        ValueError
-            The encoder is not trained.
-        """
+    def _to_bytes(self) -> bytes:
         from mlff_curate.pretraining.encoder_file import to_bytes
 
-        write_whole(Path(path), to_bytes(self), overwrite=overwrite)
+        return to_bytes(self)
 
     @classmethod
-    def load(cls, path: str | Path, *, device: str = "cpu") -> Pretraining:
-        """Return the encoder in a file that :meth:`save` or ``mlff-curate pretrain`` wrote.
-
-        Raises
-        ------
-        DataError
-            The file is missing, damaged, or holds something else.
-        """
+    def _read(cls, path: str | Path, device: str) -> Pretraining:
         from mlff_curate.pretraining.encoder_file import read_pretraining
 
-        require_device(device)
         return read_pretraining(path, device)
 
     def _fitted(self) -> FittedEncoder:

@@ -23,6 +23,8 @@ from mlff_curate.workflows.training_checkpoint import TrainingCheckpoint
 
 SIZES = ["--channels", 8, "--angular", 4, "--degree", 2, "--cutoff", 4, "--convolutions", 1]
 SMALL = [*SIZES, "--epochs", 3, "--batch-size", 4]
+LONGER = [*SIZES, "--epochs", 20, "--batch-size", 4]
+"""On a busy machine a short one is over before it is killed."""
 PROGRAM = "from mlff_curate_cli.main import main; main()"
 
 
@@ -96,12 +98,12 @@ def begun(*arguments):
 
 
 def test_a_killed_pretraining_goes_on_to_the_same_file(command, frames, here):
-    assert command("pretrain", frames, "-o", "whole.encoder", *SMALL, "-q").code == 0
+    assert command("pretrain", frames, "-o", "whole.encoder", *LONGER, "-q").code == 0
     for number, words in (
         (signal.SIGKILL, ""),
         (signal.SIGINT, "mlff-curate: interrupted: --resume goes on from cu.encoder.checkpoint\n"),
     ):
-        process = begun(frames, "-o", "cu.encoder", *SMALL, "--checkpoint-every", 0, "-q")
+        process = begun(frames, "-o", "cu.encoder", *LONGER, "--checkpoint-every", 0, "-q")
         until = time.monotonic() + 60
         while not (here / "cu.encoder.checkpoint").exists():
             assert process.poll() is None, process.communicate()
@@ -110,7 +112,7 @@ def test_a_killed_pretraining_goes_on_to_the_same_file(command, frames, here):
         process.send_signal(number)
         assert words in process.communicate(timeout=60)[1]
         assert kind_of("cu.encoder.checkpoint") == "cgcnn-encoder-training"
-        done = command("pretrain", frames, "-o", "cu.encoder", *SMALL)
+        done = command("pretrain", frames, "-o", "cu.encoder", *LONGER)
         assert (
             done.code,
             "cu.encoder.checkpoint: is the checkpoint of a training that was broken off" in done.err,
@@ -118,11 +120,11 @@ def test_a_killed_pretraining_goes_on_to_the_same_file(command, frames, here):
             1,
             True,
         )
-        done = command("pretrain", frames, "-o", "cu.encoder", *SMALL, "--seed", 4, "--resume")
+        done = command("pretrain", frames, "-o", "cu.encoder", *LONGER, "--seed", 4, "--resume")
         assert "cu.encoder.checkpoint: --seed: was 0 there and is 4 now: only the same training can go on" in done.err
-        done = command("pretrain", frames, "-o", "cu.encoder", *SMALL, "--tasks", "denoise", "--resume")
+        done = command("pretrain", frames, "-o", "cu.encoder", *LONGER, "--tasks", "denoise", "--resume")
         assert "cu.encoder.checkpoint: --tasks: was None there and is ['denoise'] now" in done.err
-        done = command("pretrain", frames, "-o", "cu.encoder", *SMALL, "--resume", "--json")
+        done = command("pretrain", frames, "-o", "cu.encoder", *LONGER, "--resume", "--json")
         assert done.code == 0
         assert any("training went on after epoch" in note for note in done.json["notes"])
         assert (here / "cu.encoder").read_bytes() == (here / "whole.encoder").read_bytes()
