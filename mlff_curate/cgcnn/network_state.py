@@ -117,9 +117,7 @@ class NetworkState(ABC, Generic[_Network]):
             "average": self.average.state_dict(),
             "best": self.best_weights,
         }
-        wanted: dict[str, tuple[str, Shape]] = {
-            f"{kind}.{name}": like(value) for kind, values in kinds.items() for name, value in values.items()
-        }
+        wanted = wanted_for(kinds)
         moved = checkpoint.setting("optimiser_steps", int)
         for index, value in enumerate(self.network.parameters() if moved > 0 else ()):
             kept = soap.shapes_kept_of(value)
@@ -135,7 +133,7 @@ class NetworkState(ABC, Generic[_Network]):
         self.best_error = math.inf if error is None else error
         self.total = checkpoint.setting("total", float)
         self._restore_more(checkpoint)
-        tensors = {name: torch.from_numpy(array).clone() for name, array in checkpoint.arrays.items()}
+        tensors = tensors_of(checkpoint)
         self.network.load_state_dict({name: tensors[f"network.{name}"] for name in kinds["network"]})
         self.average.load_state_dict({name: tensors[f"average.{name}"] for name in kinds["average"]})
         self.best_weights = {name: tensors[f"best.{name}"].to(value.device) for name, value in kinds["best"].items()}
@@ -173,6 +171,16 @@ def plain_numbers(values: list[float]) -> list[float | None]:
 def like(value: torch.Tensor) -> tuple[str, Shape]:
     """Return dtype and shape of a tensor, as an array is wanted that is to take its place."""
     return str(value.dtype).removeprefix("torch."), tuple(value.shape)
+
+
+def wanted_for(kinds: Mapping[str, Mapping[str, torch.Tensor]]) -> dict[str, tuple[str, Shape]]:
+    """Return dtypes and shapes of the arrays that :func:`named` makes of tensors of several kinds."""
+    return {f"{kind}.{name}": like(value) for kind, values in kinds.items() for name, value in values.items()}
+
+
+def tensors_of(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
+    """Return the arrays of a file as tensors with memory of their own."""
+    return {name: torch.from_numpy(array).clone() for name, array in checkpoint.arrays.items()}
 
 
 def named(kind: str, values: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:

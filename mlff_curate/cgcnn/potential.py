@@ -154,6 +154,8 @@ class Potential(Trained):
         See :class:`FittedPotential`.
     training_
         See :class:`PotentialTraining`.
+    took_readout_
+        Whether training began from the readout of an encoder; False: from a new one.
 
     Examples
     --------
@@ -358,22 +360,6 @@ class Potential(Trained):
         left = replace(known, energy=known.energy - start.predict_graph(graph, frames).energy)
         return replace(start.fitted_, level=start.fitted_.level + _units(left, graph, training)[0])
 
-    def counted(self, graph: VectorGraph, values: PotentialLabels) -> np.ndarray:
-        """Return the numbers that the loss counts, one after the other: (N,), nan where there is none.
-
-        Energies per atom, less what composition says of those of the same frames; forces; virials per atom.
-        """
-        energy = values.energy / graph.atoms
-        told = np.isfinite(energy)
-        share = _composition(graph)[told] / graph.atoms[told, None]
-        energy[told] -= share @ np.linalg.lstsq(share, energy[told], rcond=None)[0]
-        kinds = (
-            (self.energy_weight, energy),
-            (self.force_weight, values.forces.ravel()),
-            (self.stress_weight, (values.virial / graph.atoms[:, None]).ravel()),
-        )
-        return np.concatenate([part for weight, part in kinds if weight > 0])
-
     def predict(self, frames: Sequence[Atoms], *, progress: Callable[[int, int], None] | None = None) -> Predicted:
         """Return energies, forces and stresses of F frames.
 
@@ -560,10 +546,27 @@ def _mixed(
     for row in rows:
         set_row(network, row[None])
         said = begun.predict_graph(graph, frames)
-        found.append(begun.counted(graph, PotentialLabels(said.energy, said.forces, said.stress * volume[:, None])))
+        found.append(_counted(begun, graph, PotentialLabels(said.energy, said.forces, said.stress * volume[:, None])))
     set_row(network, before)
-    mixing = mixing_to(begun.counted(graph, known) / scale, np.stack(found, axis=1) / scale)
+    mixing = mixing_to(_counted(begun, graph, known) / scale, np.stack(found, axis=1) / scale)
     return None if mixing is None else torch.from_numpy(mixing).to(rows)[None] @ rows
+
+
+def _counted(model: Potential, graph: VectorGraph, values: PotentialLabels) -> np.ndarray:
+    """Return the numbers that a model's loss counts, one after the other: (N,), nan where there is none.
+
+    Energies per atom, less what composition says of those of the same frames; forces; virials per atom.
+    """
+    energy = values.energy / graph.atoms
+    told = np.isfinite(energy)
+    share = _composition(graph)[told] / graph.atoms[told, None]
+    energy[told] -= share @ np.linalg.lstsq(share, energy[told], rcond=None)[0]
+    kinds = (
+        (model.energy_weight, energy),
+        (model.force_weight, values.forces.ravel()),
+        (model.stress_weight, (values.virial / graph.atoms[:, None]).ravel()),
+    )
+    return np.concatenate([part for weight, part in kinds if weight > 0])
 
 
 def _require_sound(frames: Sequence[Atoms]) -> None:

@@ -6,15 +6,14 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from mlff_curate.cgcnn.network_state import like, named, numbers_of, plain_numbers
+from mlff_curate.cgcnn.network_state import like, named, numbers_of, plain_numbers, tensors_of, wanted_for
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from torch import nn
 
-    from mlff_curate.data.checkpoints import Checkpoint, Shape
+    from mlff_curate.data.checkpoints import Checkpoint
 
 _KEPT = {
     "Adam": ("step", "exp_avg", "exp_avg_sq"),
@@ -93,9 +92,7 @@ class PropertyState:
             They do not fit; names array or setting.
         """
         parts = {"network": self.network.state_dict(), "best": self.best_weights}
-        wanted: dict[str, tuple[str, Shape]] = {
-            f"{part}.{name}": like(value) for part, values in parts.items() for name, value in values.items()
-        }
+        wanted = wanted_for(parts)
         moved = []  # a layer that nothing is made of has no gradient, and the optimiser keeps nothing of it
         for index, value in enumerate(self.network.parameters()):
             if any(name.startswith(f"optimiser.{index}.") for name in checkpoint.arrays):
@@ -111,7 +108,7 @@ class PropertyState:
         held_out = len(checkpoint.setting("validation_error", list)) > 0
         self.validation_error = numbers_of(checkpoint, "validation_error", epochs if held_out else 0)
         self.best_error, self.best_epoch = checkpoint.setting("best_error", float), best_epoch
-        tensors = {name: torch.from_numpy(array).clone() for name, array in checkpoint.arrays.items()}
+        tensors = tensors_of(checkpoint)
         self.network.load_state_dict({name: tensors[f"network.{name}"] for name in parts["network"]})
         self.best_weights = {name: tensors[f"best.{name}"].to(value.device) for name, value in parts["best"].items()}
         for index, value in moved:

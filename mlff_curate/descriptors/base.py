@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     from ase import Atoms
 
 
@@ -46,3 +47,17 @@ class Descriptor(Protocol):
     def settings(self) -> dict[str, Any]:
         """Return what tells it from any other, as JSON has it: its name, species, and all else."""
         ...
+
+
+def require_species(frames: Sequence[Atoms], species: Sequence[int]) -> None:
+    """Refuse elements that a descriptor was not made for.
+
+    Raises
+    ------
+    ValueError
+        Names them and those of the descriptor.
+    """
+    strange = {int(z) for atoms in frames for z in np.unique(atoms.numbers)} - set(species)
+    if strange:
+        message = f"elements {sorted(strange)} are not among the descriptor's {list(species)}"
+        raise ValueError(message)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlff_curate.descriptors.base import require_species
 from mlff_curate.descriptors.valence import valence_vector
 from mlff_curate.errors import DataError
 from mlff_curate.graphs.neighbours import default_cutoff
@@ -76,10 +77,7 @@ class OrbitalFieldMatrix:
         ValueError
             A frame has an element that the descriptor was not made for.
         """
-        strange = {int(z) for atoms in frames for z in np.unique(atoms.numbers)} - set(self.species)
-        if strange:
-            message = f"elements {sorted(strange)} are not among the descriptor's {list(self.species)}"
-            raise ValueError(message)
+        require_species(frames, self.species)
         parts = [np.zeros((0, self.size), np.float32)]
         for index, atoms in enumerate(frames):
             try:

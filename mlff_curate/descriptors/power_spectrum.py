@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlff_curate.descriptors.base import require_species
 from mlff_curate.graphs.neighbours import Neighbours, default_cutoff, neighbour_list
 
 if TYPE_CHECKING:
@@ -90,10 +91,7 @@ class PowerSpectrum:
         ValueError
             A frame has an element that the descriptor was not made for.
         """
-        strange = {int(z) for atoms in frames for z in np.unique(atoms.numbers)} - set(self.species)
-        if strange:
-            message = f"elements {sorted(strange)} are not among the descriptor's {list(self.species)}"
-            raise ValueError(message)
+        require_species(frames, self.species)
         if neighbours is None:
             neighbours = neighbour_list(frames, self.cutoff)
         out = np.zeros((len(neighbours.count), self.size), np.float32)

@@ -15,6 +15,46 @@ _TRIMS = 3
 _LEAST_SPREAD = 0.02
 """Spread of a column among the ordinary environments over that of all, at least: where nearly all are one perfect
 crystal, what differs from it must stay visible."""
+_CONSTANT = 1e-6
+"""Spread of a column over the largest entry that is float32 rounding."""
+
+
+@dataclass(frozen=True, eq=False)
+class Standard:
+    """Columns to mean 0 and standard deviation 1; those that do not vary become 0.
+
+    Attributes
+    ----------
+    mean, spread
+        (D,) column means and standard deviations.
+    inverse
+        (D,) one over the second; 0 for columns that do not vary.
+    """
+
+    mean: np.ndarray
+    spread: np.ndarray
+    inverse: np.ndarray
+
+    @classmethod
+    def of(cls, X: np.ndarray, largest: float | None = None) -> Standard:
+        """Take them from features (N, D).
+
+        Parameters
+        ----------
+        X
+            Features.
+        largest
+            Entry whose float32 rounding is no variation of a column; None: the largest of the column itself.
+        """
+        X = X.astype(np.float64)
+        spread = X.std(axis=0)
+        varies = spread > _CONSTANT * (np.abs(X).max(axis=0) if largest is None else largest)
+        return cls(X.mean(axis=0), spread, np.divide(1.0, spread, out=np.zeros_like(spread), where=varies))
+
+    def __call__(self, X: np.ndarray) -> np.ndarray:
+        """Return standardised features, (N, D)."""
+        out: np.ndarray = (X - self.mean) * self.inverse
+        return out
 
 
 @dataclass(frozen=True)
@@ -51,15 +91,13 @@ class Scaling:
         With ``draw_in`` off, all environments count as ordinary and none is shortened.
         """
         X = X.astype(np.float64)
-        spread = X.std(axis=0)
-        varies = spread > 1e-6 * np.abs(X).max(initial=0.0)  # float32 rounding of a column that should be constant
-        ordinary = np.ones(len(X), bool)
-        mean, radius = X.mean(axis=0), 0.0
-        inverse = np.divide(1.0, spread, out=np.zeros_like(spread), where=varies)
+        of_all = Standard.of(X, float(np.abs(X).max(initial=0.0)))  # columns are sums of one size, and share rounding
+        ordinary, radius = np.ones(len(X), bool), 0.0
+        mean, inverse = of_all.mean, of_all.inverse
         for _ in range(_TRIMS if draw_in else 0):
             mean = X[ordinary].mean(axis=0)
-            deviation = np.maximum(X[ordinary].std(axis=0), _LEAST_SPREAD * spread)
-            inverse = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies)
+            deviation = np.maximum(X[ordinary].std(axis=0), _LEAST_SPREAD * of_all.spread)
+            inverse = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=of_all.inverse > 0)
             length = np.linalg.norm((X - mean) * inverse, axis=1)
             radius = _EXTREME * float(np.median(length))
             ordinary = length <= radius

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 CLOSE = 2e-3
 """About 0.01 Angstrom between neighbours."""
+INNER_SHARE = 0.2
+"""Of the frames that are learned from, those that something is chosen by."""
 
 
 def families(frames: Sequence[Atoms], *, scaled: bool = True, close: float = CLOSE) -> np.ndarray:
@@ -91,3 +93,10 @@ def held_out_families(
                 break
             out = more
     return np.flatnonzero(~out), np.flatnonzero(out)
+
+
+def inner_split(frame: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the atoms to learn from and those to choose by, of (N,) numbers of frames; of one frame, all and none."""
+    if len(np.unique(frame)) == 1:
+        return np.arange(len(frame)), np.zeros(0, np.int64)
+    return held_out_families(np.zeros(len(frame)), frame, INNER_SHARE, np.random.default_rng([seed, 1]))

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlff_curate.descriptors.scaling import Standard
 from mlff_curate.parallel import one_thread
-from mlff_curate.validation.kernel_ridge import Standard, inner_split
+from mlff_curate.validation.families import inner_split
 
 if TYPE_CHECKING:
     import torch

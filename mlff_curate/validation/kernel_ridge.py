@@ -7,49 +7,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlff_curate.validation.families import held_out_families
+from mlff_curate.descriptors.scaling import Standard
+from mlff_curate.validation.families import inner_split
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MOST_ATOMS = 4_000
 """Time grows with the cube of their number and memory with its square: 4 000 take about ten seconds and 0.8 GB."""
-INNER_SHARE = 0.2
-"""Of the frames that are learned from, what length and ridge are chosen by."""
 LENGTHS = (0.5, 1.0, 2.0, 4.0)
 """Times the median distance."""
 RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
-_CONSTANT = 1e-6
-"""Spread of a column over its largest entry that is float32 rounding."""
 _BLOCK = 4_096
-
-
-@dataclass(frozen=True, eq=False)
-class Standard:
-    """Columns to mean 0 and standard deviation 1; those that do not vary become 0.
-
-    Attributes
-    ----------
-    mean, inverse
-        (D,) column means and one over standard deviations.
-    """
-
-    mean: np.ndarray
-    inverse: np.ndarray
-
-    @classmethod
-    def of(cls, X: np.ndarray) -> Standard:
-        """Take them from features (N, D)."""
-        X = X.astype(np.float64)
-        spread = X.std(axis=0)
-        varies = spread > _CONSTANT * np.abs(X).max(axis=0)
-        return cls(X.mean(axis=0), np.divide(1.0, spread, out=np.zeros_like(spread), where=varies))
-
-    def __call__(self, X: np.ndarray) -> np.ndarray:
-        """Return standardised features, (N, D)."""
-        out: np.ndarray = (X - self.mean) * self.inverse
-        return out
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,13 +121,6 @@ def draw_evenly(frame: np.ndarray, most: int, rng: np.random.Generator) -> np.nd
     turn = np.empty(len(frame), np.int64)
     turn[by_frame] = np.arange(len(frame)) - np.repeat(first, counts)
     return np.sort(order[np.argsort(turn[order], kind="stable")][:most])
-
-
-def inner_split(frame: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the atoms to learn from and those to choose by, of (N,) numbers of frames; of one frame, all and none."""
-    if len(np.unique(frame)) == 1:
-        return np.arange(len(frame)), np.zeros(0, np.int64)
-    return held_out_families(np.zeros(len(frame)), frame, INNER_SHARE, np.random.default_rng([seed, 1]))
 
 
 def _squared(A: np.ndarray, B: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -90,6 +91,21 @@ def test_tasks_and_weights_are_the_users(command, frames):
     write("alloy.extxyz", copper(12, second="Au"))
     done = command("pretrain", "alloy.extxyz", "-o", "alloy.encoder", *SMALL, "--json")
     assert done.json["tasks"] == ["cohesion"]
+
+
+@contextmanager
+def ending_after_two_epochs(monkeypatch):
+    """As Ctrl-C would."""
+    keep = TrainingCheckpoint.keep
+
+    def until(self, state):
+        keep(self, state)
+        if state.epochs == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingCheckpoint, "keep", until)
+        yield
 
 
 def begun(*arguments):
@@ -206,15 +222,7 @@ def test_a_frozen_training_goes_on_only_as_frozen(command, frames, here, monkeyp
     write("labelled.extxyz", copper(8, labelled=True))
     line = ["train", "labelled.extxyz", "--encoder", "cu.encoder", "--epochs", 3, "-q"]
     assert command(*line, "-o", "whole.model", "--freeze-encoder").code == 0
-    keep = TrainingCheckpoint.keep
-
-    def until(self, state):
-        keep(self, state)
-        if state.epochs == 2:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(TrainingCheckpoint, "keep", until)
+    with ending_after_two_epochs(monkeypatch):
         done = command(*line, "-o", "cu.model", "--freeze-encoder", "--checkpoint-every", 0)
         assert "mlff-curate: interrupted: --resume goes on from cu.model.checkpoint\n" in done.err
     done = command(*line, "-o", "cu.model", "--resume")
@@ -272,15 +280,7 @@ def test_the_training_of_a_property_goes_on_to_the_same_file(command, frames, ga
     assert command("pretrain", frames, "-o", "cu.encoder", *SMALL, "-q").code == 0
     line = ["train", gaps, *PROPERTY, "--epochs", 4, "--encoder", "cu.encoder"]
     assert command(*line, "-o", "whole.model", "-q").code == 0
-    keep = TrainingCheckpoint.keep
-
-    def until(self, state):
-        keep(self, state)
-        if state.epochs == 2:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(TrainingCheckpoint, "keep", until)
+    with ending_after_two_epochs(monkeypatch):
         done = command(*line, "-o", "gap.model", "--checkpoint-every", 0)
     assert "mlff-curate: interrupted: --resume goes on from gap.model.checkpoint\n" in done.err
     assert kind_of("gap.model.checkpoint") == "cgcnn-property-training"

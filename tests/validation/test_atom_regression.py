@@ -8,9 +8,10 @@ import torch
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from mlff_curate.validation.families import families, held_out_families
+from mlff_curate.descriptors.scaling import Standard
+from mlff_curate.validation.families import families, held_out_families, inner_split
 from mlff_curate.validation.feature_network import FeatureNetwork
-from mlff_curate.validation.kernel_ridge import KernelRidge, Standard, draw_evenly, inner_split
+from mlff_curate.validation.kernel_ridge import KernelRidge, draw_evenly
 
 
 def displaced(seed, factor=1.0, size=2):
