@@ -67,4 +67,4 @@ OF_READOUT = (COHESION, DENOISE)
 
 
 DEFAULT = (COHESION,)
-"""Tasks of a training that asks for none: what helps potentials most (docs/benchmarks.md)."""
+"""Tasks of a training that asks for none: the one that helps potentials (docs/benchmarks.md)."""
