@@ -2,6 +2,7 @@
 
     few_labels.py DATA.extxyz... --results FILE [--labelled 10 20 50 100 200] [--seeds 0 1 2 3 4]
         [--tasks cohesion] [--tasks denoise distance] [--steps 2000] [--train-steps 1000] [--ways plain random frozen]
+        [--encoders FOLDER]
     few_labels.py --results FILE... [--figure FILE]
 
 Frames, split and errors are those of `potential_accuracy.py`. Encoders learn from all frames that are not held out,
@@ -9,9 +10,9 @@ without labels; `--tasks` may be given several times, one encoder each. A potent
 readout as it is (plain), with a random one, or with all but the readout frozen. None of the labelled frames is held out
 from training, so all train for as many steps.
 
-Each error is a line of FILE; what is there is not done again, so a run that was stopped goes on. At the end, or without
-DATA, what FILEs hold is printed as a table and drawn: means over seeds with standard errors (Nadeau and Bengio's, for
-splits that overlap).
+Each error is a line of FILE, and encoders lie in FOLDER; what is there is not done again, so a run that was stopped
+goes on (another state of the code needs others). At the end, or without DATA, what FILEs hold is printed as a table
+and drawn: means over seeds with standard errors (Nadeau and Bengio's, for splits that overlap).
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ def parser_of(words: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, default=6000, help="of pretraining")
     parser.add_argument("--tasks", nargs="+", action="append", help="several times: several encoders")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--encoders", type=Path, metavar="FOLDER", help="where encoders are kept")
     return parser
 
 
@@ -77,26 +79,37 @@ class Case:
     """Frames that may be learned from; the first so many have labels."""
     held_out: np.ndarray
     steps: int
+    folder: Path | None = None
+    """Where encoders are kept."""
     encoders: dict[str, Encoder] = field(default_factory=dict)
 
     def encoder(self, tasks: str) -> Encoder:
         """Return what frames without labels teach; it is learned when it is first asked for."""
         if tasks not in self.encoders:
-            start = time.perf_counter()
-            model = Pretraining(tasks=tuple(tasks.split("+")), steps=self.steps, seed=self.seed)
-            self.encoders[tasks] = model.fit([self.material.frames[i] for i in np.sort(self.order)]).encoder()
-            print(f"{self.name} {self.seed}: encoder {tasks}, {time.perf_counter() - start:.0f} s", flush=True)
+            path = self.folder and self.folder / f"{self.name}-{self.seed}-{self.steps}-{tasks}.encoder"
+            if path and path.exists():
+                model = Pretraining.load(path)
+            else:
+                start = time.perf_counter()
+                model = Pretraining(tasks=tuple(tasks.split("+")), steps=self.steps, seed=self.seed)
+                model.fit([self.material.frames[i] for i in np.sort(self.order)])
+                print(f"{self.name} {self.seed}: encoder {tasks}, {time.perf_counter() - start:.0f} s", flush=True)
+                if path:
+                    model.save(path)
+            self.encoders[tasks] = model.encoder()
         return self.encoders[tasks]
 
 
 def cases(arguments: argparse.Namespace) -> Iterator[Case]:
     """Read the sets and split them for each seed."""
+    if arguments.encoders is not None:
+        arguments.encoders.mkdir(parents=True, exist_ok=True)
     for path in arguments.data:
         material = Material.read(path)
         for seed in arguments.seeds:
             learned, held_out = material.split(seed)
             order = np.random.default_rng([seed, 1]).permutation(learned)
-            yield Case(path.stem, seed, material, order, held_out, arguments.steps)
+            yield Case(path.stem, seed, material, order, held_out, arguments.steps, arguments.encoders)
 
 
 def tasks_of(arguments: argparse.Namespace) -> list[str]:
