@@ -1,7 +1,7 @@
 """Errors of potentials on held-out frames, trained on the same: ours, quadratic SNAP and, where installed, MACE.
 
     potential_accuracy.py DATA.extxyz... [--epochs N] [--seeds 1] [--degree 4 -1] [--cutoff 5.0]
-        [--mace PYTHON] [--mace-epochs 60] [--skip snap potential]
+        [--mace PYTHON] [--mace-epochs 60] [--mace-model FILE] [--skip snap potential]
 
 Frames, split and errors are those of the judge of pruned sets: no frame 3 eV/atom above the lowest (sets of one
 element) or with a force over 30 eV/A; of each group a fifth is held out; errors are means over groups. SNAP is the
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import tempfile
 import time
@@ -125,9 +126,16 @@ def potential(material: Material, learned: np.ndarray, held_out: np.ndarray, mod
 
 
 def mace(
-    material: Material, learned: np.ndarray, held_out: np.ndarray, python: Path, epochs: int, seed: int, cutoff: float
+    material: Material,
+    learned: np.ndarray,
+    held_out: np.ndarray,
+    python: Path,
+    epochs: int,
+    seed: int,
+    cutoff: float,
+    keep: Path | None,
 ) -> Off:
-    """Train MACE in its own environment and have it predict the held-out frames."""
+    """Train MACE in its own environment and have it predict the held-out frames; the model is kept in a file."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for file, frames in (("train.xyz", learned), ("test.xyz", held_out)):
@@ -162,6 +170,8 @@ def mace(
         evaluate = {"configs": "test.xyz", "model": model, "output": "said.xyz", "device": "cpu"}
         command = [str(python.parent / "mace_eval_configs"), *(f"--{key}={value}" for key, value in evaluate.items())]
         run(folder, [*command, "--default_dtype=float32"])
+        if keep is not None:
+            shutil.copyfile(model, keep)
         said = ase_read(folder / "said.xyz", ":")
     energy = np.array([atoms.info["MACE_energy"] for atoms in said])
     return Off.of(energy, [atoms.arrays["MACE_forces"] for atoms in said], material, held_out)
@@ -197,6 +207,7 @@ def main() -> None:
     parser.add_argument("--cutoff", type=float, default=5.0, help="of ours and of MACE")
     parser.add_argument("--mace", type=Path, help="Python of an environment with mace-torch")
     parser.add_argument("--mace-epochs", type=int, default=60)
+    parser.add_argument("--mace-model", type=Path, metavar="FILE", help="where the last model of MACE is kept")
     parser.add_argument("--skip", nargs="*", default=[], choices=["snap", "potential"])
     arguments = parser.parse_args()
     for path in arguments.data:
@@ -211,9 +222,8 @@ def main() -> None:
                 name = f"potential, degree {degree}, {arguments.epochs or 'all'} epochs"
                 jobs[name] = partial(potential, material, *parts, model)
             if arguments.mace is not None:
-                jobs[f"MACE, {arguments.mace_epochs} epochs"] = partial(
-                    mace, material, *parts, arguments.mace, arguments.mace_epochs, seed, arguments.cutoff
-                )
+                settings = arguments.mace, arguments.mace_epochs, seed, arguments.cutoff, arguments.mace_model
+                jobs[f"MACE, {arguments.mace_epochs} epochs"] = partial(mace, material, *parts, *settings)
             for name, job in jobs.items():
                 start = time.perf_counter()
                 off = job()
