@@ -287,7 +287,8 @@ def _places(centre: torch.Tensor, atoms: int) -> tuple[torch.Tensor, int]:
     """Return where each of E edges goes in a table with a row for each atom, and how many places rows have."""
     order = torch.argsort(centre, stable=True)
     counts = torch.bincount(centre, minlength=atoms)
-    most = int(counts.max()) if len(centre) else 0
+    # a silent place where no atom has a neighbour: what is empty cannot be derived
+    most = int(counts.max()) if len(centre) else 1
     first = torch.cumsum(counts, 0) - counts
     place = torch.empty_like(centre)
     place[order] = torch.arange(len(centre), device=centre.device)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import math
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mlff_curate.data.formats.cif import WARNED
 from mlff_curate.data.opening import open_binary
 from mlff_curate.data.reading import read_frames
 from mlff_curate.errors import DataError, UsageError
@@ -104,10 +104,8 @@ def read_cif_folder(
         path = folder / f"{identifier}.cif"
         if not _is_file(path):
             raise DataError(f"there is no {identifier}.cif in {folder}", file=str(table), key=identifier)
-        with warnings.catch_warnings(record=True) as caught:  # one by one they would flood the screen
-            warnings.simplefilter("always")
-            several = _read_cif(path)
-        warned += [f"{path}: {caught[0].message}"] if caught else []
+        several = _read_cif(path)
+        warned += [remark.message for remark in several[0].remarks if remark.rule == WARNED][:1]
         frames.append(several[0])
         if len(several) > 1:
             notes.append(f"{path}: {len(several)} structures in the file, the first is read")
@@ -118,7 +116,7 @@ def read_cif_folder(
         named = ", ".join(left[:_NAMED]) + (", ..." if left[_NAMED:] else "")
         notes.append(f"{counted(len(left), 'CIF file')} of {folder} not in {table}, left out ({named})")
     if warned:
-        notes.append(f"warnings while {counted(len(warned), 'CIF file')} were read, the first of {warned[0]}")
+        notes.append(f"warnings while {counted(len(warned), 'CIF file')} were read, the first: {warned[0]}")
     targets = None if table is None else tuple(rows.values())
     return CifFolder(tuple(rows), tuple(frames), targets, name, tuple(notes))
 

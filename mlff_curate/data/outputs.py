@@ -40,8 +40,8 @@ def require_free(
     ------
     OutputError
         An output has a name that no file can have, is an input, holds one or lies in one, two outputs are one, an
-        output exists and is not to be replaced, a folder to be replaced holds something that was not written here, or
-        the folder that an output stands in does not exist.
+        output exists and is not to be replaced, or is a device or the like, a folder to be replaced holds something
+        that was not written here, or the folder that an output stands in does not exist.
     """
     read = {path.resolve() for path in inputs}
     seen: set[Path] = set()
@@ -54,6 +54,8 @@ def require_free(
         seen.add(place)
         if place.is_dir() and path not in folders:
             raise OutputError("is a folder", file=str(path))
+        if place.exists() and not place.is_dir() and not place.is_file():
+            raise OutputError("is no regular file, and is never replaced", file=str(path))
         if place.exists() and not overwrite:
             raise OutputError("exists already: say --overwrite to replace it", file=str(path))
         if path in folders:

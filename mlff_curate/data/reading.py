@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from mlff_curate.data.checkpoints import looks_like_model
 from mlff_curate.data.extxyz import parse_and_remark, split_frames
 from mlff_curate.data.formats import FORMATS
+from mlff_curate.data.formats.ase_formats import read_with_ase
 from mlff_curate.data.formats.base import PLAIN, Content, Format, ReadOptions
 from mlff_curate.data.formats.lammps_types import is_element
 from mlff_curate.data.formats.lammps_units import refusal
@@ -238,54 +238,10 @@ def _contents(path: Path, kind: Format | str, options: ReadOptions) -> Iterator[
             assert kind.read is not None
             yield from kind.read(path, options)
             return
-        for index, atoms in enumerate(_read_with_ase(path, kind)):
-            if kind == "cif" and not atoms.cell.any():
-                raise DataError(
-                    "the file has no cell, and fractional coordinates are no positions without one",
-                    file=str(path),
-                    frame=index,
-                    key="cell",
-                )
+        for atoms in read_with_ase(path, kind):
             yield Content(atoms)
     except DAMAGED as error:
         raise damaged(path, error) from None
-
-
-def _read_with_ase(path: Path, kind: str) -> Iterator[Atoms]:
-    from ase.io import iread
-
-    frames = iread(str(path.absolute()), index=":", format=kind, do_not_split_by_at_sign=True)
-    index = 0
-    while True:
-        try:
-            atoms = next(frames)
-        except StopIteration:
-            break
-        except Exception as error:  # noqa: BLE001 - ASE raises many kinds for bad files; each is the data's fault
-            known = _fault_of_json(path, error) if kind == "json" else None
-            raise known or DataError(
-                f"ASE cannot read it as {kind} ({type(error).__name__}: {error})", file=str(path), frame=index
-            ) from None
-        yield atoms
-        index += 1
-
-
-def _fault_of_json(path: Path, error: Exception) -> DataError | None:
-    """Return the error of what is no JSON, or neither one of our formats nor ASE's; None: ASE's, with another fault."""
-    from ase.io.formats import UnknownFileTypeError
-
-    if isinstance(error, json.JSONDecodeError):
-        return DataError(f"is no JSON, or truncated: {error.msg} (line {error.lineno})", file=str(path))
-    if not isinstance(error, UnknownFileTypeError):
-        return None
-    with open_binary(path) as stream:
-        if b"".join(stream.read(4096).split()) == b"[]":
-            return DataError("the file holds an empty list: there is no frame in it", file=str(path))
-    return DataError(
-        'JSON is read as a list of pymatgen structures ([{"structure": {...}, "energy": ...}, ...]), as FitSNAP has it '
-        '({"Dataset": {"Data": [...]}}) or as ASE writes it, and this is none of them',
-        file=str(path),
-    )
 
 
 def _about_unused(kind: Format | str, options: ReadOptions) -> tuple[Remark, ...]:

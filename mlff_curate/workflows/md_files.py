@@ -92,6 +92,11 @@ class Places:
             See :func:`mlff_curate.data.outputs.require_free`; also an unfinished run that is neither to be gone on with
             nor to be replaced, and a folder of its name that is none of ours.
         """
+        if go_on and not overwrite and self.trajectory.is_file() and not self.unfinished.exists():
+            raise OutputError(
+                "exists already, and no unfinished run lies beside it: it is done; --overwrite runs it anew",
+                file=str(self.trajectory),
+            )
         require_free([self.trajectory, self.thermo], inputs, overwrite=overwrite)
         if not self.unfinished.exists():
             return

@@ -13,7 +13,7 @@ from mlff_curate.cgcnn.elements import symbol_of
 from mlff_curate.cgcnn.encoder import read_encoder
 from mlff_curate.cgcnn.potential import Potential
 from mlff_curate.cgcnn.potential_file import to_bytes
-from mlff_curate.data.outputs import require_free, whole_files
+from mlff_curate.data.outputs import whole_files
 from mlff_curate.errors import OutputError, UsageError
 from mlff_curate.team import team
 from mlff_curate.validation.potential_errors import errors_without_neighbours, potential_errors
@@ -113,7 +113,6 @@ def train_potential_files(
         if begin is not None:
             begin.require_fits(potential)
         read = [*what.files, *([] if encoder is None else [Path(encoder)])]
-        require_free([path], read, overwrite=overwrite)
         beside = checkpoint_beside(path, read, checkpoint_every, resume=resume, overwrite=overwrite)
         start = time.perf_counter()
         data = read_potential_data(what, progress)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlff_curate.data.frames import geometry
-from mlff_curate.data.outputs import require_free, whole_files
+from mlff_curate.data.outputs import whole_files
 from mlff_curate.data.reading import read_frames
 from mlff_curate.errors import OutputError
 from mlff_curate.graphs.vectors import vector_graph
@@ -96,7 +96,6 @@ def pretrain_files(
     model.require_parameters()
     require_interval(checkpoint_every)
     read = [Path(name) for name in inputs]
-    require_free([path], read, overwrite=overwrite)
     beside = checkpoint_beside(path, read, checkpoint_every, resume=resume, overwrite=overwrite, kind=ENCODER_TRAINING)
     start = time.perf_counter()
     data = _read(inputs, type_map, units, progress)

@@ -12,7 +12,7 @@ from mlff_curate.cgcnn.encoder import read_encoder
 from mlff_curate.cgcnn.model_file import to_bytes
 from mlff_curate.cgcnn.property_model import CGCNN
 from mlff_curate.cgcnn.property_network import CLASSIFICATION
-from mlff_curate.data.outputs import require_free, whole_files
+from mlff_curate.data.outputs import whole_files
 from mlff_curate.errors import DataError, OutputError
 from mlff_curate.validation.property_errors import classification_errors, regression_errors
 from mlff_curate.workflows.model_results import Trained
@@ -90,7 +90,6 @@ def train_property_files(
         raise OutputError("is a folder", file=str(output))
     require_interval(checkpoint_every)
     read = [*what.files, *([] if encoder is None else [Path(encoder)])]
-    require_free([path], read, overwrite=overwrite)
     beside = checkpoint_beside(path, read, checkpoint_every, resume=resume, overwrite=overwrite, kind=PROPERTY_TRAINING)
     start = time.perf_counter()
     data = read_property_data(what, progress=progress)

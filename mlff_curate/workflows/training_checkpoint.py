@@ -246,9 +246,15 @@ def checkpoint_beside(
     Raises
     ------
     OutputError
-        It cannot be written, or one lies there and the user has not said what is to become of it.
+        Model or checkpoint cannot be written, or one lies there and the user has not said what is to become of it.
     """
     path = output.with_name(f"{output.name}.checkpoint")
+    if resume and not overwrite and output.is_file() and not path.exists():
+        raise OutputError(
+            "exists already, and no checkpoint lies beside it: its training is done; --overwrite trains anew",
+            file=str(output),
+        )
+    require_free([output], inputs, overwrite=overwrite)
     require_free([path], inputs, overwrite=True)
     if path.exists() and not resume and not overwrite:
         raise OutputError(

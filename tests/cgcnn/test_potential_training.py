@@ -382,3 +382,18 @@ def test_units_are_not_of_one_small_crystal_beside_a_large_frame():
 def test_few_frames_are_not_gone_through_until_they_are_known_by_heart(frames, epochs):
     assert Potential()._epochs(frames) == epochs
     assert Potential(epochs=7)._epochs(frames) == 7
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_free_atoms_may_fill_a_batch(batch_size, frozen):
+    """Labelled atoms without a neighbour: some batches hold nothing else."""
+    frames, labels = material(2)
+    alone = Atoms("Cu", cell=[30, 30, 30], pbc=True)
+    frames += [alone, alone.copy()]
+    labels += [Labels(energy=-0.5, forces=np.zeros((1, 3)), stress=None)] * 2
+    options = SMALL | {"batch_size": batch_size, "validation": 0.0, "epochs": 4}
+    encoder = Encoder.of(Potential(**options).fit(*material(2))) if frozen else None
+    potential = Potential(**options).fit(frames, labels, encoder=encoder, freeze_encoder=frozen)
+    assert np.isfinite(potential.predict(frames).energy).all()
+    assert not potential.predict([alone]).forces.any()

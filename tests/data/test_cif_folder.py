@@ -6,8 +6,8 @@ import pytest
 from ase.build import bulk
 from ase.io import write
 
-from mlff_curate.data import cif_folder
 from mlff_curate.data.cif_folder import is_cif_folder, read_cif_folder
+from mlff_curate.data.formats import cif
 from mlff_curate.errors import DataError, UsageError
 
 PARTLY = """data_x
@@ -162,16 +162,18 @@ def test_of_several_structures_in_a_file_the_first_is_read(folder):
 
 def test_warnings_are_counted_and_the_first_is_told(folder, monkeypatch, recwarn):
     put(folder, "si,1\ncu,2\nnacl,3\n")
-    real = cif_folder.read_frames
+    real = cif.read_with_ase
 
-    def doubtful(path):
+    def doubtful(path, kind):
         if path.stem != "si":
             warnings.warn("odd setting", stacklevel=1)
-        return real(path)
+        return real(path, kind)
 
-    monkeypatch.setattr(cif_folder, "read_frames", doubtful)
+    monkeypatch.setattr(cif, "read_with_ase", doubtful)
     found = read_cif_folder(folder)
-    assert found.notes == (f"warnings while 2 CIF files were read, the first of {folder / 'cu.cif'}: odd setting",)
+    assert found.notes == (
+        "warnings while 2 CIF files were read, the first: ASE warned while it read cu.cif: odd setting",
+    )
     assert len(recwarn) == 0
 
 

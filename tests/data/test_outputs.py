@@ -243,3 +243,16 @@ def test_input_inside_a_folder_to_be_replaced_is_safe(tmp_path):
         require_free([tmp_path / "set"], [tmp_path / "set" / "a"], overwrite=True, folders=[tmp_path / "set"])
     with pytest.raises(OutputError, match=r"set/new: lies in an input, which is never changed$"):
         require_free([tmp_path / "set" / "new"], [tmp_path / "set"], overwrite=True)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_is_no_regular_file_is_never_replaced(tmp_path, overwrite):
+    """As a device: who is root would lose it."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(OutputError, match=r"pipe: is no regular file, and is never replaced$"):
+        require_free([pipe], [], overwrite=overwrite)
+    link = tmp_path / "link"
+    link.symlink_to(pipe)
+    with pytest.raises(OutputError, match=r"link: is no regular file, and is never replaced$"):
+        require_free([link], [], overwrite=overwrite)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mlff_curate.data.formats.ase_formats import DATABASE
+from mlff_curate.data.formats.cif import CIF, CIF_FOLDER
 from mlff_curate.data.formats.deepmd import DEEPMD
 from mlff_curate.data.formats.extxyz import EXTXYZ
 from mlff_curate.data.formats.fitsnap import FITSNAP, FITSNAP_FILE
@@ -41,5 +42,7 @@ FORMATS: tuple[Format, ...] = (
     PYMATGEN_JSON,
     N2P2,
     DEEPMD,
+    CIF,
+    CIF_FOLDER,
 )
 """In the order in which they are asked whether a file is theirs; extxyz and what ASE alone reads come after them."""

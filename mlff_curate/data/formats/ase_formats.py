@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sqlite3
 import tempfile
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 
 from mlff_curate.data.formats.base import Content, Format
 from mlff_curate.data.frames import calculator_results, content_digest
+from mlff_curate.data.opening import open_binary
 from mlff_curate.data.renaming import with_label_results
 from mlff_curate.errors import DataError
 
@@ -154,6 +156,50 @@ def _atoms_of(row: Any) -> Atoms:
         atoms.calc = atoms.calc or SinglePointCalculator(atoms)
         atoms.calc.results.update(data["results"])
     return atoms
+
+
+def read_with_ase(path: Path, kind: str) -> Iterator[Atoms]:
+    """Read the frames of a file in one of ASE's formats, by its name.
+
+    Raises
+    ------
+    DataError
+        ASE cannot read it.
+    """
+    from ase.io import iread
+
+    frames = iread(str(path.absolute()), index=":", format=kind, do_not_split_by_at_sign=True)
+    index = 0
+    while True:
+        try:
+            atoms = next(frames)
+        except StopIteration:
+            break
+        except Exception as error:  # noqa: BLE001 - ASE raises many kinds for bad files; each is the data's fault
+            known = _fault_of_json(path, error) if kind == "json" else None
+            raise known or DataError(
+                f"ASE cannot read it as {kind} ({type(error).__name__}: {error})", file=str(path), frame=index
+            ) from None
+        yield atoms
+        index += 1
+
+
+def _fault_of_json(path: Path, error: Exception) -> DataError | None:
+    """Return the error of what is no JSON, or neither one of our formats nor ASE's; None: ASE's, with another fault."""
+    from ase.io.formats import UnknownFileTypeError
+
+    if isinstance(error, json.JSONDecodeError):
+        return DataError(f"is no JSON, or truncated: {error.msg} (line {error.lineno})", file=str(path))
+    if not isinstance(error, UnknownFileTypeError):
+        return None
+    with open_binary(path) as stream:
+        if b"".join(stream.read(4096).split()) == b"[]":
+            return DataError("the file holds an empty list: there is no frame in it", file=str(path))
+    return DataError(
+        'JSON is read as a list of pymatgen structures ([{"structure": {...}, "energy": ...}, ...]), as FitSNAP has it '
+        '({"Dataset": {"Data": [...]}}) or as ASE writes it, and this is none of them',
+        file=str(path),
+    )
 
 
 DATABASE = Format(
