@@ -60,9 +60,16 @@ _MOST_WHOLE = 2**63
 _ENOUGH = 4096
 """Bytes by which text is told."""
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8")}
+_NEVER = "such a file can run code and is never opened, but for those of CGCNN's authors by CGCNN.from_published"
 _STRANGERS = (
-    (b"PK\x03\x04", "a zip archive, as torch.save writes: such a file can run code and is never opened"),
-    (b"\x80", "a pickle: such a file can run code and is never opened"),
+    (
+        b"PK\x03\x04",
+        f"a zip archive, as torch.save writes: {_NEVER}",
+    ),
+    (
+        b"\x80",
+        f"a pickle: {_NEVER}",
+    ),
     (b"\x89HDF", "an HDF5 file, such as the output of embed"),
 )
 

@@ -125,6 +125,6 @@ def errors_of_groups(
     names = np.array(groups)
     of_name = {name: np.flatnonzero(names == name) for name in sorted(set(groups))}
     return {
-        name: {**potential_errors(predicted, labels, n_atoms, some), "frames": float(len(some))}
+        name: {**potential_errors(predicted, labels, n_atoms, some), "frames": len(some)}
         for name, some in of_name.items()
     }

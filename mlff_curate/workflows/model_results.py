@@ -74,6 +74,8 @@ class Trained:
         Sentences for the user.
     warnings
         Those that make the model one that should not be used.
+    next_step
+        A command that goes on from here, for a person; empty: none.
     """
 
     model: CGCNN | Potential | Pretraining
@@ -87,6 +89,7 @@ class Trained:
     seconds: dict[str, float]
     notes: tuple[str, ...]
     warnings: tuple[str, ...] = ()
+    next_step: str = ""
 
     def summary(self, seconds: float) -> dict[str, object]:
         """Return what ``--json`` prints."""
@@ -114,6 +117,7 @@ class Trained:
             f"{counted(self.training.epochs, 'epoch')}, the weights of epoch {self.training.best_epoch} were kept",
             *(f"note: {note}" for note in self._notes()),
             *(f"warning: {warning}" for warning in self.warnings),
+            *([f"next: {self.next_step}"] if self.next_step else []),
         ]
 
     def _notes(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -155,6 +156,7 @@ def train_potential_files(
         seconds=seconds,
         notes=(*data.notes, *_about_training(potential, begin, before, resume=resume)),
         warnings=tuple(_worse_than_a_guess(potential, data, errors)),
+        next_step=f"mlff-curate validate {shlex.quote(str(path))} --data HELD_OUT",
     )
 
 

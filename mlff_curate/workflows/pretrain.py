@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,10 +132,11 @@ def pretrain_files(
         title="encoder",
         kind={"task": "pretraining", "tasks": list(model.fitted_.tasks), "atoms": model.fitted_.atoms},
         frames=len(data.frames),
-        errors={**({"validation": losses} if losses else {}), "guess": guesses},
+        errors={"validation": losses, "guess": guesses} if losses else {},
         words=_words,
         seconds=seconds,
         notes=tuple(_about(model, data, before, resume=resume)),
+        next_step=f"mlff-curate train LABELLED -o MODEL --encoder {shlex.quote(str(path))}",
     )
 
 
@@ -158,12 +160,14 @@ def _about(model: Pretraining, data: _Read, before: Checkpoint | None, *, resume
     """Say what was learned from what, where training went on from, and what is not known."""
     assert model.training_ is not None
     training = model.training_
-    yield "a guess looks at no atom's surroundings: a task is learned as far as its loss is below that of a guess"
+    if training.validation_frames:
+        yield "a guess looks at no atom's surroundings: a task is learned as far as its loss is below that of a guess"
     best = training.best_epoch - 1
     blind = [name for name, losses in training.held_out.items() if losses[best] >= training.guesses[name]]
     if blind:
         verb = "is" if len(blind) == 1 else "are"
-        yield f"{', '.join(blind)} {verb} learned no better than by a guess: more --steps may help"
+        longer = "more --steps" if model.epochs is None else "more --epochs"
+        yield f"{', '.join(blind)} {verb} learned no better than by a guess: more frames or {longer} may help"
     alone = sum(not len(vector_graph([atoms], model.cutoff).centre) for atoms in data.frames)
     if alone:
         verb = "has" if alone == 1 else "have"

@@ -187,7 +187,9 @@ def _folders(what: PropertyInput, *, needs_targets: bool) -> list[bool]:
     if what.csv is not None and sum(folders) > 1:
         raise UsageError("one table is given and several folders of CIF files: take one at a time", key="--csv")
     if what.target is None and needs_targets and not all(folders):
-        raise UsageError("name the property to learn: an info key of the frames", key="--target")
+        bare = [path for path, is_cif in zip(what.inputs, folders, strict=True) if not is_cif and Path(path).is_dir()]
+        why = f"; {bare[0]} is a folder without *.cif, so that no table is looked for" if bare else ""
+        raise UsageError(f"name the property to learn: an info key of the frames{why}", key="--target")
     return folders
 
 

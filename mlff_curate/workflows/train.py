@@ -15,6 +15,7 @@ from mlff_curate.cgcnn.property_network import CLASSIFICATION
 from mlff_curate.data.outputs import whole_files
 from mlff_curate.errors import DataError, OutputError
 from mlff_curate.validation.property_errors import classification_errors, regression_errors
+from mlff_curate.wording import counted
 from mlff_curate.workflows.model_results import Trained
 from mlff_curate.workflows.property_data import read_property_data
 from mlff_curate.workflows.training_checkpoint import (
@@ -173,10 +174,11 @@ def _about_validation(model: CGCNN, predicted: np.ndarray, true: np.ndarray) -> 
     is_class = model.task == CLASSIFICATION
     measure, name = (_surprise, "log-loss") if is_class else (_mean_error, "mae")
     found, guessed = measure(predicted[rows], true[rows]), measure(guess, true[rows])
-    if len(guess) < _LEAST_TO_JUDGE or found < guessed:
-        return []
-    words = f"{name} {found:.4g}, of the mean {guessed:.4g}"
-    return [f"of the frames held out the model knows no more than the mean of the others: {words}"]
+    words = f"{name} {found:.4g}, by the mean of the others {guessed:.4g}"
+    if len(guess) < _LEAST_TO_JUDGE:
+        verb = "tells" if len(guess) == 1 else "tell"
+        return [f"{counted(len(guess), 'frame')} held out {verb} little: {words}"]
+    return [] if found < guessed else [f"of the frames held out the model knows no more than a guess: {words}"]
 
 
 def _mean_error(predicted: np.ndarray, true: np.ndarray) -> float:

@@ -139,6 +139,8 @@ class TrainingCheckpoint:
 
         Raises
         ------
+        UsageError
+            It is of a training with other options; names the option.
         DataError
             The file is damaged, or something else, or of another training; the message says what differs.
         """
@@ -149,7 +151,9 @@ class TrainingCheckpoint:
         difference = _difference(theirs, self.origin)
         if difference is not None:
             key, words = difference
-            raise DataError(f"{words}: only the same training can go on", file=str(self.path), key=key)
+            of_option = key is not None and key.startswith("--")
+            kind = UsageError if of_option else DataError
+            raise kind(f"{words}: only the same training can go on", file=str(self.path), key=key)
         return Checkpoint(stored.file, stored.arrays, stored.setting("state", dict), stored.program)
 
     @contextmanager

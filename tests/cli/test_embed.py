@@ -177,7 +177,13 @@ def test_input_that_is_none_is_one_line_and_leaves_nothing(embed, trajectory, he
             b"1\n\nFe 0 0 0\n",
             "is no model file but frames, as in extxyz: a model of embeddings (of embed --save-model) is wanted",
         ),
-        (pickle.dumps({"a": 1}), "is no model file but a pickle: such a file can run code and is never opened"),
+        (
+            pickle.dumps({"a": 1}),
+            (
+                "is no model file but a pickle: such a file can run code and is never opened, but for those of CGCNN's "
+                "authors by CGCNN.from_published"
+            ),
+        ),
     ],
 )
 def test_model_that_is_none_is_one_line(embed, trajectory, here, contents, message):

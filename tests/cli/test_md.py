@@ -199,7 +199,9 @@ def test_resume_begins_where_there_is_nothing_and_may_go_further(md, here, monke
     # its last state is of step 40, and nothing that only the end of a run writes stands behind it
     assert md(*SHORT, "--steps", "50", "-o", "more.extxyz", "--resume", "-q").code == 0
     assert (here / "more.extxyz").read_bytes() == (here / "whole.extxyz").read_bytes()
-    assert "exists already: say --overwrite" in md(*SHORT, "-o", "more.extxyz", "--resume").err
+    done = md(*SHORT, "-o", "more.extxyz", "--resume")
+    assert done.code == 1
+    assert "more.extxyz: exists already, and no unfinished run lies beside it: it is done; --overwrite" in done.err
 
 
 @pytest.fixture

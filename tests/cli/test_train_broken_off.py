@@ -216,9 +216,17 @@ def test_a_checkpoint_of_another_training_is_refused(command, frames, whole, her
     assert whole  # which is an encoder here
     write("more.extxyz", crystals(12))
     done = command("train", frames, *options, "-o", "cu.model", *SMALL, "--resume")
-    assert done.code == 1
+    assert done.code == (2 if words.startswith("--") else 1)
     assert f"cu.model.checkpoint: {words}" in done.err
     assert (here / "cu.model.checkpoint").exists()
+
+
+def test_what_is_done_is_told_from_what_is_in_the_way(command, frames, whole, here):
+    (here / "done.model").write_bytes(whole)
+    done = command("train", frames, "-o", "done.model", *SMALL, "--resume")
+    words = "exists already, and no checkpoint lies beside it: its training is done; --overwrite trains anew"
+    assert (done.code, done.err) == (1, f"mlff-curate: error: done.model: {words}\n")
+    assert (here / "done.model").read_bytes() == whole
 
 
 def test_a_checkpoint_of_changed_files_is_refused(command, frames, here, monkeypatch):

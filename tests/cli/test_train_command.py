@@ -1,6 +1,7 @@
 """`mlff-curate train` and `evaluate` of properties, end to end on a few atoms: the contract of docs/architecture.md."""
 
 import csv
+import re
 import warnings
 
 import numpy as np
@@ -104,6 +105,11 @@ def test_quiet_prints_nothing_and_verbose_tells_the_stages(train, gaps):
             "gaps.extxyz: frame 0: config_type: one number per frame is wanted, found 'a'",
         ),
         (
+            (".",),
+            2,
+            "--target: name the property to learn: an info key of the frames; . is a folder without *.cif",
+        ),
+        (
             ("--target", "gap", "--csv", "t.csv"),
             2,
             "--csv: a table goes with a folder of CIF files, and no input is one",
@@ -152,7 +158,8 @@ def test_frames_without_the_target_are_left_out_and_told(train, gaps, put):
     put("more.extxyz", [bulk("Cu"), bulk("Ag")])
     done = train(gaps, "more.extxyz", "-o", "m", "--task", "regression", "--target", "gap", "--json")
     assert done.json["frames"] == 20
-    assert done.json["notes"] == ["2 frames without gap left out, the first more.extxyz: frame 0"]
+    assert done.json["notes"][0] == "2 frames without gap left out, the first more.extxyz: frame 0"
+    assert re.fullmatch(r"2 frames held out tell little: mae \S+, by the mean of the others \S+", done.json["notes"][1])
 
 
 def test_an_energy_of_frames_of_several_sizes_is_remarked_on(train, put):
@@ -184,7 +191,8 @@ def test_a_folder_of_cif_files_is_trained_on_with_its_table(train, command, cifs
     options = ("--task", "classification", "--csv", "t.csv", "--target", "dense")
     done = train(cifs, "-o", "n", *options, "--json")
     assert (done.json["frames"], done.json["target"]) == (6, "dense")
-    assert done.json["notes"] == ["2 CIF files of cifs not in t.csv, left out (c6, c7)"]
+    assert done.json["notes"][0] == "2 CIF files of cifs not in t.csv, left out (c6, c7)"
+    assert done.json["notes"][1].startswith("1 frame held out tells little: log-loss ")
     found = command("evaluate", "n", cifs, "--csv", "t.csv", "--target", "dense", "--predictions", "p.csv", "--json")
     assert (found.code, found.json["compared"]) == (0, 6)
     again = command("evaluate", "n", cifs, "--csv", "t.csv", "--json")
@@ -246,7 +254,7 @@ def test_a_model_that_knows_no_more_than_the_mean_is_remarked_on(train, put, tas
     put("unlike.extxyz", unlike)
     options = ("--task", task, "--target", "target", "--validation", "0.5", "--overwrite")
     done = train("equal.extxyz", "-o", "m", *options)
-    assert f"note: of the frames held out the model knows no more than the mean of the others: {name} " in done.out
+    assert f"note: of the frames held out the model knows no more than a guess: {name} " in done.out
     assert "note" not in train("unlike.extxyz", "-o", "m", *options).out
 
 
