@@ -78,7 +78,8 @@ class AtomTargets:
                 continue
             value = np.asarray(value, float)
             frames.append(geometry(frame.atoms))
-            targets.append(np.linalg.norm(value, axis=1) if value.ndim == 2 else np.abs(value) if absolute else value)
+            value = np.linalg.norm(value, axis=1) if value.shape[1:] == (3,) else value.reshape(len(frame.atoms))
+            targets.append(np.abs(value) if absolute else value)
             group.append(str(frame.atoms.info.get("config_type", "all")))
         if not frames:
             raise SystemExit(f"{path}: no frame has an array {key} of finite numbers")

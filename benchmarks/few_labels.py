@@ -2,17 +2,19 @@
 
     few_labels.py DATA.extxyz... --results FILE [--labelled 10 20 50 100 200] [--seeds 0 1 2 3 4]
         [--tasks cohesion] [--tasks denoise distance] [--steps 2000] [--train-steps 1000] [--ways plain random frozen]
-        [--encoders FOLDER]
+        [--encoders FOLDER] [--apart]
     few_labels.py --results FILE... [--figure FILE]
 
 Frames, split and errors are those of `potential_accuracy.py`. Encoders learn from all frames that are not held out,
 without labels; `--tasks` may be given several times, one encoder each. A potential begins from each of these with its
-readout as it is (plain), with a random one, or with all but the readout frozen. None of the labelled frames is held out
+readout as it is (plain), with a random one, or with all but the readout frozen. `--apart` leaves frames out that are
+all but copies of held-out ones, to about 0.01 A: an encoder might know these. None of the labelled frames is held out
 from training, so all train for as many steps.
 
 Each error is a line of FILE, and encoders lie in FOLDER; what is there is not done again, so a run that was stopped
 goes on (another state of the code needs others). At the end, or without DATA, what FILEs hold is printed as a table
-and drawn: means over seeds with standard errors (Nadeau and Bengio's, for splits that overlap).
+and drawn: means over seeds with standard errors (Nadeau and Bengio's, for splits that
+overlap, a fifth of the frames held out of each).
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from potential_accuracy import Material, potential
 
 from mlff_curate.cgcnn.potential import Potential
 from mlff_curate.pretraining.model import Pretraining
+from mlff_curate.validation.families import families
 from mlff_curate.validation.learning_curve import Estimate
 
 if TYPE_CHECKING:
@@ -64,6 +67,7 @@ def parser_of(words: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, default=6000, help="of pretraining")
     parser.add_argument("--tasks", nargs="+", action="append", help="several times: several encoders")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--apart", action="store_true", help="no frame is a copy of a held-out one")
     parser.add_argument("--encoders", type=Path, metavar="FOLDER", help="where encoders are kept")
     return parser
 
@@ -108,6 +112,12 @@ def cases(arguments: argparse.Namespace) -> Iterator[Case]:
         material = Material.read(path)
         for seed in arguments.seeds:
             learned, held_out = material.split(seed)
+            kin = families(material.frames, scaled=False)
+            near = np.isin(kin[learned], kin[held_out])
+            share = np.isin(kin[held_out], kin[learned]).mean()
+            print(f"{path.stem} {seed}: {100 * share:.0f} % of the held-out frames have copies among the others")
+            if arguments.apart:
+                learned = learned[~near]
             order = np.random.default_rng([seed, 1]).permutation(learned)
             yield Case(path.stem, seed, material, order, held_out, arguments.steps, arguments.encoders)
 

@@ -8,7 +8,7 @@ import click
 
 from mlff_curate.errors import UsageError
 
-from .options import device_option, elements, inputs_argument, run_options, type_options
+from .options import device_option, elements, inputs_argument, run_options, type_options, workers_option
 from .screen import finish, progress_bars
 
 EPILOG = """\b
@@ -31,7 +31,11 @@ Examples:
 )
 @click.option("--weights", metavar="A=X,...", help="Of tasks in the loss.  [default: 1 each]")
 @click.option(
-    "--noise", metavar="LOW HIGH", type=float, nargs=2, help="Of cohesion and denoise, Angstrom.  [default: 0.02 0.25]"
+    "--noise",
+    metavar="LOW HIGH",
+    type=float,
+    nargs=2,
+    help="Of cohesion and denoise, and of the frames that all units are taken from, Angstrom.  [default: 0.02 0.25]",
 )
 @click.option("--strain", metavar="X", type=float, help="Of these in crystals; 0: none.  [default: 0.01]")
 @click.option("--convolutions", metavar="N", type=int, help="One after the other.  [default: 2]")
@@ -40,7 +44,9 @@ Examples:
 @click.option("--degree", metavar="L", type=int, help="Of spherical harmonics; -1: distances alone.  [default: 4]")
 @click.option("--angular", metavar="N", type=int, help="Channels that they have.  [default: 16]")
 @click.option("--learning-rate", metavar="X", type=float, help="Falls in the end.  [default: 0.002]")
-@click.option("--steps", metavar="N", type=int, help="Of training, about.  [default: 6000]")
+@click.option(
+    "--steps", metavar="N", type=int, help="Of training, to the end of an epoch; one epoch at least.  [default: 6000]"
+)
 @click.option("--epochs", metavar="N", type=int, help="In place of steps: at most so many.")
 @click.option("--batch-size", metavar="N", type=int, help="Frames per step.  [default: 5]")
 @click.option(
@@ -67,6 +73,7 @@ Examples:
 )
 @type_options
 @device_option
+@workers_option
 @run_options
 def pretrain(
     *,
@@ -93,6 +100,7 @@ def pretrain(
     type_map: str | None,
     units: str | None,
     device: str,
+    workers: int,
     seed: int,
     overwrite: bool,
     as_json: bool,
@@ -108,6 +116,8 @@ def pretrain(
     be alike.
     """
     start = time.perf_counter()
+    if workers != 1:
+        raise UsageError(f"one process learns an encoder, not {workers}: leave this out", key="--workers")
     given = {
         "tasks": None if tasks is None else tuple(word.strip() for word in tasks.split(",")),
         "weights": None if weights is None else _weights(weights),

@@ -15,7 +15,7 @@ from mlff_curate.cgcnn.potential_network import PotentialNetwork, PotentialSizes
 from mlff_curate.cgcnn.potential_share import Material, in_parts
 from mlff_curate.cgcnn.potential_terms import VOIGT, PotentialLabels, Weights, batch_of, terms_of
 from mlff_curate.cgcnn.potential_training import PotentialTraining, train_potential
-from mlff_curate.cgcnn.readout import LAST_ROW, ReadoutTrained, mixing_to, set_row
+from mlff_curate.cgcnn.readout import LAST_ROW, ReadoutTrained, is_of_readout, mixing_to, set_row
 from mlff_curate.cgcnn.trained import Trained
 from mlff_curate.cgcnn.training import split
 from mlff_curate.data.soundness import require_sound
@@ -343,6 +343,7 @@ class Potential(Trained):
             batch = batch_of(first, sizes.elements, DTYPES[self.dtype], self.device)
             network.take_units(batch.vector, batch.species, batch.centre, batch.neighbour)
             return FittedPotential(network, *_units(known, graph, training))
+        fresh = {name: value.clone() for name, value in network.state_dict().items() if is_of_readout(name)}
         encoder.give(network)
         level, scale = _units(known, graph, training)
         if encoder.rows is None:
@@ -354,6 +355,7 @@ class Potential(Trained):
             part = graph.part(some), [frames[i] for i in some], known.part(some, graph)
             row = _mixed(start, encoder.rows, *part)
             if row is None:
+                network.load_state_dict(fresh, strict=False)
                 return FittedPotential(network, level, scale)
             set_row(network, row)
         self.took_readout_ = True

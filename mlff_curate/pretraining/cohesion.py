@@ -21,7 +21,7 @@ from mlff_curate.cgcnn.potential_network import SphericalHarmonics
 from mlff_curate.cgcnn.potential_terms import terms_of
 from mlff_curate.graphs.vectors import vector_graph
 from mlff_curate.pretraining.tasks import COHESION
-from mlff_curate.pretraining.unlabelled import have_neighbours
+from mlff_curate.pretraining.unlabelled import have_neighbours, sample_of
 from mlff_curate.pretraining.views import enlarged, noisy
 
 if TYPE_CHECKING:
@@ -43,8 +43,6 @@ _FAINT = 1e-6
 """Density below which roots are cut."""
 _NOISY = 0.5
 """Chance of a frame to be displaced and strained."""
-_SAMPLE = 2048
-"""Atoms, or a few more, that units are taken from."""
 _DRAWS = 8
 """Of what a network that does nothing is off by."""
 
@@ -126,13 +124,6 @@ def radii(data: Unlabelled, frames: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(medians), medians, np.nanmean(medians)) / 2
 
 
-def _with_bonds(data: Unlabelled, frames: np.ndarray) -> np.ndarray:
-    """Return the first frames in which atoms have neighbours, of 2048 atoms or a few more, ascending."""
-    bound = frames[have_neighbours(data.graph)[1][frames]]
-    count = int(np.searchsorted(np.cumsum(data.graph.atoms[bound]), _SAMPLE)) + 1
-    return np.sort(bound[:count])
-
-
 @dataclass(frozen=True, eq=False)
 class Views:
     """Frames with noise and without, as tensors.
@@ -210,7 +201,7 @@ class Cohesion:
     def of(cls, data: Unlabelled, frames: np.ndarray, noise: tuple[float, float], strain: float, seed: int) -> Cohesion:
         """Return the task for the bonds that some frames have."""
         rng = np.random.default_rng([seed, 8])
-        some = _with_bonds(data, rng.permutation(frames))
+        some = np.sort(sample_of(data.graph, rng.permutation(frames)))
         bonds = Bonds(torch.from_numpy(radii(data, frames)), data.cutoff, SphericalHarmonics(_DEGREE))
         made = cls(noise, strain, bonds, np.ones(TERMS), 1.0, 1.0)
         views = made.views(data, some, rng, share=1.0)  # crystals at rest would give no unit

@@ -65,7 +65,7 @@ class Contrast:
         frames: np.ndarray,
         rng: np.random.Generator,
         *,
-        training: bool,  # noqa: ARG002 (all that is differentiated are weights)
+        training: bool,
     ) -> tuple[torch.Tensor, int]:
         """Return the mean of NT-Xent; see :class:`mlff_curate.pretraining.tasks.Task`. One frame is like no other."""
         if len(frames) < 2:
@@ -74,9 +74,10 @@ class Contrast:
             turned(noisy(enlarged(data.frames[i], rng), _HEAT, 0.0, rng).atoms, rng) for _ in range(2) for i in frames
         ]
         batch = data.batch(vector_graph(views, data.cutoff))
-        states = network.last_states(batch)
-        mean = states.new_zeros(len(views), states.shape[1]).index_add(0, batch.frame, states) / batch.atoms[:, None]
-        return nt_xent(network.heads[CONTRASTIVE](mean)), len(views)
+        with torch.set_grad_enabled(training):
+            states = network.last_states(batch)
+            total = states.new_zeros(len(views), states.shape[1]).index_add(0, batch.frame, states)
+            return nt_xent(network.heads[CONTRASTIVE](total / batch.atoms[:, None])), len(views)
 
 
 def nt_xent(vectors: torch.Tensor) -> torch.Tensor:

@@ -19,7 +19,7 @@ from torch import nn
 from mlff_curate.cgcnn.potential_terms import VOIGT, terms_of
 from mlff_curate.graphs.vectors import vector_graph
 from mlff_curate.pretraining.tasks import DENOISE
-from mlff_curate.pretraining.unlabelled import have_neighbours
+from mlff_curate.pretraining.unlabelled import have_neighbours, sample_of
 from mlff_curate.pretraining.views import enlarged, noisy
 
 if TYPE_CHECKING:
@@ -72,19 +72,24 @@ class Denoising:
         Standard deviation of each component of the strain; 0: none.
     bond
         Mean distance of nearest neighbours, Angstrom.
+    guess
+        Loss of a network that does nothing. Displacements have lost their mean: in frames of few atoms, less than 1.
     """
 
     noise: tuple[float, float]
     strain: float
     bond: float
+    guess: float
     name = DENOISE
-    guess = 1.0
 
     @classmethod
     def of(cls, data: Unlabelled, frames: np.ndarray, noise: tuple[float, float], strain: float) -> Denoising:
         """Return the task for the distances that some frames have."""
         nearest = data.nearest[data.graph.nodes_of(frames)]
-        return cls(noise, strain, float(nearest[np.isfinite(nearest)].mean()))
+        views = [enlarged(data.frames[i]) for i in sample_of(data.graph, frames)]
+        guess = [1 - len(views) / sum(map(len, views))]
+        guess += [1.0] if strain > 0 and any(atoms.pbc.all() for atoms in views) else []
+        return cls(noise, strain, float(nearest[np.isfinite(nearest)].mean()), float(np.mean(guess)))
 
     @property
     def stiffness(self) -> float:
@@ -131,7 +136,7 @@ class Denoising:
     ) -> tuple[torch.Tensor, int]:
         """Return the mean square of pull and squeeze; see :class:`mlff_curate.pretraining.tasks.Task`.
 
-        In units of each frame's own noise, so that all sizes of it count: 1 is what a network has that does nothing.
+        In units of each frame's own noise, so that all sizes of it count.
         """
         asked = self.ask(data, frames, rng)
         parts = [

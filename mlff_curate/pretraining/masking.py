@@ -134,15 +134,16 @@ class MaskedElement:
         frames: np.ndarray,
         rng: np.random.Generator,
         *,
-        training: bool,  # noqa: ARG002 (all that is differentiated are weights)
+        training: bool,
     ) -> tuple[torch.Tensor, int]:
         """Return the mean cross-entropy of the three; see :class:`mlff_curate.pretraining.tasks.Task`."""
         asked = self.ask(data, frames, rng)
         answer = data.whole(asked.answer)
-        parts = [
-            functional.cross_entropy(logits, answer[:, k])
-            for k, logits in enumerate(self.answers(network, data, asked))
-        ]
+        with torch.set_grad_enabled(training):
+            parts = [
+                functional.cross_entropy(logits, answer[:, k])
+                for k, logits in enumerate(self.answers(network, data, asked))
+            ]
         return torch.stack(parts).mean(), len(asked.atoms)
 
 
@@ -223,11 +224,12 @@ class MaskedDistance:
         frames: np.ndarray,
         rng: np.random.Generator,
         *,
-        training: bool,  # noqa: ARG002 (all that is differentiated are weights)
+        training: bool,
     ) -> tuple[torch.Tensor, int]:
         """Return the mean cross-entropy; see :class:`mlff_curate.pretraining.tasks.Task`."""
         asked = self.ask(data, frames, rng)
-        return _cross_entropy(asked, data, lambda: self.answers(network, data, asked))
+        with torch.set_grad_enabled(training):
+            return _cross_entropy(asked, data, lambda: self.answers(network, data, asked))
 
 
 def _cross_entropy(asked: Masked, data: Unlabelled, answers: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, int]:
@@ -266,7 +268,8 @@ class MaskedCoordination:
     def of(cls, data: Unlabelled, frames: np.ndarray) -> MaskedCoordination:
         """Return the task for the neighbours that some frames have."""
         radius = first_shell(_distances_of(data, frames), data.cutoff)
-        counts = _coordination(data.graph, radius)[data.graph.nodes_of(frames)]
+        atoms = np.intersect1d(data.graph.nodes_of(frames), np.unique(data.graph.centre))  # those that are asked for
+        counts = _coordination(data.graph, radius)[atoms]
         return cls(radius, int(counts.max()), _entropy(counts))
 
     def head(self, channels: int) -> nn.Module:
@@ -299,11 +302,12 @@ class MaskedCoordination:
         frames: np.ndarray,
         rng: np.random.Generator,
         *,
-        training: bool,  # noqa: ARG002 (all that is differentiated are weights)
+        training: bool,
     ) -> tuple[torch.Tensor, int]:
         """Return the mean cross-entropy; see :class:`mlff_curate.pretraining.tasks.Task`."""
         asked = self.ask(data, frames, rng)
-        return _cross_entropy(asked, data, lambda: self.answers(network, data, asked))
+        with torch.set_grad_enabled(training):
+            return _cross_entropy(asked, data, lambda: self.answers(network, data, asked))
 
 
 def _coordination(graph: VectorGraph, radius: float) -> np.ndarray:

@@ -35,7 +35,7 @@ from mlff_curate.pretraining.tasks import (
     TASKS,
 )
 from mlff_curate.pretraining.training import EncoderTraining, train_encoder
-from mlff_curate.pretraining.unlabelled import Unlabelled
+from mlff_curate.pretraining.unlabelled import Unlabelled, sample_of
 from mlff_curate.pretraining.views import enlarged, noisy
 from mlff_curate.wording import counted
 
@@ -53,8 +53,6 @@ if TYPE_CHECKING:
 
 _STEPS = 6_000
 """Of training where neither steps nor epochs are given."""
-_SAMPLE = 2048
-"""Atoms that means and spreads are taken from."""
 _MOST_NOISE = 2.0
 """Angstrom."""
 _WHOLE = ("epochs", "steps", "batch_size", "patience")
@@ -267,8 +265,7 @@ class Pretraining(Trained):
             neighbours=max(1.0, len(graph.centre) / len(graph.numbers)),
         )
         network = PotentialNetwork(sizes).to(self.device, DTYPES[self.dtype])
-        order = np.random.default_rng([self.seed, 3]).permutation(training)
-        some = order[: max(1, int(np.searchsorted(np.cumsum(graph.atoms[order]), _SAMPLE)))]
+        some = sample_of(graph, np.random.default_rng([self.seed, 3]).permutation(training))
         # displaced as well: perfect crystals alone would give units that no frame in motion fits
         noise = np.random.default_rng([self.seed, 4])
         seen = [frames[i] for i in some]

@@ -11,6 +11,7 @@ import torch
 
 from mlff_curate.cgcnn.potential_terms import batch_of
 from mlff_curate.graphs.vectors import VectorGraph
+from mlff_curate.pretraining.views import enlarged_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +24,8 @@ _GENERIC = np.array([0.8164965809, 0.4714045207, 0.3333333333]) + np.array([0.01
 """A direction along which no two neighbours of a crystal are equally far."""
 _OPPOSITE = 1e-6
 """Angstrom."""
+_SAMPLE = 2048
+"""Atoms that units are taken from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +83,16 @@ def have_neighbours(graph: VectorGraph) -> tuple[np.ndarray, np.ndarray]:
     """Tell which atoms, (N,), have neighbours, and in which frames, (F,), there are any."""
     atoms = np.bincount(graph.centre, minlength=len(graph.numbers)) > 0
     return atoms, np.bincount(graph.frame, atoms, graph.frames) > 0
+
+
+def sample_of(graph: VectorGraph, frames: np.ndarray) -> np.ndarray:
+    """Return the first of some frames in which atoms have neighbours, of 2048 atoms or a few more once enlarged.
+
+    The frame that crosses the number is among them: small crystals before a large frame have no spread of their own.
+    """
+    bound: np.ndarray = frames[have_neighbours(graph)[1][frames]]
+    count = int(np.searchsorted(np.cumsum(enlarged_sizes(graph.atoms[bound])), _SAMPLE)) + 1
+    return bound[:count]
 
 
 def pairs_of(graph: VectorGraph) -> tuple[np.ndarray, np.ndarray]:

@@ -33,6 +33,12 @@ class View:
     strain: np.ndarray
 
 
+def enlarged_sizes(atoms: np.ndarray) -> np.ndarray:
+    """Return about how many atoms frames of so many have once they are :func:`enlarged`, (F,)."""
+    sizes: np.ndarray = np.maximum(atoms, _SMALL)
+    return sizes
+
+
 def enlarged(atoms: Atoms, rng: np.random.Generator | None = None) -> Atoms:
     """Return a frame repeated along its periodic directions until it has 16 atoms, the shortest first.
 

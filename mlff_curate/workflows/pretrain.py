@@ -160,9 +160,10 @@ def _about(model: Pretraining, data: _Read, before: Checkpoint | None, *, resume
     """Say what was learned from what, where training went on from, and what is not known."""
     assert model.training_ is not None
     training = model.training_
-    if training.validation_frames:
-        yield "a guess looks at no atom's surroundings: a task is learned as far as its loss is below that of a guess"
     best = training.best_epoch - 1
+    known = any(not np.isnan(losses[best]) for losses in training.held_out.values())
+    if known:
+        yield "a guess looks at no atom's surroundings: a task is learned as far as its loss is below that of a guess"
     blind = [name for name, losses in training.held_out.items() if losses[best] >= training.guesses[name]]
     if blind:
         verb = "is" if len(blind) == 1 else "are"
@@ -174,5 +175,9 @@ def _about(model: Pretraining, data: _Read, before: Checkpoint | None, *, resume
         yield f"{counted(alone, 'frame')} {verb} no neighbours inside {model.cutoff:g} Angstrom, and taught nothing"
     if resume:
         yield where_from(before, over=True)
-    if not model.training_.validation_frames:
+    if not training.validation_frames:
         yield "no frame was held out: nothing is known of losses on other frames"
+    elif not known:
+        count = len(training.validation_frames)
+        verb = "asks" if count == 1 else "ask"
+        yield f"{counted(count, 'frame')} held out {verb} nothing: nothing is known of losses on other frames"

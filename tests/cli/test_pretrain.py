@@ -160,6 +160,7 @@ def test_a_killed_pretraining_goes_on_to_the_same_file(command, frames, here):
         (["--checkpoint-every", -1], 2, "--checkpoint-every: a number of seconds of at least 0"),
         (["--learning-rate", 1e30], 1, "training diverged in its first epoch: a smaller --learning-rate may help"),
         (["missing.extxyz"], 1, "missing.extxyz: no such file"),
+        (["--workers", 2], 2, "--workers: one process learns an encoder, not 2: leave this out"),
     ],
 )
 def test_what_cannot_be_done_is_refused(command, frames, here, words, code, message):
@@ -189,6 +190,14 @@ def test_inputs_that_teach_nothing_are_told_apart(command, here):
     assert "1 frame has no neighbours inside 4 Angstrom, and taught nothing" in done.json["notes"]
     done = command("pretrain", "mixed.extxyz", "-o", "x", *SMALL)
     assert "x: exists already: say --overwrite to replace it" in done.err
+
+
+def test_a_frame_held_out_that_asks_nothing_is_told(command, frames):
+    done = command("pretrain", frames, "-o", "x", *SMALL, "--tasks", "contrastive", "--workers", 1, "--json")
+    assert (done.code, done.json["validation_frames"]) == (0, 1)
+    assert "1 frame held out asks nothing: nothing is known of losses on other frames" in done.json["notes"]
+    assert not [key for key in done.json if key.startswith(("guess", "validation_con"))]
+    assert not [note for note in done.json["notes"] if "guess" in note]
 
 
 def test_a_potential_begins_from_an_encoder(command, frames, here):

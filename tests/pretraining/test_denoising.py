@@ -162,3 +162,22 @@ def test_a_guess_at_which_views_are_of_one_frame_is_told_of_the_batches_held_out
     assert Contrast.of(54, 6, 5).guess == pytest.approx(np.log(5))  # two batches of three
     assert Contrast.of(40, 5, 4).guess == pytest.approx((3 * np.log(5) + 2 * np.log(3)) / 5)
     assert Contrast.of(7, 1, 3).guess == pytest.approx(np.log(5))  # one frame alone asks nothing
+
+
+def test_a_guess_at_noise_is_what_a_network_that_does_nothing_has():
+    """Of dimers half of the noise is gone with its mean."""
+    dimers = [Atoms("Cu2", [[0, 0, 0], [0, 0, 2.5]]) for _ in range(40)]
+    for frames, strain, guess in ((dimers, 0.01, 0.5), (crystals(12), 0.0, 15 / 16), (crystals(12), 0.01, 31 / 32)):
+        data = unlabelled(frames)
+        every = np.arange(len(frames))
+        task = Denoising.of(data, every, (0.02, 0.25), strain)
+        assert task.guess == pytest.approx(guess)
+        network = PretrainingNetwork(trunk(), [task])
+        with torch.no_grad():
+            for value in network.trunk.energy.parameters():
+                value.zero_()
+        found = [
+            float(task.loss(network, data, every, np.random.default_rng(k), training=False)[0].detach())
+            for k in range(20)
+        ]
+        assert np.mean(found) == pytest.approx(task.guess, rel=0.1)

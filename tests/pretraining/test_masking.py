@@ -203,3 +203,19 @@ def test_the_number_of_nearest_neighbours_is_that_of_the_whole_frame():
     seen = np.bincount(asked.graph.centre, minlength=len(data.graph.numbers))
     whole = np.bincount(data.graph.centre, minlength=len(data.graph.numbers))
     assert (seen[asked.atoms] < whole[asked.atoms]).any()
+
+
+def test_a_guess_at_neighbours_is_of_atoms_that_are_asked_for():
+    data = unlabelled([bulk("Cu", cubic=True), *(Atoms("Cu") for _ in range(32))])
+    task = MaskedCoordination.of(data, np.arange(33))
+    assert task.guess == pytest.approx(0, abs=1e-9)  # all have twelve
+
+
+@pytest.mark.parametrize("kind", [MaskedElement, MaskedDistance, MaskedCoordination])
+def test_nothing_is_kept_for_gradients_that_nobody_asks_for(kind):
+    data = unlabelled(FRAMES)
+    task = kind.of(data, ALL)
+    network = network_with(task)
+    for training in (False, True):
+        loss, _ = task.loss(network, data, ALL, np.random.default_rng(0), training=training)
+        assert loss.requires_grad == training

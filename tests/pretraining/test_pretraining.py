@@ -10,13 +10,16 @@ from scipy.spatial.transform import Rotation
 
 from mlff_curate.cgcnn.encoder import read_encoder
 from mlff_curate.cgcnn.potential import Potential
+from mlff_curate.cgcnn.potential_network import Standardised
 from mlff_curate.cgcnn.representation import representation
 from mlff_curate.data.checkpoints import Checkpoint, checkpoint_bytes, read_checkpoint
 from mlff_curate.data.labels import Labels
 from mlff_curate.errors import DataError, OutputError, UsageError
+from mlff_curate.graphs.vectors import vector_graph
 from mlff_curate.pretraining import training as module
 from mlff_curate.pretraining.model import Pretraining
 from mlff_curate.pretraining.training import EncoderState
+from mlff_curate.pretraining.unlabelled import sample_of
 
 SIZES = {"channels": 8, "radial": 5, "angular": 4, "degree": 3, "convolutions": 2, "cutoff": 4.0}
 SMALL = {**SIZES, "epochs": 2, "batch_size": 3}
@@ -356,7 +359,11 @@ def test_labels_that_tell_nothing_of_the_readout_leave_it_random():
     for frames, some in ((FRAMES, turned), (resting, [Labels(energy=1.0, forces=np.zeros((4, 3)))] * 4)):
         model = Potential(**SIZES, **still).fit(frames, some, encoder=begin)
         assert not model.took_readout_
-        assert np.abs(model.predict(FRAMES).forces).max() < 1e3 * model.fitted_.scale
+        fresh = Potential(**SIZES, **still).fit(frames, some).fitted_.network.state_dict()
+        for name, value in model.fitted_.network.state_dict().items():
+            # elements of these frames are those of the encoder, or its first: all that is no readout is the encoder's
+            own = torch.equal(value, fresh[name])
+            assert own == name.startswith("energy."), name
 
 
 def test_energies_alone_mix_readouts_and_labels_that_do_not_count_do_not(encoder):
@@ -401,3 +408,25 @@ def test_a_frozen_encoder_keeps_its_weights(encoder):
         Potential(**SIZES, epochs=1).fit([hot(0, "Al")], labels[:1], encoder=begin, freeze_encoder=True)
     with pytest.raises(UsageError, match="--freeze-encoder: means nothing without --encoder"):
         Potential(**SIZES, epochs=1).fit(FRAMES, labels, freeze_encoder=True)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_units_are_those_of_frames_with_neighbours_however_large(seed):
+    """Free atoms drawn first are no crystal, and the frame that crosses the number of atoms belongs to the sample."""
+    large = [bulk("Cu", cubic=True) * (8, 8, 8) for _ in range(2)]
+    for k, atoms in enumerate(large):
+        atoms.rattle(0.05, seed=k)
+    alone = Atoms("Cu", cell=[30, 30, 30], pbc=True)
+    frames = [*large, *(alone.copy() for _ in range(4))]
+    graph = vector_graph(frames, 4.0)
+    for order in (np.arange(6), np.arange(6)[::-1], np.array([2, 0, 3, 4, 5, 1])):
+        assert set(sample_of(graph, order)) == {next(i for i in order if i < 2)}
+    model = Pretraining(**SIZES, epochs=1, batch_size=1, seed=seed, validation=0.0)
+    network = model._trunk(frames, graph, np.arange(6))
+    spreads = [layer.spread for layer in network.modules() if isinstance(layer, Standardised)]
+    assert all((spread < 1).all() for spread in spreads)
+
+
+def test_a_small_cell_counts_as_large_as_it_is_made():
+    cells = [bulk("Cu") for _ in range(400)]
+    assert len(sample_of(vector_graph(cells, 4.0), np.arange(400))) == 2048 // 16
