@@ -196,6 +196,7 @@ class Cohesion:
     virial: float
     guess: float
     name = COHESION
+    of_several = False
 
     @classmethod
     def of(cls, data: Unlabelled, frames: np.ndarray, noise: tuple[float, float], strain: float, seed: int) -> Cohesion:

@@ -42,6 +42,7 @@ class Contrast:
 
     guess: float
     name = CONTRASTIVE
+    of_several = True
 
     @classmethod
     def of(cls, training: int, held_out: int, batch_size: int) -> Contrast:

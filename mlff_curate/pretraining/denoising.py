@@ -81,6 +81,7 @@ class Denoising:
     bond: float
     guess: float
     name = DENOISE
+    of_several = False
 
     @classmethod
     def of(cls, data: Unlabelled, frames: np.ndarray, noise: tuple[float, float], strain: float) -> Denoising:

@@ -99,6 +99,7 @@ class MaskedElement:
     elements: tuple[int, ...]
     guess: float
     name = ELEMENT
+    of_several = False
 
     @classmethod
     def of(cls, data: Unlabelled, frames: np.ndarray) -> MaskedElement:
@@ -185,6 +186,7 @@ class MaskedDistance:
     cutoff: float
     guess: float
     name = DISTANCE
+    of_several = False
 
     @classmethod
     def of(cls, data: Unlabelled, frames: np.ndarray) -> MaskedDistance:
@@ -263,6 +265,7 @@ class MaskedCoordination:
     most: int
     guess: float
     name = COORDINATION
+    of_several = False
 
     @classmethod
     def of(cls, data: Unlabelled, frames: np.ndarray) -> MaskedCoordination:

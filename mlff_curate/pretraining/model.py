@@ -35,7 +35,7 @@ from mlff_curate.pretraining.tasks import (
     TASKS,
 )
 from mlff_curate.pretraining.training import EncoderTraining, train_encoder
-from mlff_curate.pretraining.unlabelled import Unlabelled, sample_of
+from mlff_curate.pretraining.unlabelled import Unlabelled, have_neighbours, sample_of
 from mlff_curate.pretraining.views import enlarged, noisy
 from mlff_curate.wording import counted
 
@@ -123,6 +123,8 @@ class Pretraining(Trained):
         See :class:`FittedEncoder`.
     training_
         See :class:`EncoderTraining`.
+    lone_frames_
+        How many frames of the training had no neighbours.
 
     Examples
     --------
@@ -225,6 +227,7 @@ class Pretraining(Trained):
         elements = tuple(np.unique(graph.numbers).tolist())
         data = Unlabelled(frames, graph, elements, self.cutoff, DTYPES[self.dtype], self.device)
         _require_neighbours(graph, training, self.cutoff)
+        self.lone_frames_ = int(np.count_nonzero(~have_neighbours(graph)[1]))
         tasks = self._tasks(data, training, held_out)
         devices = [] if self.device == "cpu" else [torch.device(self.device)]
         with one_thread(), torch.random.fork_rng(devices):

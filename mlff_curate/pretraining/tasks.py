@@ -24,6 +24,10 @@ class Task(Protocol):
     def guess(self) -> float:
         """Loss of the best answer that looks at no atom's surroundings: what a network has to be better than."""
 
+    @property
+    def of_several(self) -> bool:
+        """Whether frames of a batch are compared with each other: else it may be taken apart."""
+
     def head(self, channels: int) -> nn.Module:
         """Return the layers that answer, of states of H channels."""
 

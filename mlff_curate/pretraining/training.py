@@ -10,10 +10,12 @@ import numpy as np
 import torch
 
 from mlff_curate.cgcnn.network_state import NetworkState, numbers_of, plain_numbers
+from mlff_curate.cgcnn.potential_share import narrow
 from mlff_curate.cgcnn.soap import share_of_rate
 from mlff_curate.cgcnn.training import ALL_EPOCHS, DIVERGED, STOPPED_EARLY
 from mlff_curate.errors import DataError
 from mlff_curate.pretraining.network import PretrainingNetwork
+from mlff_curate.pretraining.views import enlarged_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 _LONGEST_STEP = 10.0
 """Norm of the gradient that it is cut to."""
+_PLACES = 1 << 17
+"""Atoms times the most neighbours of any that are learned from at once; of solids some 2 500 atoms."""
 _OF_TRAINING, _OF_VALIDATION = 5, 6
 """What a step's and a held-out batch's randomness is called, so that they share none."""
 
@@ -201,10 +205,12 @@ def _rest_of_epoch(
         total = 0.0
         for k, task in enumerate(tasks):
             rng = np.random.default_rng([seed, _OF_TRAINING, epoch, state.steps, k])
-            loss, count = task.loss(state.network, data, batch, rng, training=True)
-            if count:
-                (weights[task.name] * loss).backward()  # type: ignore[no-untyped-call]
-                total += weights[task.name] * float(loss.detach())
+            for piece in _pieces(task, data, batch):
+                loss, count = task.loss(state.network, data, piece, rng, training=True)
+                if count:
+                    weight = weights[task.name] * (len(piece) / len(batch))
+                    (weight * loss).backward()  # type: ignore[no-untyped-call]
+                    total += weight * float(loss.detach())
         length = torch.nn.utils.clip_grad_norm_(state.network.parameters(), _LONGEST_STEP)
         if not math.isfinite(total) or not math.isfinite(float(length)):
             return False
@@ -214,6 +220,13 @@ def _rest_of_epoch(
         if keep is not None and state.steps < len(batches):
             keep(state)
     return True
+
+
+def _pieces(task: Task, data: Unlabelled, frames: np.ndarray) -> list[np.ndarray]:
+    """Split a batch of large frames, so that memory is bounded, where a task asks each frame by itself."""
+    if task.of_several:
+        return [frames]
+    return narrow(enlarged_sizes(data.graph.atoms), data.graph.crowd, frames, _PLACES)
 
 
 def held_out_losses(
@@ -234,9 +247,10 @@ def held_out_losses(
         total = answers = 0.0
         for b, batch in enumerate(batches):
             rng = np.random.default_rng([seed, _OF_VALIDATION, b, k])
-            loss, count = task.loss(network, data, batch, rng, training=False)
-            total += float(loss.detach()) * count
-            answers += count
+            for piece in _pieces(task, data, batch):
+                loss, count = task.loss(network, data, piece, rng, training=False)
+                total += float(loss.detach()) * count
+                answers += count
         out[task.name] = total / answers if answers else math.nan
     return out
 

@@ -14,7 +14,6 @@ from mlff_curate.data.frames import geometry
 from mlff_curate.data.outputs import whole_files
 from mlff_curate.data.reading import read_frames
 from mlff_curate.errors import OutputError
-from mlff_curate.graphs.vectors import vector_graph
 from mlff_curate.pretraining.encoder_file import to_bytes
 from mlff_curate.pretraining.model import Pretraining
 from mlff_curate.wording import counted
@@ -135,7 +134,7 @@ def pretrain_files(
         errors={"validation": losses, "guess": guesses} if losses else {},
         words=_words,
         seconds=seconds,
-        notes=tuple(_about(model, data, before, resume=resume)),
+        notes=tuple(_about(model, before, resume=resume)),
         next_step=f"mlff-curate train LABELLED -o MODEL --encoder {shlex.quote(str(path))}",
     )
 
@@ -156,7 +155,7 @@ def _words(losses: Mapping[str, float]) -> str:
     return ", ".join(f"{name.removesuffix('_loss')} {value:.4g}" for name, value in losses.items())
 
 
-def _about(model: Pretraining, data: _Read, before: Checkpoint | None, *, resume: bool) -> Iterator[str]:
+def _about(model: Pretraining, before: Checkpoint | None, *, resume: bool) -> Iterator[str]:
     """Say what was learned from what, where training went on from, and what is not known."""
     assert model.training_ is not None
     training = model.training_
@@ -169,7 +168,7 @@ def _about(model: Pretraining, data: _Read, before: Checkpoint | None, *, resume
         verb = "is" if len(blind) == 1 else "are"
         longer = "more --steps" if model.epochs is None else "more --epochs"
         yield f"{', '.join(blind)} {verb} learned no better than by a guess: more frames or {longer} may help"
-    alone = sum(not len(vector_graph([atoms], model.cutoff).centre) for atoms in data.frames)
+    alone = model.lone_frames_
     if alone:
         verb = "has" if alone == 1 else "have"
         yield f"{counted(alone, 'frame')} {verb} no neighbours inside {model.cutoff:g} Angstrom, and taught nothing"

@@ -17,6 +17,10 @@ from mlff_curate.data.labels import Labels
 from mlff_curate.errors import DataError, OutputError, UsageError
 from mlff_curate.graphs.vectors import vector_graph
 from mlff_curate.pretraining import training as module
+from mlff_curate.pretraining.cohesion import Cohesion
+from mlff_curate.pretraining.contrast import Contrast
+from mlff_curate.pretraining.denoising import Denoising
+from mlff_curate.pretraining.masking import MaskedCoordination, MaskedDistance, MaskedElement
 from mlff_curate.pretraining.model import Pretraining
 from mlff_curate.pretraining.training import EncoderState
 from mlff_curate.pretraining.unlabelled import sample_of
@@ -430,3 +434,28 @@ def test_units_are_those_of_frames_with_neighbours_however_large(seed):
 def test_a_small_cell_counts_as_large_as_it_is_made():
     cells = [bulk("Cu") for _ in range(400)]
     assert len(sample_of(vector_graph(cells, 4.0), np.arange(400))) == 2048 // 16
+
+
+def test_batches_of_large_frames_are_taken_apart(monkeypatch):
+    """Of every task but the one that compares frames with each other."""
+    asked = {name: [] for name in TASKS}
+    for kind in (Cohesion, Denoising, MaskedDistance, MaskedCoordination, MaskedElement, Contrast):
+
+        def loss(self, network, data, frames, rng, *, training, ask=kind.loss):
+            asked[self.name].append(frames.tolist())
+            return ask(self, network, data, frames, rng, training=training)
+
+        monkeypatch.setattr(kind, "loss", loss)
+    options = {**SMALL, "epochs": 1, "validation": 0.0, "batch_size": 4}
+    whole = Pretraining(tasks=TASKS, **options).fit(FRAMES)
+    batches = asked["contrastive"].copy()
+    assert [len(batch) for batch in batches] == [4, 4]
+    assert all(asked[name] == batches for name in TASKS)
+    for frames in asked.values():
+        frames.clear()
+    monkeypatch.setattr(module, "_PLACES", 1)
+    apart = Pretraining(tasks=TASKS, **options).fit(FRAMES)
+    assert asked["contrastive"] == batches
+    for name in TASKS[:-1]:
+        assert asked[name] == [[i] for batch in batches for i in batch]
+    assert apart.training_.loss[0] == pytest.approx(whole.training_.loss[0], rel=0.3)
