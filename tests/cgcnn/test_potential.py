@@ -1,5 +1,7 @@
 """The energy model: symmetries, derivatives, smoothness, training."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from ase.calculators.emt import EMT
 from scipy.spatial.transform import Rotation
 
 from mlff_curate import CGCNN
+from mlff_curate.cgcnn.encoder import Encoder
 from mlff_curate.cgcnn.potential import Potential
 from mlff_curate.cgcnn.potential_network import PotentialNetwork, envelope
 from mlff_curate.data.checkpoints import checkpoint_bytes, read_checkpoint
@@ -165,6 +168,47 @@ def test_training_learns_and_gives_the_same_bits_again():
         end.fitted_.network.state_dict().values(), again.fitted_.network.state_dict().values(), strict=True
     ):
         assert torch.equal(one, other)
+
+
+@pytest.fixture(scope="module")
+def begins():
+    """What a training may begin from: random weights, a potential, and an encoder that learned without labels."""
+    frames = [hot(k) for k in range(40, 44)]
+    of_labels = Encoder.of(Potential(**SMALL, epochs=1).fit(frames, labels_of(frames)))
+    rows = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
+    return {"none": None, "potential": of_labels, "encoder": replace(of_labels, level=None, scale=None, rows=rows)}
+
+
+@pytest.mark.parametrize("begin", ["none", "potential", "encoder"])
+def test_labels_held_out_change_nothing_that_training_begins_with(begins, begin):
+    """Neither energies of free atoms, nor the unit, nor the sum of readouts: the last is of the network's weights."""
+    frames = [hot(k) for k in range(10)]
+    labels = labels_of(frames)
+
+    def spoiled(where):
+        wild = Labels(energy=1e9, forces=np.full((8, 3), 1e9), stress=np.full(6, 1e9))
+        return [wild if k in where else item for k, item in enumerate(labels)]
+
+    def fitted(some):
+        model = Potential(**SMALL, epochs=1, learning_rate=1e-30, validation=0.2)
+        model.fit(frames, some, encoder=begins[begin])
+        assert model.took_readout_ == (begin != "none")
+        return model
+
+    model = fitted(labels)
+    held_out = model.training_.validation_frames
+    assert len(held_out) == 2
+    again = fitted(spoiled(held_out)).fitted_
+    np.testing.assert_array_equal(again.level, model.fitted_.level)
+    assert again.scale == model.fitted_.scale
+    for name, value in again.network.state_dict().items():
+        assert torch.equal(value, model.fitted_.network.state_dict()[name]), name
+    other = fitted(spoiled([min(set(range(10)) - set(held_out))])).fitted_  # of one that is learned from
+    assert np.abs(other.level - model.fitted_.level).max() > 1e6
+    assert (other.scale == model.fitted_.scale) == (begin == "potential")
+    row = "energy.2.weight"
+    same = torch.equal(other.network.state_dict()[row], model.fitted_.network.state_dict()[row])
+    assert same == (begin != "encoder")
 
 
 @pytest.mark.parametrize("kinds", [("energy",), ("forces",), ("stress",), ("energy", "forces")])

@@ -8,6 +8,7 @@ from ase.build import bulk
 
 from mlff_curate.cgcnn.potential_network import PotentialNetwork, PotentialSizes
 from mlff_curate.graphs.vectors import vector_graph
+from mlff_curate.pretraining import contrast
 from mlff_curate.pretraining.contrast import Contrast, nt_xent
 from mlff_curate.pretraining.denoising import Denoising
 from mlff_curate.pretraining.network import PretrainingNetwork
@@ -181,3 +182,52 @@ def test_a_guess_at_noise_is_what_a_network_that_does_nothing_has():
             for k in range(20)
         ]
         assert np.mean(found) == pytest.approx(task.guess, rel=0.1)
+
+
+class OfElements:
+    """A network whose states tell the element of an atom and no more, and whose head leaves them so."""
+
+    def __init__(self):
+        self.heads = {"contrastive": torch.nn.Identity()}
+
+    def last_states(self, batch):
+        return torch.nn.functional.one_hot(batch.species, 4).double()
+
+
+def test_the_two_views_that_are_to_be_alike_are_of_one_frame():
+    """Frames that the network tells apart at once: paired rightly the loss is all but zero, else at least ten."""
+    data = unlabelled([bulk(symbol) for symbol in ("Al", "Cu", "Ag", "Au")])
+    for frames in (np.arange(4), np.array([2, 0, 3])):
+        loss, count = Contrast(1.6).loss(OfElements(), data, frames, np.random.default_rng(0), training=True)
+        assert count == 2 * len(frames)
+        assert float(loss) < 0.01
+
+
+def test_views_of_one_frame_differ_in_size_orientation_and_noise(monkeypatch):
+    seen = []
+
+    def graph_of(views, cutoff):
+        seen.extend(views)
+        return vector_graph(views, cutoff)
+
+    monkeypatch.setattr(contrast, "vector_graph", graph_of)
+    frames = [bulk("Cu") for _ in range(8)]
+    Contrast(1.6).loss(OfElements(), unlabelled(frames), np.arange(8), np.random.default_rng(0), training=True)
+    assert len(seen) == 16
+    turns, noise = [], []
+    for view in seen:
+        repeat = view.cell.lengths() / frames[0].cell.lengths()
+        np.testing.assert_allclose(repeat, np.round(repeat), atol=1e-9)  # nothing is strained
+        whole = frames[0].repeat(np.round(repeat).astype(int).tolist())
+        assert len(view) == len(whole) >= 16
+        turn = np.linalg.solve(whole.cell.array, view.cell.array)
+        np.testing.assert_allclose(turn @ turn.T, np.eye(3), atol=1e-9)
+        turns.append(turn)
+        noise.append(view.positions @ turn.T - whole.positions)
+    assert np.std(np.concatenate(noise)) == pytest.approx(0.05, rel=0.1)
+    pairs = [(k, k + 8) for k in range(8)]
+    assert any(len(seen[one]) != len(seen[other]) for one, other in pairs)
+    for one, other in pairs:
+        assert np.abs(noise[one][:16] - noise[other][:16]).max() > 0.01
+        assert np.abs(turns[one] - turns[other]).max() > 0.1
+    assert min(np.abs(turn - np.eye(3)).max() for turn in turns) > 0.1

@@ -219,3 +219,35 @@ def test_nothing_is_kept_for_gradients_that_nobody_asks_for(kind):
     for training in (False, True):
         loss, _ = task.loss(network, data, ALL, np.random.default_rng(0), training=training)
         assert loss.requires_grad == training
+
+
+def test_group_and_period_are_those_of_the_element():
+    frames = [Atoms(symbol * 2, [[0, 0, 0], [0, 0, 2.5]]) for symbol in ("Al", "Cu", "Ce", "Au", "H")]
+    data = Unlabelled(frames, vector_graph(frames, CUTOFF), (1, 13, 29, 58, 79), CUTOFF, torch.float64)
+    task = MaskedElement.of(data, np.arange(5))
+    said = {}
+    for k in range(30):
+        asked = task.ask(data, np.arange(5), np.random.default_rng(k))
+        said |= dict(zip(asked.graph.numbers[asked.atoms].tolist(), asked.answer.tolist(), strict=True))
+    # group, 0 for those in none; period, the first is 0; place among the elements
+    assert said == {1: [1, 0, 0], 13: [13, 2, 1], 29: [11, 3, 2], 58: [0, 5, 3], 79: [11, 5, 4]}
+    shares = np.array([0.2, 0.2, 0.4, 0.2]), np.array([0.2, 0.2, 0.2, 0.4]), np.full(5, 0.2)
+    assert task.guess == pytest.approx(np.mean([-(share * np.log(share)).sum() for share in shares]))
+
+
+def test_distances_are_asked_for_of_both_ends_of_a_hidden_pair():
+    data = unlabelled(FRAMES)
+    task = MaskedDistance.of(data, ALL)
+    asked = task.ask(data, ALL, np.random.default_rng(5))
+    hidden = edges_in(data.graph, asked.graph)
+    ends = sorted(zip(data.graph.centre[hidden], data.graph.neighbour[hidden], strict=True))
+    one, other = asked.atoms.tolist(), asked.others.tolist()
+    assert sorted([*zip(one, other, strict=True), *zip(other, one, strict=True)]) == ends
+    apart = asked.atoms != asked.others
+    assert apart.sum() > 5
+    whole = said(task, data, asked)
+    turned = said(task, data, type(asked)(asked.graph, asked.others, asked.atoms, asked.answer))
+    assert torch.equal(turned, whole)  # whichever is named first
+    for atoms in (asked.atoms, asked.others):
+        alone = said(task, data, type(asked)(asked.graph, atoms, atoms, asked.answer))
+        assert ((alone - whole).abs().amax(dim=1) > 1e-9)[torch.from_numpy(apart)].all()

@@ -129,6 +129,64 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_weights(monkeypatch, at):
     assert np.isfinite(model.representation(FRAMES)).all()
 
 
+def test_no_task_learns_from_frames_held_out(monkeypatch):
+    asked = {name: {True: [], False: []} for name in TASKS}
+
+    def watched(loss):
+        def of(task, network, data, frames, rng, *, training):
+            asked[task.name][training].extend(frames.tolist())
+            return loss(task, network, data, frames, rng, training=training)
+
+        return of
+
+    for kind in (Cohesion, Denoising, MaskedDistance, MaskedCoordination, MaskedElement, Contrast):
+        monkeypatch.setattr(kind, "loss", watched(kind.loss))
+    said = Pretraining(tasks=TASKS, **SMALL, validation=0.3).fit(FRAMES).training_
+    assert len(said.validation_frames) == 2
+    learned = sorted(set(range(8)) - set(said.validation_frames))
+    for name in TASKS:
+        assert sorted(asked[name][True]) == sorted(2 * learned), name  # each once in each of two epochs
+        assert asked[name][False] == 2 * list(said.validation_frames), name
+
+
+def test_a_task_counts_as_much_as_its_weight(monkeypatch):
+    """The first step, where all begin from the same weights: its loss, and its gradient by each task's head."""
+    step, slopes = EncoderState.move, []
+
+    def move(state, *how):
+        slopes.append({name: value.grad.clone() for name, value in state.network.named_parameters()})
+        step(state, *how)
+
+    monkeypatch.setattr(EncoderState, "move", move)
+    monkeypatch.setattr(module, "_LONGEST_STEP", np.inf)
+    once = {**SIZES, "epochs": 1, "batch_size": 8, "validation": 0.0, "dtype": "float64"}
+    tasks = ("distance", "element")
+    losses = [
+        Pretraining(tasks, {"element": weight, "distance": other}, **once).fit(FRAMES).training_.loss[0]
+        for weight, other in ((1.0, 1.0), (2.0, 1.0), (3.0, 1.0), (1.0, 2.0))
+    ]
+    assert losses[1] - losses[0] > 0.1
+    assert losses[2] - losses[0] == pytest.approx(2 * (losses[1] - losses[0]))
+    assert losses[1] + losses[3] == pytest.approx(3 * losses[0])
+    one, two, three, other = slopes
+    assert len(slopes) == 4
+    for name, value in one.items():
+        assert torch.allclose(three[name] - value, 2 * (two[name] - value), atol=1e-12), name
+        assert torch.allclose(two[name] + other[name], 3 * value, atol=1e-12), name
+        if name.startswith("heads."):
+            times = 2 if name.startswith("heads.element") else 1
+            assert value.any(), name
+            assert torch.allclose(two[name], times * value, atol=1e-12), name
+
+
+@pytest.mark.parametrize(("weights", "best"), [({}, 2), ({"element": 2.0}, 1), ({"distance": 0.5}, 1)])
+def test_the_best_epoch_is_that_of_the_least_weighted_sum(monkeypatch, weights, best):
+    losses = iter([{"distance": 1.0, "element": 1.0}, {"distance": 0.5, "element": 1.4}])
+    monkeypatch.setattr(module, "held_out_losses", lambda *_: next(losses))
+    model = Pretraining(("distance", "element"), weights, **SMALL).fit(FRAMES)
+    assert (model.training_.best_epoch, model.training_.epochs) == (best, 2)
+
+
 def test_training_stops_early(monkeypatch):
     losses = iter([3.0, 2.0, 2.5, 2.4, 2.3, 0.1])
     monkeypatch.setattr(module, "held_out_losses", lambda *_: {"distance": next(losses)})

@@ -171,3 +171,32 @@ def test_frames_whose_atoms_are_alike_choose_nothing_for_one_another():
     assert np.std(by_family.predict(new)) < np.std(by_frame.predict(new))
     learned, held_out = inner_split(family, 0)
     assert not set(family[learned]) & set(family[held_out])
+
+
+@pytest.mark.parametrize("by_family", [False, True])
+def test_a_network_learns_nothing_from_what_it_is_stopped_by(by_family):
+    """After one epoch there is no choice yet: what is held out may be anything."""
+    X, y, frame = atoms_of_frames(20)
+    family = frame // 4 if by_family else None
+    learned, held_out = inner_split(frame if family is None else family, 0)
+    assert len(held_out) == 40
+    model = FeatureNetwork.fit(X, y, frame, family, epochs=1)
+    for some, same in ((held_out, True), (learned[:10], False)):
+        other, wild = X.copy(), y.copy()
+        other[some] += 100.0
+        wild[some] += 1e3
+        again = FeatureNetwork.fit(other, wild, frame, family, epochs=1)
+        assert ((again.mean, again.spread) == (model.mean, model.spread)) == same
+        assert np.array_equal(again.predict(X), model.predict(X)) == same
+
+
+@pytest.mark.parametrize("by_family", [False, True])
+def test_a_network_is_stopped_by_what_it_does_not_learn_from(by_family):
+    """Held out is the opposite of what is learned: the more of it, the worse."""
+    X, y, frame = atoms_of_frames(20)
+    family = frame // 4 if by_family else None
+    held_out = inner_split(frame if family is None else family, 0)[1]
+    y = 3 * X[:, 0]
+    assert FeatureNetwork.fit(X, y, frame, family, epochs=40, patience=10).epochs > 10
+    y[held_out] *= -1
+    assert FeatureNetwork.fit(X, y, frame, family, epochs=40, patience=10).epochs <= 3
