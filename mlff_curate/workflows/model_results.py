@@ -75,7 +75,7 @@ class Trained:
     warnings
         Those that make the model one that should not be used.
     next_step
-        A command that goes on from here, for a person; empty: none.
+        A command that goes on from here, for a person; empty: none. Not told behind a warning.
     """
 
     model: CGCNN | Potential | Pretraining
@@ -117,7 +117,7 @@ class Trained:
             f"{counted(self.training.epochs, 'epoch')}, the weights of epoch {self.training.best_epoch} were kept",
             *(f"note: {note}" for note in self._notes()),
             *(f"warning: {warning}" for warning in self.warnings),
-            *([f"next: {self.next_step}"] if self.next_step else []),
+            *([f"next: {self.next_step}"] if self.next_step and not self.warnings else []),
         ]
 
     def _notes(self) -> list[str]:
