@@ -73,6 +73,7 @@ def test_pretrain_writes_an_encoder_and_tells_how_well_it_learned(command, frame
     done = command("pretrain", frames, "-o", "two.encoder", *SMALL, *tasks)
     assert (here / "two.encoder").read_bytes() == (here / "cu.encoder").read_bytes()
     assert done.out.startswith("two.encoder: encoder, trained on 11 frames\nvalidation: cohesion ")
+    assert done.out.endswith("next: mlff-curate train LABELLED -o MODEL --encoder two.encoder\n")
     assert "guess: cohesion 0." in done.out
 
 
