@@ -13,8 +13,8 @@ from training, so all train for as many steps.
 
 Each error is a line of FILE, and encoders lie in FOLDER; what is there is not done again, so a run that was stopped
 goes on (another state of the code needs others). At the end, or without DATA, what FILEs hold is printed as a table
-and drawn: means over seeds with standard errors (Nadeau and Bengio's, for splits that
-overlap, a fifth of the frames held out of each).
+and drawn: means over seeds with standard errors (Nadeau and Bengio's, for splits that overlap, a fifth of the frames
+held out of each).
 """
 
 from __future__ import annotations
@@ -116,10 +116,11 @@ def cases(arguments: argparse.Namespace) -> Iterator[Case]:
             near = np.isin(kin[learned], kin[held_out])
             share = np.isin(kin[held_out], kin[learned]).mean()
             print(f"{path.stem} {seed}: {100 * share:.0f} % of the held-out frames have copies among the others")
+            name = path.stem
             if arguments.apart:
-                learned = learned[~near]
+                learned, name = learned[~near], f"{name}, apart"  # never taken for one that may know copies
             order = np.random.default_rng([seed, 1]).permutation(learned)
-            yield Case(path.stem, seed, material, order, held_out, arguments.steps, arguments.encoders)
+            yield Case(name, seed, material, order, held_out, arguments.steps, arguments.encoders)
 
 
 def tasks_of(arguments: argparse.Namespace) -> list[str]:
