@@ -1,15 +1,16 @@
 """Held-out errors of potentials from few labelled frames: from scratch, and begun from encoders without labels.
 
     few_labels.py DATA.extxyz... --results FILE [--labelled 10 20 50 100 200] [--seeds 0 1 2 3 4]
-        [--tasks cohesion] [--tasks denoise distance] [--steps 2000] [--train-steps 1000] [--ways plain random frozen]
-        [--encoders FOLDER] [--apart]
+        [--tasks cohesion] [--tasks denoise distance] [--steps 2000] [--train-steps 1000]
+        [--ways plain random frozen snap] [--encoders FOLDER] [--apart] [--chosen]
     few_labels.py --results FILE... [--figure FILE]
 
 Frames, split and errors are those of `potential_accuracy.py`. Encoders learn from all frames that are not held out,
 without labels; `--tasks` may be given several times, one encoder each. A potential begins from each of these with its
-readout as it is (plain), with a random one, or with all but the readout frozen. `--apart` leaves frames out that are
-all but copies of held-out ones, to about 0.01 A: an encoder might know these. None of the labelled frames is held out
-from training, so all train for as many steps.
+readout as it is (plain), with a random one, or with all but the readout frozen; snap is the linear force field of the
+checks, fitted to the same labels. `--apart` leaves frames out that are all but copies of held-out ones, to about 0.01
+A: an encoder might know these. `--chosen` has labels on frames that `prune` keeps, not on random ones. None of the
+labelled frames is held out from training, so all train for as many steps.
 
 Each error is a line of FILE, and encoders lie in FOLDER; what is there is not done again, so a run that was stopped
 goes on (another state of the code needs others). At the end, or without DATA, what FILEs hold is printed as a table
@@ -22,6 +23,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import tempfile
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,22 +31,27 @@ from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
+from ase.io import write
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
-from potential_accuracy import Material, potential
+from potential_accuracy import Material, potential, snap
 
 from mlff_curate.cgcnn.potential import Potential
 from mlff_curate.pretraining.model import Pretraining
 from mlff_curate.validation.families import families
 from mlff_curate.validation.learning_curve import Estimate
+from mlff_curate.workflows.prune import prune
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ase import Atoms
+
     from mlff_curate.cgcnn.encoder import Encoder
 
 SCRATCH = "scratch"
+SNAP = "quadratic SNAP"
 KEY = ("set", "seed", "labelled", "way", "pretraining", "steps")
 
 
@@ -68,6 +75,7 @@ def parser_of(words: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--tasks", nargs="+", action="append", help="several times: several encoders")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--apart", action="store_true", help="no frame is a copy of a held-out one")
+    parser.add_argument("--chosen", action="store_true", help="prune says which frames have labels")
     parser.add_argument("--encoders", type=Path, metavar="FOLDER", help="where encoders are kept")
     return parser
 
@@ -85,7 +93,31 @@ class Case:
     steps: int
     folder: Path | None = None
     """Where encoders are kept."""
+    chosen: bool = False
+    """Whether frames with labels are those that are kept by `prune`, not random ones."""
     encoders: dict[str, Encoder] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """The set, and what is asked of the frames."""
+        return f"{self.name}, chosen" if self.chosen else self.name
+
+    def labelled(self, count: int) -> np.ndarray:
+        """Return the frames that have labels."""
+        if not self.chosen:
+            return self.order[:count]
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "frames.extxyz"
+            frames = self._unlabelled()
+            for atoms, i in zip(frames, np.sort(self.order), strict=True):
+                atoms.info["config_type"] = str(self.material.group[i])
+            write(path, frames)
+            kept = prune(path, keep=count, seed=self.seed).kept
+        return np.sort(self.order)[[record.index for record in kept]]
+
+    def _unlabelled(self) -> list[Atoms]:
+        """Return the frames that may be learned from."""
+        return [self.material.frames[i].copy() for i in np.sort(self.order)]
 
     def encoder(self, tasks: str) -> Encoder:
         """Return what frames without labels teach; it is learned when it is first asked for."""
@@ -96,7 +128,7 @@ class Case:
             else:
                 start = time.perf_counter()
                 model = Pretraining(tasks=tuple(tasks.split("+")), steps=self.steps, seed=self.seed)
-                model.fit([self.material.frames[i] for i in np.sort(self.order)])
+                model.fit(self._unlabelled())
                 print(f"{self.name} {self.seed}: encoder {tasks}, {time.perf_counter() - start:.0f} s", flush=True)
                 if path:
                     model.save(path)
@@ -120,7 +152,7 @@ def cases(arguments: argparse.Namespace) -> Iterator[Case]:
             if arguments.apart:
                 learned, name = learned[~near], f"{name}, apart"  # never taken for one that may know copies
             order = np.random.default_rng([seed, 1]).permutation(learned)
-            yield Case(name, seed, material, order, held_out, arguments.steps, arguments.encoders)
+            yield Case(name, seed, material, order, held_out, arguments.steps, arguments.encoders, arguments.chosen)
 
 
 def tasks_of(arguments: argparse.Namespace) -> list[str]:
@@ -136,20 +168,24 @@ def lines_of(paths: list[Path]) -> list[dict]:
 def run(case: Case, count: int, way: str, train_steps: int) -> dict:
     """Train a potential; return how far it is off."""
     tasks, _, how = way.partition(", ")
-    begin = None if way == SCRATCH else case.encoder(tasks)
-    model = Beginning(epochs=math.ceil(train_steps / math.ceil(count / 5)), seed=case.seed)
-    model.begin = replace(begin, rows=None) if begin and how == "random readout" else begin
-    model.frozen = how == "frozen"
+    begin = None if way in (SCRATCH, SNAP) else case.encoder(tasks)
+    labelled = case.labelled(count)
     start = time.perf_counter()
-    off = potential(case.material, case.order[:count], case.held_out, model)
+    if way == SNAP:
+        off = snap(case.material, labelled, case.held_out)
+    else:
+        model = Beginning(epochs=math.ceil(train_steps / math.ceil(count / 5)), seed=case.seed)
+        model.begin = replace(begin, rows=None) if begin and how == "random readout" else begin
+        model.frozen = how == "frozen"
+        off = potential(case.material, labelled, case.held_out, model)
     seconds = time.perf_counter() - start
     energy, forces = off.means(case.material.group[case.held_out])
     return {
-        "set": case.name,
+        "set": case.title,
         "seed": case.seed,
         "labelled": count,
         "way": way,
-        "pretraining": 0 if way == SCRATCH else case.steps,
+        "pretraining": 0 if begin is None else case.steps,
         "steps": train_steps,
         "energy": energy,
         "forces": forces,
@@ -218,18 +254,19 @@ def main() -> None:
     """Run what is not in the results, or print what is."""
     parser = parser_of(__doc__)
     parser.add_argument("--train-steps", type=int, default=1000, help="of the potentials")
-    parser.add_argument("--ways", nargs="+", default=["plain"], choices=["plain", "random", "frozen"])
+    parser.add_argument("--ways", nargs="+", default=["plain"], choices=["plain", "random", "frozen", "snap"])
     parser.add_argument("--results", type=Path, nargs="+", required=True, help="JSON lines; written to the first")
     parser.add_argument("--figure", type=Path)
     arguments = parser.parse_args()
     ends = {"plain": "", "random": ", random readout", "frozen": ", frozen"}
-    ways = [SCRATCH, *(f"{tasks}{ends[how]}" for tasks in tasks_of(arguments) for how in arguments.ways)]
+    begun = [f"{tasks}{ends[how]}" for tasks in tasks_of(arguments) for how in arguments.ways if how in ends]
+    ways = [SCRATCH, *([SNAP] if "snap" in arguments.ways else []), *begun]
     every = list(cases(arguments))
     for count in arguments.labelled:
         for case in every:
             for way in ways:
-                steps = 0 if way == SCRATCH else case.steps
-                key = (case.name, case.seed, count, way, steps, arguments.train_steps)
+                steps = 0 if way in (SCRATCH, SNAP) else case.steps
+                key = (case.title, case.seed, count, way, steps, arguments.train_steps)
                 if key in {tuple(line[name] for name in KEY) for line in lines_of(arguments.results)}:
                     continue
                 line = run(case, count, way, arguments.train_steps)
