@@ -45,7 +45,7 @@ Examples:
 @click.option("--angular", metavar="N", type=int, help="Channels that they have.  [default: 16]")
 @click.option("--learning-rate", metavar="X", type=float, help="Falls in the end.  [default: 0.002]")
 @click.option(
-    "--steps", metavar="N", type=int, help="Of training, to the end of an epoch; one epoch at least.  [default: 6000]"
+    "--steps", metavar="N", type=int, help="Of training, to the end of an epoch if they last for one.  [default: 6000]"
 )
 @click.option("--epochs", metavar="N", type=int, help="In place of steps: at most so many.")
 @click.option("--batch-size", metavar="N", type=int, help="Frames per step.  [default: 5]")

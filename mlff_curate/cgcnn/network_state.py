@@ -14,13 +14,14 @@ from torch import nn
 from mlff_curate.cgcnn import soap
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import numpy as np
 
     from mlff_curate.data.checkpoints import Checkpoint, Shape
 
 _Network = TypeVar("_Network", bound=nn.Module)
+_State = TypeVar("_State", bound="NetworkState[Any]")
 
 _MEMORY = 0.995
 """Of the moving average of the weights, which is what is kept."""
@@ -147,6 +148,52 @@ class NetworkState(ABC, Generic[_Network]):
     @abstractmethod
     def _restore_more(self, checkpoint: Checkpoint) -> None:
         """Take over what a training of a certain kind remembers besides, before any weight is changed."""
+
+
+def steps_before(checkpoint: Checkpoint, per_epoch: int) -> int:
+    """Return the steps that a training to be resumed has done; of an epoch there are `per_epoch`."""
+    return int(checkpoint.setting("epochs", int) * per_epoch + checkpoint.setting("steps", int))
+
+
+class Callbacks(Generic[_State]):
+    """What whoever trains is told of, after each step and each epoch.
+
+    Parameters
+    ----------
+    keep
+        Called with the state after each step, and after each epoch.
+    progress
+        Called with steps done, steps in all, and the epoch with what its losses are, or those of the one before it.
+    per_epoch, epochs
+        Steps of an epoch, and epochs.
+    """
+
+    def __init__(
+        self,
+        keep: Callable[[_State], None] | None,
+        progress: Callable[[int, int, str], None] | None,
+        per_epoch: int,
+        epochs: int,
+    ) -> None:
+        self._keep, self._progress = keep, progress
+        self._per_epoch, self._epochs = per_epoch, epochs
+        self._words = ""
+
+    def after_step(self, state: _State) -> None:
+        """Tell of a step that is not the last of its epoch."""
+        self._tell(state, state.epochs + 1, self._words or f"loss {state.total / state.steps:.4g}")
+
+    def after_epoch(self, state: _State, words: str) -> None:
+        """Tell of an epoch, and what is to be said of it."""
+        self._words = words
+        self._tell(state, state.epochs, words)
+
+    def _tell(self, state: _State, epoch: int, words: str) -> None:
+        if self._keep is not None:
+            self._keep(state)
+        if self._progress is not None:
+            done = state.epochs * self._per_epoch + state.steps
+            self._progress(done, self._epochs * self._per_epoch, f"epoch {epoch} of {self._epochs}; {words}")
 
 
 def numbers_of(checkpoint: Checkpoint, name: str, count: int) -> list[float]:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from mlff_curate.cgcnn.elements import symbol_of
+from mlff_curate.cgcnn.network_state import steps_before
 from mlff_curate.cgcnn.potential_network import PotentialNetwork, PotentialSizes
 from mlff_curate.cgcnn.potential_share import Material, in_parts
 from mlff_curate.cgcnn.potential_terms import VOIGT, PotentialLabels, Weights, batch_of, terms_of
@@ -244,7 +245,7 @@ class Potential(Trained):
         keep
             Called with the state after each step.
         progress
-            Called with epochs done, epochs in all, and the errors in words; before the first, how far the graph is.
+            Called with steps done, steps in all, and the errors in words; before the first, how far the graph is.
 
         Raises
         ------
@@ -276,13 +277,14 @@ class Potential(Trained):
             encoder.require_knows(sorted({int(z) for atoms in frames for z in atoms.numbers}))
         training, held_out = split(len(frames), self.validation, self.seed)
         epochs = self._epochs(len(training))
-        before = 0 if resume is None else resume.setting("epochs", int)
+        per_epoch = math.ceil(len(training) / self.batch_size)
+        before = 0 if resume is None else steps_before(resume, per_epoch)
         graph = vector_graph(
             frames,
             self.cutoff,
             progress=None
             if progress is None
-            else lambda done, all_: progress(before, epochs, f"neighbours of {done} of {all_} frames"),
+            else lambda done, all_: progress(before, epochs * per_epoch, f"neighbours of {done} of {all_} frames"),
         )
         devices = [] if self.device == "cpu" else [torch.device(self.device)]
         with one_thread(), torch.random.fork_rng(devices):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from mlff_curate.cgcnn.network_state import Callbacks
 from mlff_curate.cgcnn.potential_share import Sharing, mean_error
 from mlff_curate.cgcnn.potential_state import TrainingState
 from mlff_curate.cgcnn.soap import share_of_rate
@@ -110,7 +111,7 @@ def train_potential(
     keep
         Called after each step, and after each epoch, with the state.
     progress
-        Called with epochs done, epochs in all, and the errors in words.
+        Called with steps done, steps in all, and the errors in words.
 
     Raises
     ------
@@ -125,12 +126,13 @@ def train_potential(
         state.restore(resume)
     sharing = Sharing.begin(team or Team(device=str(next(network.parameters()).device)), network, material, dtype)
     per_epoch = math.ceil(len(training) / batch_size)
+    callbacks = Callbacks(keep, progress, per_epoch, epochs)
     ended = ALL_EPOCHS
     while state.epochs < epochs and state.epochs - state.best_epoch < patience:
         epoch = state.epochs + 1
         order = np.random.default_rng([seed, 2, epoch]).permutation(training)
         batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-        well = _rest_of_epoch(state, sharing, batches, weights, learning_rate, epochs * per_epoch, keep)
+        well = _rest_of_epoch(state, sharing, batches, weights, learning_rate, epochs * per_epoch, callbacks)
         errors = sharing.errors(state.average, validation) if well else (math.inf, math.inf)
         if math.inf in errors:
             if state.best_epoch == 0:
@@ -151,11 +153,8 @@ def train_potential(
             mean_error(state.off[1], state.off[3]) * material.scale,
         )
         state.end_epoch(errors)
-        if keep is not None:
-            keep(state)
-        if progress is not None:
-            told = (errors, "held out") if len(validation) else (learned, "learned")
-            progress(epoch, epochs, _words(state.loss[-1], *told))
+        told = (errors, "held out") if len(validation) else (learned, "learned")
+        callbacks.after_epoch(state, _words(state.loss[-1], *told))
     if ended == ALL_EPOCHS and state.epochs - state.best_epoch >= patience:
         ended = STOPPED_EARLY
     network.load_state_dict(state.best_weights)
@@ -178,7 +177,7 @@ def _rest_of_epoch(
     weights: Weights,
     learning_rate: float,
     steps: int,
-    keep: Callable[[TrainingState], None] | None,
+    callbacks: Callbacks[TrainingState],
 ) -> bool:
     """Take the steps of an epoch that are not done; return whether all was finite. Of all epochs there are `steps`."""
     for batch in batches[state.steps :]:
@@ -191,8 +190,8 @@ def _rest_of_epoch(
         state.steps += 1
         state.total += loss
         state.off += off
-        if keep is not None and state.steps < len(batches):
-            keep(state)
+        if state.steps < len(batches):
+            callbacks.after_step(state)
     return True
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import torch
 
+from mlff_curate.cgcnn.network_state import steps_before
 from mlff_curate.cgcnn.potential import DTYPES, Potential
 from mlff_curate.cgcnn.potential_network import PotentialNetwork, PotentialSizes
 from mlff_curate.cgcnn.potential_terms import batch_of
@@ -199,7 +200,7 @@ class Pretraining(Trained):
         keep
             Called with the state after each step.
         progress
-            Called with epochs done, epochs in all, and the losses in words; before the first, how far the graph is.
+            Called with steps done, steps in all, and the losses in words; before the first, how far the graph is.
 
         Raises
         ------
@@ -215,14 +216,17 @@ class Pretraining(Trained):
         if not len(frames):
             raise DataError("there are no frames to learn from")
         training, held_out = split(len(frames), self.validation, self.seed)
-        epochs = self.epochs or math.ceil((self.steps or _STEPS) / math.ceil(len(training) / self.batch_size))
-        before = 0 if resume is None else resume.setting("epochs", int)
+        per_epoch = math.ceil(len(training) / self.batch_size)
+        if self.epochs is None:  # not all frames are seen where steps are few
+            per_epoch = min(per_epoch, self.steps or _STEPS)
+        epochs = self.epochs or math.ceil((self.steps or _STEPS) / per_epoch)
+        before = 0 if resume is None else steps_before(resume, per_epoch)
         graph = vector_graph(
             frames,
             self.cutoff,
             progress=None
             if progress is None
-            else lambda done, all_: progress(before, epochs, f"neighbours of {done} of {all_} frames"),
+            else lambda done, all_: progress(before, epochs * per_epoch, f"neighbours of {done} of {all_} frames"),
         )
         elements = tuple(np.unique(graph.numbers).tolist())
         data = Unlabelled(frames, graph, elements, self.cutoff, DTYPES[self.dtype], self.device)
@@ -244,6 +248,7 @@ class Pretraining(Trained):
                 held_out,
                 learning_rate=self.learning_rate,
                 batch_size=self.batch_size,
+                per_epoch=per_epoch,
                 epochs=epochs,
                 patience=self.patience,
                 seed=self.seed,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from mlff_curate.cgcnn.network_state import NetworkState, numbers_of, plain_numbers
+from mlff_curate.cgcnn.network_state import Callbacks, NetworkState, numbers_of, plain_numbers
 from mlff_curate.cgcnn.potential_share import narrow
 from mlff_curate.cgcnn.soap import share_of_rate
 from mlff_curate.cgcnn.training import ALL_EPOCHS, DIVERGED, STOPPED_EARLY
@@ -105,6 +105,7 @@ def train_encoder(
     *,
     learning_rate: float,
     batch_size: int,
+    per_epoch: int,
     epochs: int,
     patience: int,
     seed: int,
@@ -126,8 +127,8 @@ def train_encoder(
         Indices of frames; the second may be empty: then the weights after the last epoch are kept.
     learning_rate
         Of SOAP; rises over the first steps and falls along a cosine.
-    batch_size, epochs
-        Frames per step, in an order drawn anew each epoch.
+    batch_size, per_epoch, epochs
+        Frames per step, steps per epoch, and epochs. In each, frames are drawn anew; all, if the steps suffice.
     patience
         Epochs without a smaller loss before training stops.
     seed
@@ -137,7 +138,7 @@ def train_encoder(
     keep
         Called after each step, and after each epoch, with the state.
     progress
-        Called with epochs done, epochs in all, and the losses in words.
+        Called with steps done, steps in all, and the losses in words.
 
     Raises
     ------
@@ -148,15 +149,15 @@ def train_encoder(
     state = EncoderState.new(network, learning_rate)
     if resume is not None:
         state.restore(resume)
-    per_epoch = math.ceil(len(training) / batch_size)
+    callbacks = Callbacks(keep, progress, per_epoch, epochs)
     ended = ALL_EPOCHS
     while state.epochs < epochs and state.epochs - state.best_epoch < patience:
         epoch = state.epochs + 1
-        order = np.random.default_rng([seed, 2, epoch]).permutation(training)
+        order = np.random.default_rng([seed, 2, epoch]).permutation(training)[: per_epoch * batch_size]
         batches = np.array_split(order, per_epoch)
         first, all_ = state.epochs * per_epoch, epochs * per_epoch
         rates = [learning_rate * share_of_rate(first + k, all_) for k in range(per_epoch)]
-        well = _rest_of_epoch(state, data, tasks, weights, batches, rates, seed, keep)
+        well = _rest_of_epoch(state, data, tasks, weights, batches, rates, seed, callbacks)
         losses = held_out_losses(state.average, data, tasks, validation, batch_size, seed) if well else {}
         error = sum(weights[name] * value for name, value in losses.items() if not math.isnan(value))
         if not well or not math.isfinite(error):
@@ -168,10 +169,7 @@ def train_encoder(
         if not known or error < state.best_error:
             state.set_best(error if known else math.inf)
         state.end_epoch(losses)
-        if keep is not None:
-            keep(state)
-        if progress is not None:
-            progress(epoch, epochs, _words(state.loss[-1], losses))
+        callbacks.after_epoch(state, _words(state.loss[-1], losses))
     if ended == ALL_EPOCHS and state.epochs - state.best_epoch >= patience:
         ended = STOPPED_EARLY
     network.load_state_dict(state.best_weights)
@@ -195,7 +193,7 @@ def _rest_of_epoch(
     batches: Sequence[np.ndarray],
     rates: Sequence[float],
     seed: int,
-    keep: Callable[[EncoderState], None] | None,
+    callbacks: Callbacks[EncoderState],
 ) -> bool:
     """Take the steps of an epoch that are not done; return whether all was finite."""
     epoch = state.epochs + 1
@@ -217,8 +215,8 @@ def _rest_of_epoch(
         state.move(rate, (epoch - 1) * len(batches) + state.steps)
         state.steps += 1
         state.total += total
-        if keep is not None and state.steps < len(batches):
-            keep(state)
+        if state.steps < len(batches):
+            callbacks.after_step(state)
     return True
 
 

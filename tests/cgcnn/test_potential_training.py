@@ -340,7 +340,8 @@ def test_progress_tells_errors_of_held_out_frames_or_of_those_learned_from():
         model.fit(frames, labels, progress=lambda *told, words=words: words.append(told[-1]))
         said[share] = words[-1], errors_of(model, frames, labels)
     number = r"([0-9.e+]+)"
-    told = re.fullmatch(rf"loss {number}; learned: energies {number} meV/atom, forces {number} meV/A", said[0.0][0])
+    learned = rf"learned: energies {number} meV/atom, forces {number} meV/A"
+    told = re.fullmatch(f"epoch 1 of 1; loss {number}; {learned}", said[0.0][0])
     assert told is not None, said[0.0]
     # the rate is so small that the weights are those of the beginning
     assert [float(told[2]), float(told[3])] == pytest.approx(said[0.0][1], rel=0.01)

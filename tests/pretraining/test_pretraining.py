@@ -1,5 +1,7 @@
 """Encoders: training, representations, files, and potentials that begin from them."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -195,9 +197,24 @@ def test_training_stops_early(monkeypatch):
     model.fit(FRAMES, progress=lambda *words: told.append(words))
     assert (model.training_.epochs, model.training_.best_epoch, model.training_.ended) == (5, 2, "early")
     assert model.training_.held_out["distance"] == (3.0, 2.0, 2.5, 2.4, 2.3)
-    assert told[0] == (0, 9, "neighbours of 1 of 8 frames")
-    assert told[-1][:2] == (5, 9)
-    assert told[-1][2].endswith("; held out: distance 2.3")
+    assert told[0] == (0, 27, "neighbours of 1 of 8 frames")
+    assert [done for done, _, words in told if words.startswith("epoch")] == list(range(1, 16))
+    assert told[-1][:2] == (15, 27)
+    assert re.fullmatch(r"epoch 5 of 9; loss [0-9.]+; held out: distance 2.3", told[-1][2])
+
+
+def test_fewer_steps_than_an_epoch_has_are_taken_of_some_frames():
+    told = []
+    model = Pretraining(("distance",), **SIZES, steps=2, batch_size=3)
+    model.fit(FRAMES, progress=lambda *words: told.append(words))  # seven frames to learn from: three steps
+    assert [words[:2] for words in told if words[2].startswith("epoch 1 of 1; loss")] == [(1, 2), (2, 2)]
+    assert model.training_.epochs == 1
+
+
+def test_more_steps_go_on_to_the_end_of_an_epoch():
+    told = []
+    Pretraining(("distance",), **SIZES, steps=4, batch_size=3).fit(FRAMES, progress=lambda *words: told.append(words))
+    assert [words[0] for words in told if words[2].startswith("epoch")] == [1, 2, 3, 4, 5, 6]
 
 
 def test_without_frames_held_out_the_last_weights_are_kept():
