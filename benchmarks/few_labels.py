@@ -2,7 +2,7 @@
 
     few_labels.py DATA.extxyz... --results FILE [--labelled 10 20 50 100 200] [--seeds 0 1 2 3 4]
         [--tasks cohesion] [--tasks denoise distance] [--steps 2000] [--train-steps 1000]
-        [--ways plain random frozen snap] [--encoders FOLDER] [--apart] [--chosen]
+        [--ways plain random frozen snap] [--layers 012] [--encoders FOLDER] [--apart] [--chosen]
     few_labels.py --results FILE... [--figure FILE]
 
 Frames, split and errors are those of `potential_accuracy.py`. Encoders learn from all frames that are not held out,
@@ -167,16 +167,17 @@ def lines_of(paths: list[Path]) -> list[dict]:
 
 def run(case: Case, count: int, way: str, train_steps: int) -> dict:
     """Train a potential; return how far it is off."""
-    tasks, _, how = way.partition(", ")
+    tasks, *how = way.split(", ")
     begin = None if way in (SCRATCH, SNAP) else case.encoder(tasks)
     labelled = case.labelled(count)
     start = time.perf_counter()
     if way == SNAP:
         off = snap(case.material, labelled, case.held_out)
     else:
-        model = Beginning(epochs=math.ceil(train_steps / math.ceil(count / 5)), seed=case.seed)
-        model.begin = replace(begin, rows=None) if begin and how == "random readout" else begin
-        model.frozen = how == "frozen"
+        layers = next((part.removeprefix("layers ") for part in how if part.startswith("layers")), None)
+        model = Beginning(epochs=math.ceil(train_steps / math.ceil(count / 5)), seed=case.seed, layers=layers)
+        model.begin = replace(begin, rows=None) if begin and "random readout" in how else begin
+        model.frozen = "frozen" in how
         off = potential(case.material, labelled, case.held_out, model)
     seconds = time.perf_counter() - start
     energy, forces = off.means(case.material.group[case.held_out])
@@ -255,12 +256,14 @@ def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--train-steps", type=int, default=1000, help="of the potentials")
     parser.add_argument("--ways", nargs="+", default=["plain"], choices=["plain", "random", "frozen", "snap"])
+    parser.add_argument("--layers", nargs="+", default=[""], help="that energies are made from; default: the last")
     parser.add_argument("--results", type=Path, nargs="+", required=True, help="JSON lines; written to the first")
     parser.add_argument("--figure", type=Path)
     arguments = parser.parse_args()
     ends = {"plain": "", "random": ", random readout", "frozen": ", frozen"}
     begun = [f"{tasks}{ends[how]}" for tasks in tasks_of(arguments) for how in arguments.ways if how in ends]
-    ways = [SCRATCH, *([SNAP] if "snap" in arguments.ways else []), *begun]
+    read = [f", layers {digits}" if digits else "" for digits in arguments.layers]
+    ways = [SCRATCH, *([SNAP] if "snap" in arguments.ways else []), *(way + of for way in begun for of in read)]
     every = list(cases(arguments))
     for count in arguments.labelled:
         for case in every:

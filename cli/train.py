@@ -49,7 +49,6 @@ _OF_PROPERTIES = (
     "hidden",
     "hidden_layers",
     "optimiser",
-    "layers",
     "encoder_rate",
 )
 _OF_POTENTIALS = (
@@ -137,7 +136,8 @@ _OF_POTENTIALS = (
 @click.option(
     "--layers",
     metavar="DIGITS",
-    help="States that a property is learned from: 0 before the first convolution, 1 after it, ...  [default: all]",
+    help="States of atoms that energies are made from, or a property is learned from: 0 before the first convolution, "
+    "1 after it, ...  [default: the last, or the encoder's; of a property all]",
 )
 @click.option(
     "--encoder-rate",

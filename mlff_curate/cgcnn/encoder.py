@@ -11,7 +11,7 @@ import torch
 from mlff_curate.cgcnn.elements import symbol_of
 from mlff_curate.cgcnn.network_file import ENCODER_KIND, POTENTIAL_KIND, read_encoder_network
 from mlff_curate.cgcnn.potential import DTYPES, Potential
-from mlff_curate.cgcnn.readout import LAST_ROW, is_of_readout
+from mlff_curate.cgcnn.readout import FIRST_LAYER, LAST_ROW, is_of_readout
 from mlff_curate.data.checkpoints import kind_of, read_checkpoint
 from mlff_curate.errors import DataError, UsageError
 
@@ -25,6 +25,8 @@ _BY_ELEMENT = ("embedding.weight",)
 """Arrays of the network with a row for each element."""
 _OF_DATA = ("elements", "neighbours")
 """Sizes that are no parameter: the first are those of the new frames, the second is the encoder's."""
+_FREE = ("layers",)
+"""Sizes that a training may choose anew: the readout alone depends on them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +64,7 @@ class Encoder:
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters of :class:`Potential` that a training from here must have."""
-        names = (field.name for field in fields(self.sizes) if field.name not in _OF_DATA)
+        names = (field.name for field in fields(self.sizes) if field.name not in (*_OF_DATA, *_FREE))
         return {name: getattr(self.sizes, name) for name in names}
 
     @property
@@ -99,10 +101,14 @@ class Encoder:
             names = ", ".join(symbol_of(z) for z in strange)
             raise DataError(f"the encoder does not know {names}, and would learn nothing of it", key="--freeze-encoder")
 
+    def rows_for(self, sizes: PotentialSizes) -> torch.Tensor | None:
+        """Return the rows, if a network may begin with the readout: it reads all states that are read here."""
+        return self.rows if set(self.sizes.read) <= set(sizes.read) else None
+
     def give(self, network: PotentialNetwork) -> None:
         """Copy the weights into a network of the same shape; what it has for elements unknown here stays.
 
-        So does the readout, where it was not trained here.
+        So does the readout, unless it may begin with the one here: to states that were not read here it is deaf then.
         """
         known = np.array(self.sizes.elements)
         wanted = np.array(network.sizes.elements)
@@ -110,9 +116,14 @@ class Encoder:
         its = np.searchsorted(known, wanted[rows])
         with torch.no_grad():
             for name, value in network.state_dict().items():
-                if is_of_readout(name) and self.rows is None:
+                if is_of_readout(name) and self.rows_for(network.sizes) is None:
                     continue
-                if name in _BY_ELEMENT:
+                if name == FIRST_LAYER:
+                    value.zero_()
+                    parts, places = (each.split(self.sizes.channels, dim=1) for each in (self.weights[name], value))
+                    for k, part in zip(self.sizes.read, parts, strict=True):
+                        places[network.sizes.read.index(k)].copy_(part)
+                elif name in _BY_ELEMENT:
                     value[torch.from_numpy(rows)] = self.weights[name][torch.from_numpy(its)].to(value)
                 else:
                     value.copy_(self.weights[name])

@@ -10,6 +10,7 @@ import torch
 from mlff_curate.cgcnn.elements import LAST_ELEMENT
 from mlff_curate.cgcnn.potential import DTYPES, MOST_CONVOLUTIONS, MOST_CUTOFF
 from mlff_curate.cgcnn.potential_network import PotentialNetwork, PotentialSizes
+from mlff_curate.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +22,8 @@ ENCODER_KIND = "cgcnn-encoder"
 ROWS = "readouts"
 """The array of an encoder's file with the rows of its readouts."""
 _MOST = 2**20
+_KINDS: dict[str, type] = {"elements": list, "cutoff": float, "neighbours": float, "layers": str}
+"""Of sizes that are no whole numbers."""
 
 
 def network_arrays(network: PotentialNetwork) -> dict[str, np.ndarray]:
@@ -94,8 +97,7 @@ def _sizes(checkpoint: Checkpoint) -> PotentialSizes:
     values: dict[str, Any] = {}
     for field in fields(PotentialSizes):
         name = field.name
-        kind = list if name == "elements" else float if name in ("cutoff", "neighbours") else int
-        values[name] = checkpoint.setting(f"sizes.{name}", kind)
+        values[name] = checkpoint.setting(f"sizes.{name}", _KINDS.get(name, int))
     elements = values["elements"]
     ascending = all(type(z) is int and 0 <= z <= LAST_ELEMENT for z in elements) and elements == sorted(set(elements))
     if not elements or not ascending:
@@ -105,4 +107,11 @@ def _sizes(checkpoint: Checkpoint) -> PotentialSizes:
         checkpoint.fail("the setting sizes asks for a network of no sensible size")
     if not -1 <= values["degree"] <= 6 or not 0 < values["cutoff"] <= MOST_CUTOFF or not values["neighbours"] > 0:
         checkpoint.fail("the setting sizes is out of range")
-    return PotentialSizes(**{**values, "elements": tuple(elements)})
+    sizes = PotentialSizes(**{**values, "elements": tuple(elements)})
+    try:
+        sound = any(sizes.read)
+    except UsageError:
+        sound = False
+    if not sound:
+        checkpoint.fail("the setting sizes.layers names layers that make no energies")
+    return sizes

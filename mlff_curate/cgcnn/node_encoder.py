@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from mlff_curate.cgcnn.potential_network import PotentialNetwork, Standardised
+from mlff_curate.cgcnn.potential_network import PotentialNetwork, Standardised, layers_of
 from mlff_curate.cgcnn.potential_terms import batch_of
-from mlff_curate.cgcnn.representation import layers_of, representation, states_of
+from mlff_curate.cgcnn.representation import representation, states_of
 from mlff_curate.parallel import one_thread
 
 if TYPE_CHECKING:

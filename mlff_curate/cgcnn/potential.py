@@ -12,7 +12,7 @@ import torch
 
 from mlff_curate.cgcnn.elements import symbol_of
 from mlff_curate.cgcnn.network_state import steps_before
-from mlff_curate.cgcnn.potential_network import PotentialNetwork, PotentialSizes
+from mlff_curate.cgcnn.potential_network import PotentialNetwork, PotentialSizes, layers_of
 from mlff_curate.cgcnn.potential_share import Material, in_parts
 from mlff_curate.cgcnn.potential_terms import VOIGT, PotentialLabels, Weights, batch_of, terms_of
 from mlff_curate.cgcnn.potential_training import PotentialTraining, train_potential
@@ -131,6 +131,9 @@ class Potential(Trained):
         Channels of the neighbour density that angles are told by.
     degree
         Largest l of its spherical harmonics; -1: distances alone.
+    layers
+        Digits of the states of an atom that its energy is made from: ``"0"`` is that of its element alone, ``"1"`` that
+        after the first convolution; None: the encoder's, or the last.
     energy_weight, force_weight, stress_weight
         Of the terms of the loss: energy per atom, components of forces, stress times volume per atom.
     learning_rate
@@ -182,6 +185,7 @@ class Potential(Trained):
         convolutions: int = 2,
         angular: int = 16,
         degree: int = 4,
+        layers: str | None = None,
         energy_weight: float = 20.0,
         force_weight: float = 1.0,
         stress_weight: float = 20.0,
@@ -200,6 +204,7 @@ class Potential(Trained):
         self.convolutions = convolutions
         self.angular = angular
         self.degree = degree
+        self.layers = layers
         self.energy_weight = energy_weight
         self.force_weight = force_weight
         self.stress_weight = stress_weight
@@ -338,6 +343,7 @@ class Potential(Trained):
             neighbours=max(1.0, len(graph.centre) / len(graph.numbers))
             if encoder is None
             else encoder.sizes.neighbours,
+            layers=self.layers or ("" if encoder is None else encoder.sizes.layers),
         )
         network = PotentialNetwork(sizes).to(self.device, DTYPES[self.dtype])
         if encoder is None:
@@ -348,14 +354,15 @@ class Potential(Trained):
         fresh = {name: value.clone() for name, value in network.state_dict().items() if is_of_readout(name)}
         encoder.give(network)
         level, scale = _units(known, graph, training)
-        if encoder.rows is None:
+        rows = encoder.rows_for(sizes)
+        if rows is None:
             return FittedPotential(network, level, scale)
         start = copy.copy(self)
         start.fitted_ = FittedPotential(network, encoder.level_of(elements), encoder.scale or scale)
         if encoder.scale is None:
             some = np.sort(np.random.default_rng([self.seed, 4]).permutation(training)[:_MIXED])
             part = graph.part(some), [frames[i] for i in some], known.part(some, graph)
-            row = _mixed(start, encoder.rows, *part)
+            row = _mixed(start, rows, *part)
             if row is None:
                 network.load_state_dict(fresh, strict=False)
                 return FittedPotential(network, level, scale)
@@ -455,6 +462,8 @@ class Potential(Trained):
             Names the option.
         """
         self._require_whole()
+        if self.layers is not None and not any(layers_of(self.layers, self.convolutions)):
+            raise UsageError("0 alone knows nothing of an atom's surroundings: add another", key="--layers")
         if not 0 < self.cutoff <= MOST_CUTOFF:
             raise UsageError(f"a number above 0, up to {MOST_CUTOFF:g}, got {self.cutoff!r}", key="--cutoff")
         if not 0 < self.learning_rate < math.inf:

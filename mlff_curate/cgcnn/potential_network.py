@@ -19,6 +19,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from mlff_curate.errors import UsageError
+
 _LEAST_SPREAD = 0.01
 """Share of the usual spread that each is increased by."""
 
@@ -51,6 +53,8 @@ class PotentialSizes:
         Largest l of its spherical harmonics; -1: none, distances alone.
     neighbours
         Mean number of neighbours inside the cutoff of the frames learned from: sums are measured by its square root.
+    layers
+        Digits of the states that energies are made from, 0 before the first convolution; empty: the last.
     """
 
     elements: tuple[int, ...]
@@ -61,6 +65,30 @@ class PotentialSizes:
     angular: int
     degree: int
     neighbours: float
+    layers: str = ""
+
+    @property
+    def read(self) -> list[int]:
+        """Numbers of the states that energies are made from."""
+        return layers_of(self.layers, self.convolutions) if self.layers else [self.convolutions]
+
+
+def layers_of(layers: str | None, convolutions: int) -> list[int]:
+    """Return the numbers of layers that are written as digits; None: all.
+
+    Raises
+    ------
+    UsageError
+        There is none of that number, or one comes twice.
+    """
+    if layers is None:
+        return list(range(convolutions + 1))
+    if not (isinstance(layers, str) and layers.isascii() and layers.isdigit() and len(set(layers)) == len(layers)):
+        raise UsageError(f"digits such as 012 are expected, each once, got {layers!r}", key="--layers")
+    wanted = [int(digit) for digit in layers]
+    if max(wanted) > convolutions:
+        raise UsageError(f"there is no layer {max(wanted)}, only 0 to {convolutions}", key="--layers")
+    return wanted
 
 
 def envelope(x: torch.Tensor) -> torch.Tensor:
@@ -201,7 +229,7 @@ class VectorEdges:
 
 
 class PotentialNetwork(nn.Module):
-    """States of atoms from their elements, convolutions, and an energy per atom from the last states.
+    """States of atoms from their elements, convolutions, and an energy per atom from the last states, or several.
 
     Parameters
     ----------
@@ -217,7 +245,7 @@ class PotentialNetwork(nn.Module):
         self.harmonics = SphericalHarmonics(sizes.degree)
         self.embedding = nn.Embedding(len(sizes.elements), H)
         self.convolutions = nn.ModuleList(SmoothConvolution(sizes) for _ in range(sizes.convolutions))
-        self.energy = nn.Sequential(nn.Linear(H, H), nn.SiLU(), nn.Linear(H, 1))
+        self.energy = nn.Sequential(nn.Linear(len(sizes.read) * H, H), nn.SiLU(), nn.Linear(H, 1))
 
     def forward(
         self, vector: torch.Tensor, species: torch.Tensor, centre: torch.Tensor, neighbour: torch.Tensor
@@ -234,7 +262,12 @@ class PotentialNetwork(nn.Module):
             (E,) int64.
         """
         states = self.states(self.embedding(species), vector, centre, neighbour)
-        return self.energy(states[-1])[:, 0]  # type: ignore[no-any-return]
+        return self.energy(self.last(states))[:, 0]  # type: ignore[no-any-return]
+
+    def last(self, states: list[torch.Tensor]) -> torch.Tensor:
+        """Return what energies are made from, (N, L H) of L of the states."""
+        parts = [states[k] for k in self.sizes.read]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
     def states(
         self, first: torch.Tensor, vector: torch.Tensor, centre: torch.Tensor, neighbour: torch.Tensor

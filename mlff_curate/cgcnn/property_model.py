@@ -19,6 +19,7 @@ from mlff_curate.cgcnn.elements import (
 )
 from mlff_curate.cgcnn.expansion import STEP
 from mlff_curate.cgcnn.node_encoder import NodeEncoder, TunedNetwork
+from mlff_curate.cgcnn.potential_network import layers_of
 from mlff_curate.cgcnn.property_network import (
     CLASSIFICATION,
     REGRESSION,
@@ -28,7 +29,6 @@ from mlff_curate.cgcnn.property_network import (
     batch_of,
 )
 from mlff_curate.cgcnn.published import read_published
-from mlff_curate.cgcnn.representation import layers_of
 from mlff_curate.cgcnn.trained import Trained
 from mlff_curate.cgcnn.training import OPTIMISERS, Examples, PropertyTraining, split, train
 from mlff_curate.data.targets import targets_of

@@ -1,4 +1,4 @@
-"""The readout of a potential's network, which makes an energy of an atom's last state, apart from the rest."""
+"""The readout of a potential's network, which makes an energy of an atom's states, apart from the rest."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+FIRST_LAYER = "energy.0.weight"
+"""Name of the first layer's weights, (H, L H) for L states of an atom, one beside the other."""
 LAST_ROW = "energy.2.weight"
 """Name of the last layer's weights, (1, H)."""
 _RIDGE = 1e-4

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 
 from mlff_curate.cgcnn.elements import symbol_of
+from mlff_curate.cgcnn.potential_network import layers_of
 from mlff_curate.cgcnn.potential_share import in_parts
 from mlff_curate.cgcnn.potential_terms import batch_of
 from mlff_curate.data.soundness import require_sound
-from mlff_curate.errors import DataError, UsageError
+from mlff_curate.errors import DataError
 from mlff_curate.graphs.vectors import vector_graph
 from mlff_curate.parallel import one_thread
 
@@ -96,21 +97,3 @@ def mean_over_frames(values: np.ndarray, frames: Sequence[Atoms]) -> np.ndarray:
     sums: np.ndarray = np.add.reduceat(values, np.cumsum(counts) - counts, axis=0)
     out: np.ndarray = sums / counts[:, None]
     return out
-
-
-def layers_of(layers: str | None, convolutions: int) -> list[int]:
-    """Return the numbers of layers that are written as digits; None: all.
-
-    Raises
-    ------
-    UsageError
-        There is none of that number, or one comes twice.
-    """
-    if layers is None:
-        return list(range(convolutions + 1))
-    if not (isinstance(layers, str) and layers.isascii() and layers.isdigit() and len(set(layers)) == len(layers)):
-        raise UsageError(f"digits such as 012 are expected, each once, got {layers!r}", key="--layers")
-    wanted = [int(digit) for digit in layers]
-    if max(wanted) > convolutions:
-        raise UsageError(f"there is no layer {max(wanted)}: the encoder's are 0 to {convolutions}", key="--layers")
-    return wanted

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from mlff_curate.cgcnn.representation import layers_of, representation
+from mlff_curate.cgcnn.potential_network import layers_of
+from mlff_curate.cgcnn.representation import representation
 from mlff_curate.errors import UsageError
 
 if TYPE_CHECKING:

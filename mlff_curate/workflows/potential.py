@@ -205,6 +205,9 @@ def _about_training(
             yield f"the encoder does not know {strange}: what it says of them began at random"
         if begin.rows is None:
             yield "the encoder learned neither energies nor forces: the layers behind its states began at random"
+        elif begin.rows_for(potential.fitted_.network.sizes) is None:
+            read = "".join(map(str, begin.sizes.read))
+            yield f"--layers leaves out {read}, which the encoder's readout is of: the layers behind its states are new"
         elif not potential.took_readout_:
             yield "the labels do not tell what the encoder's forces are to be multiplied by: its readout is new"
     if resume:

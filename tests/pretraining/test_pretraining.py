@@ -236,7 +236,7 @@ def test_layers_are_those_asked_for(encoder):
     np.testing.assert_allclose(mean, whole[:, 8:16].reshape(3, 4, 8).mean(axis=1), atol=1e-14)
     assert encoder.representation([], layers="01").shape == (0, 16)
     assert encoder.frame_representation([], layers="01").shape == (0, 16)
-    with pytest.raises(UsageError, match="layers: there is no layer 3: the encoder's are 0 to 2"):
+    with pytest.raises(UsageError, match="layers: there is no layer 3, only 0 to 2"):
         encoder.representation(FRAMES, layers="03")
     for wrong in ("", "11", "x", "-1"):
         with pytest.raises(UsageError, match="layers: digits such as 012 are expected, each once"):
