@@ -8,9 +8,10 @@
 Frames, split and errors are those of `potential_accuracy.py`. Encoders learn from all frames that are not held out,
 without labels; `--tasks` may be given several times, one encoder each. A potential begins from each of these with its
 readout as it is (plain), with a random one, or with all but the readout frozen; snap is the linear force field of the
-checks, fitted to the same labels. `--apart` leaves frames out that are all but copies of held-out ones, to about 0.01
-A: an encoder might know these. `--chosen` has labels on frames that `prune` keeps, not on random ones. None of the
-labelled frames is held out from training, so all train for as many steps.
+checks, fitted to the same labels. `--layers '' 012` makes energies from the last states of atoms, then from several.
+`--apart` leaves frames out that are all but copies of held-out ones, to about 0.01 A: an encoder might know these.
+`--chosen` has labels on frames that `prune` keeps, not on random ones. None of the labelled frames is held out from
+training, so all train for as many steps.
 
 Each error is a line of FILE, and encoders lie in FOLDER; what is there is not done again, so a run that was stopped
 goes on (another state of the code needs others). At the end, or without DATA, what FILEs hold is printed as a table
@@ -96,6 +97,8 @@ class Case:
     chosen: bool = False
     """Whether frames with labels are those that are kept by `prune`, not random ones."""
     encoders: dict[str, Encoder] = field(default_factory=dict)
+    kept: dict[int, np.ndarray] = field(default_factory=dict)
+    """Number of labels to the frames that `prune` keeps."""
 
     @property
     def title(self) -> str:
@@ -106,6 +109,11 @@ class Case:
         """Return the frames that have labels."""
         if not self.chosen:
             return self.order[:count]
+        if count not in self.kept:
+            self.kept[count] = self._kept(count)
+        return self.kept[count]
+
+    def _kept(self, count: int) -> np.ndarray:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "frames.extxyz"
             frames = self._unlabelled()
@@ -168,7 +176,7 @@ def lines_of(paths: list[Path]) -> list[dict]:
 def run(case: Case, count: int, way: str, train_steps: int) -> dict:
     """Train a potential; return how far it is off."""
     tasks, *how = way.split(", ")
-    begin = None if way in (SCRATCH, SNAP) else case.encoder(tasks)
+    begin = None if tasks in (SCRATCH, SNAP) else case.encoder(tasks)
     labelled = case.labelled(count)
     start = time.perf_counter()
     if way == SNAP:
@@ -187,7 +195,7 @@ def run(case: Case, count: int, way: str, train_steps: int) -> dict:
         "labelled": count,
         "way": way,
         "pretraining": 0 if begin is None else case.steps,
-        "steps": train_steps,
+        "steps": 0 if way == SNAP else train_steps,
         "energy": energy,
         "forces": forces,
         "pooled": float(np.abs(np.concatenate(off.forces)).mean()),
@@ -256,20 +264,22 @@ def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--train-steps", type=int, default=1000, help="of the potentials")
     parser.add_argument("--ways", nargs="+", default=["plain"], choices=["plain", "random", "frozen", "snap"])
-    parser.add_argument("--layers", nargs="+", default=[""], help="that energies are made from; default: the last")
+    parser.add_argument("--layers", nargs="+", default=[""], help="that energies are made from; '': the last")
     parser.add_argument("--results", type=Path, nargs="+", required=True, help="JSON lines; written to the first")
     parser.add_argument("--figure", type=Path)
     arguments = parser.parse_args()
     ends = {"plain": "", "random": ", random readout", "frozen": ", frozen"}
     begun = [f"{tasks}{ends[how]}" for tasks in tasks_of(arguments) for how in arguments.ways if how in ends]
     read = [f", layers {digits}" if digits else "" for digits in arguments.layers]
-    ways = [SCRATCH, *([SNAP] if "snap" in arguments.ways else []), *(way + of for way in begun for of in read)]
+    ways = [*dict.fromkeys([SCRATCH, *(SCRATCH + of for of in read)]), *([SNAP] if "snap" in arguments.ways else [])]
+    ways += [way + of for way in begun for of in read]
     every = list(cases(arguments))
     for count in arguments.labelled:
         for case in every:
             for way in ways:
-                steps = 0 if way in (SCRATCH, SNAP) else case.steps
-                key = (case.title, case.seed, count, way, steps, arguments.train_steps)
+                pretraining = 0 if way.startswith((SCRATCH, SNAP)) else case.steps
+                steps = 0 if way == SNAP else arguments.train_steps
+                key = (case.title, case.seed, count, way, pretraining, steps)
                 if key in {tuple(line[name] for name in KEY) for line in lines_of(arguments.results)}:
                     continue
                 line = run(case, count, way, arguments.train_steps)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _BETWEEN_LINES = 10
 """Seconds."""
+_LEAST_MEASURED = 2
+"""Seconds before a time left is told: first steps are slower than others."""
 
 
 INTERRUPTED = 130
@@ -53,6 +55,7 @@ def progress_bars(*, quiet: bool, verbose: bool) -> Iterator[Callable[[str, int,
                 paces[stage] = _Pace(done)
                 click.echo(f"{stage} ...", err=True)
             pace = paces[stage]
+            pace.look(done)
             if total is not None and words and done > pace.first and (done == total or pace.is_time_to_tell()):
                 click.echo(f"{stage}: {done} of {total}, {words}{pace.left(done, total)}", err=True)
 
@@ -75,6 +78,7 @@ def progress_bars(*, quiet: bool, verbose: bool) -> Iterator[Callable[[str, int,
             if stage not in tasks:
                 tasks[stage] = bars.add_task(stage, total=total, words=words)
                 paces[stage] = _Pace(done)
+            paces[stage].look(done)
             told = words + paces[stage].left(done, total)
             bars.update(tasks[stage], completed=done, total=total, words=told.removeprefix(", "))
 
@@ -89,6 +93,11 @@ class _Pace:
         self._start = time.monotonic()
         self._told = -math.inf
 
+    def look(self, done: int) -> None:
+        """Begin to measure anew as long as no step was done: what comes before the first is no measure of them."""
+        if done == self.first:
+            self._start = time.monotonic()
+
     def is_time_to_tell(self) -> bool:
         """Return whether nothing was told for ten seconds; if so, something is now."""
         now = time.monotonic()
@@ -99,9 +108,10 @@ class _Pace:
 
     def left(self, done: int, total: int | None) -> str:
         """Return how much longer it takes at most, to be put behind other words."""
-        if total is None or not self.first < done < total:
+        passed = time.monotonic() - self._start
+        if total is None or not self.first < done < total or passed < _LEAST_MEASURED:
             return ""
-        return f", {_spoken((time.monotonic() - self._start) / (done - self.first) * (total - done))} left"
+        return f", {_spoken(passed / (done - self.first) * (total - done))} left"
 
 
 def _spoken(seconds: float) -> str:

@@ -25,8 +25,8 @@ _BY_ELEMENT = ("embedding.weight",)
 """Arrays of the network with a row for each element."""
 _OF_DATA = ("elements", "neighbours")
 """Sizes that are no parameter: the first are those of the new frames, the second is the encoder's."""
-_FREE = ("layers",)
-"""Sizes that a training may choose anew: the readout alone depends on them."""
+_FREE = "layers"
+"""The parameter that a training may choose anew: the readout alone depends on it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,9 +63,9 @@ class Encoder:
         return cls(fitted.network.sizes, weights, fitted.level, fitted.scale, weights[LAST_ROW])
 
     def parameters(self) -> dict[str, Any]:
-        """Return the parameters of :class:`Potential` that a training from here must have."""
-        names = (field.name for field in fields(self.sizes) if field.name not in (*_OF_DATA, *_FREE))
-        return {name: getattr(self.sizes, name) for name in names}
+        """Return the parameters of :class:`Potential` that a training from here must have; layers may be others."""
+        names = (field.name for field in fields(self.sizes) if field.name not in _OF_DATA)
+        return {name: getattr(self.sizes, name) for name in names} | {_FREE: self.sizes.layers or None}
 
     @property
     def dtype(self) -> str:
@@ -81,7 +81,7 @@ class Encoder:
             Names the option and both values.
         """
         for name, value in self.parameters().items():
-            if getattr(potential, name) != value:
+            if name != _FREE and getattr(potential, name) != value:
                 raise UsageError(
                     f"the encoder has {value}, got {getattr(potential, name)}: weights fit a network of their own "
                     "shape only",

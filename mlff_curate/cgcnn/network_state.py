@@ -100,13 +100,15 @@ class NetworkState(ABC, Generic[_Network]):
         }
         return arrays, settings
 
-    def restore(self, checkpoint: Checkpoint) -> None:
+    def restore(self, checkpoint: Checkpoint, per_epoch: int) -> None:
         """Take over a state.
 
         Parameters
         ----------
         checkpoint
             Arrays and settings that :meth:`pack` made of a training of the same network.
+        per_epoch
+            Steps of an epoch.
 
         Raises
         ------
@@ -128,6 +130,8 @@ class NetworkState(ABC, Generic[_Network]):
         numbers = {name: checkpoint.setting(name, int) for name in ("best_epoch", "epochs", "steps")}
         if min(*numbers.values(), moved) < 0:
             checkpoint.fail("the setting epochs or steps is below 0")
+        if numbers["steps"] > per_epoch:
+            checkpoint.fail(f"the setting steps is {numbers['steps']}, and an epoch has {per_epoch}")
         for name, number in numbers.items():
             setattr(self, name, number)
         error = checkpoint.setting("best_error", (float, type(None)))
@@ -163,7 +167,7 @@ class Callbacks(Generic[_State]):
     keep
         Called with the state after each step, and after each epoch.
     progress
-        Called with steps done, steps in all, and the epoch with what its losses are, or those of the one before it.
+        Called with steps done, steps in all, and the epoch with its losses, or with those after the one before it.
     per_epoch, epochs
         Steps of an epoch, and epochs.
     """
@@ -181,7 +185,8 @@ class Callbacks(Generic[_State]):
 
     def after_step(self, state: _State) -> None:
         """Tell of a step that is not the last of its epoch."""
-        self._tell(state, state.epochs + 1, self._words or f"loss {state.total / state.steps:.4g}")
+        words = f"after epoch {state.epochs}: {self._words}" if self._words else f"loss {state.total / state.steps:.4g}"
+        self._tell(state, state.epochs + 1, words)
 
     def after_epoch(self, state: _State, words: str) -> None:
         """Tell of an epoch, and what is to be said of it."""

@@ -12,7 +12,7 @@ import torch
 
 from mlff_curate.cgcnn.elements import symbol_of
 from mlff_curate.cgcnn.network_state import steps_before
-from mlff_curate.cgcnn.potential_network import PotentialNetwork, PotentialSizes, layers_of
+from mlff_curate.cgcnn.potential_network import PotentialNetwork, PotentialSizes, layers_of, require_surroundings
 from mlff_curate.cgcnn.potential_share import Material, in_parts
 from mlff_curate.cgcnn.potential_terms import VOIGT, PotentialLabels, Weights, batch_of, terms_of
 from mlff_curate.cgcnn.potential_training import PotentialTraining, train_potential
@@ -133,7 +133,7 @@ class Potential(Trained):
         Largest l of its spherical harmonics; -1: distances alone.
     layers
         Digits of the states of an atom that its energy is made from: ``"0"`` is that of its element alone, ``"1"`` that
-        after the first convolution; None: the encoder's, or the last.
+        after the first convolution; None: the last. Convolutions behind are for an encoder's further layers.
     energy_weight, force_weight, stress_weight
         Of the terms of the loss: energy per atom, components of forces, stress times volume per atom.
     learning_rate
@@ -238,11 +238,12 @@ class Potential(Trained):
         labels
             (F,) any of energy, forces and stress; a missing one counts nothing.
         encoder
-            Weights to begin from; its unit of energy is kept, and to its energies of free atoms comes what it leaves
-            unexplained, by least squares. One that learned without labels has no unit: it comes from these labels, and
-            its readout, if it has any, is the sum of those that is nearest to them. None: random weights.
+            Weights to begin from; where the layers that its energies are made from are among those here, its unit of
+            energy is kept, and to its energies of free atoms comes what it leaves unexplained, by least squares. One
+            that learned without labels has no unit: it comes from these labels, and its readout, if it has any, is the
+            sum of those that is nearest to them. None: random weights.
         freeze_encoder
-            Train the readout alone, the layers that make an energy of an atom's last state.
+            Train the readout alone, the layers that make an energy of an atom's states.
         team
             Processes that share the work, see :func:`mlff_curate.team.team`; the result has the same bits.
         resume
@@ -267,6 +268,12 @@ class Potential(Trained):
             encoder.require_fits(self)
         elif freeze_encoder:
             raise UsageError("means nothing without --encoder", key="--freeze-encoder")
+        elif self.layers is not None and max(layers_of(self.layers, self.convolutions)) < self.convolutions:
+            needed = max(layers_of(self.layers, self.convolutions))
+            raise UsageError(
+                f"no energy would be made from what is behind layer {needed}: --convolutions {needed} does",
+                key="--layers",
+            )
         _require_sound(frames)
         if not len(frames):
             raise DataError("there are no frames to train on")
@@ -343,7 +350,7 @@ class Potential(Trained):
             neighbours=max(1.0, len(graph.centre) / len(graph.numbers))
             if encoder is None
             else encoder.sizes.neighbours,
-            layers=self.layers or ("" if encoder is None else encoder.sizes.layers),
+            layers=self.layers or "",
         )
         network = PotentialNetwork(sizes).to(self.device, DTYPES[self.dtype])
         if encoder is None:
@@ -462,8 +469,8 @@ class Potential(Trained):
             Names the option.
         """
         self._require_whole()
-        if self.layers is not None and not any(layers_of(self.layers, self.convolutions)):
-            raise UsageError("0 alone knows nothing of an atom's surroundings: add another", key="--layers")
+        if self.layers is not None:
+            require_surroundings(layers_of(self.layers, self.convolutions, "the network's"))
         if not 0 < self.cutoff <= MOST_CUTOFF:
             raise UsageError(f"a number above 0, up to {MOST_CUTOFF:g}, got {self.cutoff!r}", key="--cutoff")
         if not 0 < self.learning_rate < math.inf:

@@ -63,6 +63,8 @@ def read_potential(path: str | Path, device: str = "cpu") -> Potential:
     network = read_network(checkpoint, potential.dtype, {"level": ("float64", ("elements",))})
     if network.sizes.cutoff != potential.cutoff:
         checkpoint.fail("the setting sizes.cutoff is not the parameter cutoff")
+    if network.sizes.layers != (potential.layers or ""):
+        checkpoint.fail("the setting sizes.layers is not the parameter layers")
     scale = checkpoint.setting("scale", float)
     if not scale > 0:
         checkpoint.fail("the setting scale is out of range")

@@ -13,7 +13,7 @@ Shapes: N atoms, E directed edges, F frames, H channels, K radial functions, C a
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -73,8 +73,8 @@ class PotentialSizes:
         return layers_of(self.layers, self.convolutions) if self.layers else [self.convolutions]
 
 
-def layers_of(layers: str | None, convolutions: int) -> list[int]:
-    """Return the numbers of layers that are written as digits; None: all.
+def layers_of(layers: str | None, convolutions: int, whose: str = "the encoder's") -> list[int]:
+    """Return the numbers of layers that are written as digits; None: all. `whose` they are is for the message.
 
     Raises
     ------
@@ -87,8 +87,20 @@ def layers_of(layers: str | None, convolutions: int) -> list[int]:
         raise UsageError(f"digits such as 012 are expected, each once, got {layers!r}", key="--layers")
     wanted = [int(digit) for digit in layers]
     if max(wanted) > convolutions:
-        raise UsageError(f"there is no layer {max(wanted)}, only 0 to {convolutions}", key="--layers")
+        raise UsageError(f"there is no layer {max(wanted)}: {whose} are 0 to {convolutions}", key="--layers")
     return wanted
+
+
+def require_surroundings(layers: list[int]) -> None:
+    """Refuse layer 0 alone.
+
+    Raises
+    ------
+    UsageError
+        There is no other.
+    """
+    if max(layers) == 0:
+        raise UsageError("layer 0 knows the element of an atom and nothing of its surroundings", key="--layers")
 
 
 def envelope(x: torch.Tensor) -> torch.Tensor:
@@ -261,16 +273,21 @@ class PotentialNetwork(nn.Module):
         centre, neighbour
             (E,) int64.
         """
-        states = self.states(self.embedding(species), vector, centre, neighbour)
-        return self.energy(self.last(states))[:, 0]  # type: ignore[no-any-return]
+        states = self.states(self.embedding(species), vector, centre, neighbour, max(self.sizes.read))
+        return self.energy(self.read_states(states))[:, 0]  # type: ignore[no-any-return]
 
-    def last(self, states: list[torch.Tensor]) -> torch.Tensor:
+    def read_states(self, states: list[torch.Tensor]) -> torch.Tensor:
         """Return what energies are made from, (N, L H) of L of the states."""
         parts = [states[k] for k in self.sizes.read]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
     def states(
-        self, first: torch.Tensor, vector: torch.Tensor, centre: torch.Tensor, neighbour: torch.Tensor
+        self,
+        first: torch.Tensor,
+        vector: torch.Tensor,
+        centre: torch.Tensor,
+        neighbour: torch.Tensor,
+        convolutions: int | None = None,
     ) -> list[torch.Tensor]:
         """Return the states of atoms before the first convolution and after each, every one (N, H).
 
@@ -280,12 +297,23 @@ class PotentialNetwork(nn.Module):
             (N, H) before the first: in a potential the embedding of each atom's element.
         vector, centre, neighbour
             As for :meth:`forward`.
+        convolutions
+            How many of the first; None: all.
         """
         out = [first]
         edges = self._edges(vector, centre, neighbour, len(first))
-        for convolution in self.convolutions:
+        for convolution in self.convolutions[:convolutions]:
             out.append(convolution(out[-1], edges))
         return out
+
+    def knowing(self, elements: tuple[int, ...]) -> PotentialNetwork:
+        """Return one with the same weights that knows some of the elements only, ascending."""
+        own = next(self.parameters())
+        made = PotentialNetwork(replace(self.sizes, elements=elements)).to(own.device, own.dtype)
+        weights = self.state_dict()
+        rows = [self.sizes.elements.index(z) for z in elements]
+        made.load_state_dict({**weights, "embedding.weight": weights["embedding.weight"][rows]})
+        return made.eval()
 
     def take_units(
         self, vector: torch.Tensor, species: torch.Tensor, centre: torch.Tensor, neighbour: torch.Tensor

@@ -122,10 +122,10 @@ def train_potential(
         A process of the team is gone.
     """
     state = TrainingState.new(network, learning_rate)
-    if resume is not None:
-        state.restore(resume)
-    sharing = Sharing.begin(team or Team(device=str(next(network.parameters()).device)), network, material, dtype)
     per_epoch = math.ceil(len(training) / batch_size)
+    if resume is not None:
+        state.restore(resume, per_epoch)
+    sharing = Sharing.begin(team or Team(device=str(next(network.parameters()).device)), network, material, dtype)
     callbacks = Callbacks(keep, progress, per_epoch, epochs)
     ended = ALL_EPOCHS
     while state.epochs < epochs and state.epochs - state.best_epoch < patience:

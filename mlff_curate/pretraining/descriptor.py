@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from mlff_curate.cgcnn.potential_network import layers_of
+from mlff_curate.cgcnn.potential_network import layers_of, require_surroundings
 from mlff_curate.cgcnn.representation import representation
 from mlff_curate.errors import UsageError
 
@@ -49,8 +49,7 @@ class EncoderDescriptor:
         self, network: PotentialNetwork, species: Sequence[int], layers: str | None, file: str, sha256: str
     ) -> None:
         numbers = layers_of(layers, network.sizes.convolutions)
-        if max(numbers) == 0:
-            raise UsageError("layer 0 knows the element of an atom and nothing of its surroundings", key="--layers")
+        require_surroundings(numbers)
         self.network = network
         self.species = tuple(sorted({int(z) for z in species}))
         self.layers = "".join(map(str, numbers))

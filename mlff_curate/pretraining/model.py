@@ -22,6 +22,7 @@ from mlff_curate.graphs.vectors import vector_graph
 from mlff_curate.parallel import one_thread
 from mlff_curate.pretraining.cohesion import Cohesion
 from mlff_curate.pretraining.contrast import Contrast
+from mlff_curate.pretraining.course import Course
 from mlff_curate.pretraining.denoising import Denoising
 from mlff_curate.pretraining.masking import MaskedCoordination, MaskedDistance, MaskedElement
 from mlff_curate.pretraining.network import PretrainingNetwork
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
     from mlff_curate.pretraining.tasks import Task
     from mlff_curate.pretraining.training import EncoderState
 
+_MOST_HELD_OUT = 500
+"""Frames: of a large pile they would take longer than what is learned between two looks at them."""
 _STEPS = 6_000
 """Of training where neither steps nor epochs are given."""
 _MOST_NOISE = 2.0
@@ -102,13 +105,14 @@ class Pretraining(Trained):
     learning_rate
         Of SOAP; falls along a cosine.
     steps
-        Of training, about; None: 6 000.
+        Of training, to the end of an epoch; None: 6 000. An epoch has 1 000 steps at most, so that it takes several to
+        go through more than 5 000 frames. Training may end before all frames were drawn.
     epochs
         In place of steps: how often all frames are gone through.
     batch_size
         Frames per step.
     validation
-        Share of the frames held out, to stop early and to keep the best weights.
+        Share of the frames held out, to stop early and to keep the best weights; 500 at most.
     patience
         Epochs without a smaller loss of these before training stops.
     dtype
@@ -126,6 +130,10 @@ class Pretraining(Trained):
         See :class:`EncoderTraining`.
     lone_frames_
         How many frames of the training had no neighbours.
+    strange_
+        Atomic numbers of elements that are in none of the frames learned from; the encoder does not know them.
+    undrawn_
+        How many frames training was too short for.
 
     Examples
     --------
@@ -215,22 +223,22 @@ class Pretraining(Trained):
             require_sound(atoms, None, index)
         if not len(frames):
             raise DataError("there are no frames to learn from")
-        training, held_out = split(len(frames), self.validation, self.seed)
-        per_epoch = math.ceil(len(training) / self.batch_size)
-        if self.epochs is None:  # not all frames are seen where steps are few
-            per_epoch = min(per_epoch, self.steps or _STEPS)
-        epochs = self.epochs or math.ceil((self.steps or _STEPS) / per_epoch)
-        before = 0 if resume is None else steps_before(resume, per_epoch)
+        training, held_out = split(len(frames), min(self.validation, _MOST_HELD_OUT / len(frames)), self.seed)
+        if self.epochs is None:
+            course = Course.of_steps(training, self.batch_size, self.seed, self.steps or _STEPS)
+        else:
+            course = Course.of_epochs(training, self.batch_size, self.seed, self.epochs)
+        before = 0 if resume is None else steps_before(resume, course.per_epoch)
         graph = vector_graph(
             frames,
             self.cutoff,
             progress=None
             if progress is None
-            else lambda done, all_: progress(before, epochs * per_epoch, f"neighbours of {done} of {all_} frames"),
+            else lambda done, all_: progress(before, course.steps, f"neighbours of {done} of {all_} frames"),
         )
         elements = tuple(np.unique(graph.numbers).tolist())
         data = Unlabelled(frames, graph, elements, self.cutoff, DTYPES[self.dtype], self.device)
-        _require_neighbours(graph, training, self.cutoff)
+        _require_neighbours(graph, course.drawn(course.epochs), self.cutoff)
         self.lone_frames_ = int(np.count_nonzero(~have_neighbours(graph)[1]))
         tasks = self._tasks(data, training, held_out)
         devices = [] if self.device == "cpu" else [torch.device(self.device)]
@@ -244,20 +252,22 @@ class Pretraining(Trained):
                 data,
                 tasks,
                 self._weights(tasks),
-                training,
+                course,
                 held_out,
                 learning_rate=self.learning_rate,
-                batch_size=self.batch_size,
-                per_epoch=per_epoch,
-                epochs=epochs,
                 patience=self.patience,
-                seed=self.seed,
                 resume=resume,
                 keep=keep,
                 progress=progress,
             )
         names = tuple(task.name for task in tasks)
-        self.fitted_ = FittedEncoder(network.trunk, network.rows(), names, len(frames), len(graph.numbers))
+        learned = course.drawn(self.training_.epochs)
+        known = tuple(np.unique(graph.numbers[graph.nodes_of(learned)]).tolist())
+        self.strange_ = tuple(z for z in elements if z not in known)
+        self.undrawn_ = len(training) - len(learned)
+        used = np.concatenate([learned, held_out])
+        trunk = network.trunk.knowing(known) if self.strange_ else network.trunk
+        self.fitted_ = FittedEncoder(trunk, network.rows(), names, len(used), int(graph.atoms[used].sum()))
         return self
 
     def _trunk(self, frames: Sequence[Atoms], graph: VectorGraph, training: np.ndarray) -> PotentialNetwork:

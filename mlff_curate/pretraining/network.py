@@ -60,7 +60,7 @@ class PretrainingNetwork(nn.Module):
             vector: torch.Tensor, species: torch.Tensor, centre: torch.Tensor, neighbour: torch.Tensor
         ) -> torch.Tensor:
             states = self.trunk.states(self.trunk.embedding(species), vector, centre, neighbour)
-            each: torch.Tensor = self.heads[task](self.trunk.energy[:-1](self.trunk.last(states)))
+            each: torch.Tensor = self.heads[task](self.trunk.energy[:-1](self.trunk.read_states(states)))
             return (each * coefficients).sum(dim=1)
 
         return of

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from mlff_curate.data.checkpoints import Checkpoint
+    from mlff_curate.pretraining.course import Course
     from mlff_curate.pretraining.tasks import Task
     from mlff_curate.pretraining.unlabelled import Unlabelled
 
@@ -50,6 +51,8 @@ class EncoderTraining:
         Counted from 1: the epoch whose weights were kept.
     ended
         ``all epochs``, ``early`` or ``diverged``.
+    training_frames
+        How many were learned from; fewer than there are where training was too short to go through all.
     validation_frames
         Indices of the frames held out.
     """
@@ -60,6 +63,7 @@ class EncoderTraining:
     guesses: Mapping[str, float]
     best_epoch: int
     ended: str
+    training_frames: int
     validation_frames: tuple[int, ...]
 
 
@@ -100,15 +104,11 @@ def train_encoder(
     data: Unlabelled,
     tasks: Sequence[Task],
     weights: Mapping[str, float],
-    training: np.ndarray,
+    course: Course,
     validation: np.ndarray,
     *,
     learning_rate: float,
-    batch_size: int,
-    per_epoch: int,
-    epochs: int,
     patience: int,
-    seed: int,
     resume: Checkpoint | None = None,
     keep: Callable[[EncoderState], None] | None = None,
     progress: Callable[[int, int, str], None] | None = None,
@@ -123,16 +123,15 @@ def train_encoder(
         Frames.
     tasks, weights
         What is asked, and how much each counts by name.
-    training, validation
-        Indices of frames; the second may be empty: then the weights after the last epoch are kept.
+    course
+        The frames of each step. Of its seed is also what is hidden or displaced: by epoch, step and task, so that none
+        depends on another.
+    validation
+        Indices of frames held out; may be empty: then the weights after the last epoch are kept.
     learning_rate
         Of SOAP; rises over the first steps and falls along a cosine.
-    batch_size, per_epoch, epochs
-        Frames per step, steps per epoch, and epochs. In each, frames are drawn anew; all, if the steps suffice.
     patience
         Epochs without a smaller loss before training stops.
-    seed
-        Of batches, and of what is hidden or displaced: by epoch, step and task, so that none depends on another.
     resume
         What :meth:`EncoderState.pack` said after some step: training goes on from there to the same end.
     keep
@@ -148,17 +147,15 @@ def train_encoder(
     """
     state = EncoderState.new(network, learning_rate)
     if resume is not None:
-        state.restore(resume)
-    callbacks = Callbacks(keep, progress, per_epoch, epochs)
+        state.restore(resume, course.per_epoch)
+    callbacks = Callbacks(keep, progress, course.per_epoch, course.epochs)
     ended = ALL_EPOCHS
-    while state.epochs < epochs and state.epochs - state.best_epoch < patience:
+    while state.epochs < course.epochs and state.epochs - state.best_epoch < patience:
         epoch = state.epochs + 1
-        order = np.random.default_rng([seed, 2, epoch]).permutation(training)[: per_epoch * batch_size]
-        batches = np.array_split(order, per_epoch)
-        first, all_ = state.epochs * per_epoch, epochs * per_epoch
-        rates = [learning_rate * share_of_rate(first + k, all_) for k in range(per_epoch)]
-        well = _rest_of_epoch(state, data, tasks, weights, batches, rates, seed, callbacks)
-        losses = held_out_losses(state.average, data, tasks, validation, batch_size, seed) if well else {}
+        first = state.epochs * course.per_epoch
+        rates = [learning_rate * share_of_rate(first + k, course.steps) for k in range(course.per_epoch)]
+        well = _rest_of_epoch(state, data, tasks, weights, course.batches(epoch), rates, course.seed, callbacks)
+        losses = held_out_losses(state.average, data, tasks, validation, course.batch_size, course.seed) if well else {}
         error = sum(weights[name] * value for name, value in losses.items() if not math.isnan(value))
         if not well or not math.isfinite(error):
             if state.best_epoch == 0:
@@ -181,6 +178,7 @@ def train_encoder(
         {task.name: task.guess for task in tasks},
         state.best_epoch,
         ended,
+        len(course.drawn(state.epochs)),
         tuple(int(i) for i in validation),
     )
 

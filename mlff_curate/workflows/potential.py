@@ -206,8 +206,9 @@ def _about_training(
         if begin.rows is None:
             yield "the encoder learned neither energies nor forces: the layers behind its states began at random"
         elif begin.rows_for(potential.fitted_.network.sizes) is None:
-            read = "".join(map(str, begin.sizes.read))
-            yield f"--layers leaves out {read}, which the encoder's readout is of: the layers behind its states are new"
+            own, new = begin.sizes.read, potential.fitted_.network.sizes.read
+            out = "".join(str(k) for k in own if k not in new)
+            yield f"the encoder's readout reads {''.join(map(str, own))}, and --layers leaves out {out}: it is new"
         elif not potential.took_readout_:
             yield "the labels do not tell what the encoder's forces are to be multiplied by: its readout is new"
     if resume:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlff_curate.cgcnn.elements import symbol_of
 from mlff_curate.data.frames import geometry
 from mlff_curate.data.outputs import whole_files
 from mlff_curate.data.reading import read_frames
@@ -130,7 +131,7 @@ def pretrain_files(
         output=path,
         title="encoder",
         kind={"task": "pretraining", "tasks": list(model.fitted_.tasks), "atoms": model.fitted_.atoms},
-        frames=len(data.frames),
+        frames=training.training_frames + len(training.validation_frames),
         errors={"validation": losses, "guess": guesses} if losses else {},
         words=_words,
         seconds=seconds,
@@ -168,6 +169,13 @@ def _about(model: Pretraining, before: Checkpoint | None, *, resume: bool) -> It
         verb = "is" if len(blind) == 1 else "are"
         longer = "more --steps" if model.epochs is None else "more --epochs"
         yield f"{', '.join(blind)} {verb} learned no better than by a guess: more frames or {longer} may help"
+    if model.undrawn_:
+        verb = "was" if model.undrawn_ == 1 else "were"
+        yield f"training ended before {counted(model.undrawn_, 'frame')} {verb} drawn: more --steps go through all"
+    if model.strange_:
+        names = ", ".join(symbol_of(z) for z in model.strange_)
+        verb, pronoun = ("is", "it") if len(model.strange_) == 1 else ("are", "them")
+        yield f"{names} {verb} in no frame that was learned from: the encoder does not know {pronoun}"
     alone = model.lone_frames_
     if alone:
         verb = "has" if alone == 1 else "have"

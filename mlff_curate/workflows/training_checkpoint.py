@@ -239,7 +239,10 @@ def where_from(before: Checkpoint | None, *, over: bool = False) -> str:
     if before is None:
         verbs = ("was", "began") if over else ("is", "begins")
         return f"there {verbs[0]} no checkpoint to go on from: training {verbs[1]} anew"
-    return f"training {'went' if over else 'goes'} on after epoch {before.setting('epochs', int)}, from {before.file}"
+    steps = before.setting("steps", int) if "steps" in before.settings else 0  # properties are kept by the epoch
+    more = f" and {counted(steps, 'step')}" if steps else ""
+    verb = "went" if over else "goes"
+    return f"training {verb} on after epoch {before.setting('epochs', int)}{more}, from {before.file}"
 
 
 def checkpoint_beside(

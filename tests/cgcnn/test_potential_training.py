@@ -66,8 +66,21 @@ def test_a_training_broken_off_goes_on_to_the_same_bits(steps):
     states, keep = kept_states(stop=steps)
     with pytest.raises(KeyboardInterrupt):
         Potential(**SMALL, epochs=4).fit(frames, labels, keep=keep)
-    again = Potential(**SMALL, epochs=4).fit(frames, labels, resume=states[-1])
+    told = []
+    again = Potential(**SMALL, epochs=4).fit(
+        frames, labels, resume=states[-1], progress=lambda *words: told.append(words)
+    )
     assert to_bytes(again) == to_bytes(whole)
+    per_epoch = told[0][1] // 4
+    assert {words[:2] for words in told[:12]} == {(steps, 4 * per_epoch)}  # neighbours of the twelve frames
+    assert [done for done, *_ in told[12:]] == list(range(steps + 1, 4 * per_epoch + 1))
+    for done, _, words in told[12:]:
+        before = (done - 1) // per_epoch
+        ended = done % per_epoch == 0
+        first = before == steps // per_epoch  # of this run: errors of epochs before are not known any more
+        assert re.match(
+            rf"epoch {before + 1} of 4; {'loss' if ended or first else f'after epoch {before}: loss'}", words
+        )
 
 
 @pytest.mark.parametrize("steps", [1, 2, 14])
@@ -303,7 +316,7 @@ def test_what_no_training_can_begin_from_is_refused(copper, tmp_path):
         Potential(**SMALL | {"channels": 16}).fit(frames, labels, encoder=encoder)
     with pytest.raises(UsageError, match=r"--cutoff: the encoder has 4\.0, got 5\.0"):
         Potential(**SMALL | {"cutoff": 5.0}).fit(frames, labels, encoder=encoder)
-    assert encoder.parameters() == {name: SMALL[name] for name in encoder.parameters()}
+    assert encoder.parameters() == {name: SMALL.get(name) for name in encoder.parameters()}
     copper.save(tmp_path / "cu.model")
     assert read_encoder(tmp_path / "cu.model").sizes == encoder.sizes
     (tmp_path / "not.model").write_bytes(b"\x80")

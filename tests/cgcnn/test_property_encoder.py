@@ -279,7 +279,7 @@ def test_progress_tells_what_is_done_before_training():
         ({}, False, True, "--freeze-encoder: means nothing without --encoder"),
         ({"layers": "1"}, False, False, "--layers: means nothing without --encoder"),
         ({"encoding": "none"}, False, False, "--encoding: none leaves nothing to tell atoms by without --encoder"),
-        ({"layers": "13"}, True, False, "--layers: there is no layer 3, only 0 to 2"),
+        ({"layers": "13"}, True, False, "--layers: there is no layer 3: the encoder's are 0 to 2"),
         ({"layers": 12}, True, True, "--layers: digits such as 012 are expected, each once, got 12"),
         ({"encoder_rate": 0.0}, True, False, "--encoder-rate: a number from 1e-12 to 1e+06 is wanted, got 0.0"),
     ],

@@ -1,16 +1,22 @@
 """Energies that are made from several states of an atom."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
+from mlff_curate import CGCNN
 from mlff_curate.cgcnn.encoder import Encoder
 from mlff_curate.cgcnn.potential import Potential
+from mlff_curate.cgcnn.potential_network import PotentialNetwork, PotentialSizes
+from mlff_curate.cgcnn.potential_terms import batch_of
 from mlff_curate.data.checkpoints import checkpoint_bytes, read_checkpoint
 from mlff_curate.data.labels import Labels
 from mlff_curate.errors import DataError, UsageError
+from mlff_curate.graphs.vectors import vector_graph
 from mlff_curate.pretraining.model import Pretraining
 
 SIZES = {"channels": 8, "radial": 5, "angular": 4, "degree": 3, "convolutions": 2, "cutoff": 4.0}
@@ -42,10 +48,24 @@ def test_the_last_is_the_default():
     np.testing.assert_array_equal(plain.predict(FRAMES).energies, last.predict(FRAMES).energies)
 
 
+@pytest.mark.parametrize("layers", ["2", "12", "20", "012", "01"])
+def test_energies_are_made_from_just_these_states(layers):
+    torch.manual_seed(0)
+    sizes = PotentialSizes((29, 79), 4.0, 8, 5, 2, 4, 3, 18.0, layers)
+    network = PotentialNetwork(sizes).double()
+    batch = batch_of(vector_graph(FRAMES, 4.0), (29, 79), torch.float64, "cpu")
+    where = batch.vector, batch.centre, batch.neighbour
+    states = network.states(network.embedding(batch.species), *where)
+    read = torch.cat([states[int(digit)] for digit in layers], dim=1)
+    torch.testing.assert_close(network.read_states(states), read, rtol=0, atol=0)
+    found = network(batch.vector, batch.species, batch.centre, batch.neighbour)
+    torch.testing.assert_close(found, network.energy(read)[:, 0], rtol=0, atol=0)
+
+
 @pytest.mark.parametrize(("layers", "seen"), [("1", 4.0), ("01", 4.0), ("2", 8.0), ("12", 8.0), ("012", 8.0)])
-def test_energies_see_as_far_as_their_layers(layers, seen):
+def test_energies_see_as_far_as_their_layers(begin, layers, seen):
     """An atom's energy hears of others so many cutoffs away as its last state has convolutions before it."""
-    model = Potential(**SIZES, **STILL, layers=layers).fit(FRAMES, LABELS)
+    model = Potential(**SIZES, **STILL, layers=layers).fit(FRAMES, LABELS, encoder=begin)
     chain = bulk("Cu", cubic=True).repeat((6, 1, 1))
     chain.pbc = (False, True, True)
     chain.rattle(0.05, seed=1)
@@ -96,7 +116,8 @@ def test_a_training_begins_with_the_encoder_deaf_to_other_layers(begin):
 def test_a_readout_of_layers_that_are_left_out_is_not_taken(begin):
     model = Potential(**SIZES, **STILL, layers="01").fit(FRAMES, LABELS, encoder=begin)
     assert not model.took_readout_
-    fresh = Potential(**SIZES, **STILL, layers="01").fit(FRAMES, LABELS).fitted_.network.state_dict()
+    blind = replace(begin, rows=None)
+    fresh = Potential(**SIZES, **STILL, layers="01").fit(FRAMES, LABELS, encoder=blind).fitted_.network.state_dict()
     for name, value in model.fitted_.network.state_dict().items():
         assert torch.equal(value, (fresh if name.startswith("energy.") else begin.weights)[name]), name
 
@@ -106,18 +127,28 @@ def test_a_potential_hands_its_layers_on(tmp_path):
     old.save(tmp_path / "old.model")
     again = Potential.load(tmp_path / "old.model")
     np.testing.assert_array_equal(again.predict(FRAMES).forces, old.predict(FRAMES).forces)
-    for layers in (None, "20", "02", "012"):
-        new = Potential(**SIZES, **STILL, layers=layers).fit(FRAMES, LABELS, encoder=Encoder.of(again))
+    encoder = Encoder.of(again)
+    assert encoder.parameters() == {**SIZES, "layers": "20"}
+    for layers in ("20", "02", "012"):
+        new = Potential(**SIZES, **STILL, layers=layers).fit(FRAMES, LABELS, encoder=encoder)
         np.testing.assert_allclose(new.predict(FRAMES).forces, old.predict(FRAMES).forces, atol=1e-12)
     new = Potential(**SIZES, **STILL, layers="2").fit(FRAMES, LABELS, encoder=Encoder.of(again))
     assert not new.took_readout_
 
 
+def test_a_property_is_learned_from_all_states_of_such_a_potential(begin):
+    potential = Potential(**SIZES, **STILL, layers="12").fit(FRAMES, LABELS, encoder=begin)
+    model = CGCNN(epochs=2, batch_size=4).fit(FRAMES, np.arange(8.0), encoder=Encoder.of(potential))
+    assert np.isfinite(model.predict(FRAMES)).all()
+    assert model.fitted_.encoder.layers == "012"
+
+
 @pytest.mark.parametrize(
     ("layers", "words"),
     [
-        ("3", "--layers: there is no layer 3, only 0 to 2"),
-        ("0", "--layers: 0 alone knows nothing of an atom's surroundings: add another"),
+        ("3", "--layers: there is no layer 3: the network's are 0 to 2"),
+        ("0", "--layers: layer 0 knows the element of an atom and nothing of its surroundings"),
+        ("01", "--layers: no energy would be made from what is behind layer 1: --convolutions 1 does"),
         ("", "--layers: digits such as 012 are expected, each once, got ''"),
         ("11", "--layers: digits such as 012 are expected, each once, got '11'"),
         (1, "--layers: digits such as 012 are expected, each once, got 1"),
@@ -126,6 +157,16 @@ def test_a_potential_hands_its_layers_on(tmp_path):
 def test_layers_that_make_no_potential_are_refused(layers, words):
     with pytest.raises(UsageError, match=words):
         Potential(**SIZES, layers=layers).fit(FRAMES, LABELS)
+
+
+def test_a_file_whose_parameters_name_other_layers_is_damaged(tmp_path):
+    path = tmp_path / "m.model"
+    Potential(**SIZES, **STILL, layers="12").fit(FRAMES, LABELS).save(path)
+    stored = read_checkpoint(path, "cgcnn-potential")
+    settings = {**stored.settings, "parameters": {**stored.settings["parameters"], "layers": "21"}}
+    path.write_bytes(checkpoint_bytes("cgcnn-potential", stored.arrays, settings))
+    with pytest.raises(DataError, match=r"the setting sizes\.layers is not the parameter layers"):
+        Potential.load(path)
 
 
 @pytest.mark.parametrize("layers", ["3", "22", "last", "0"])

@@ -183,7 +183,7 @@ def test_atoms_in_one_place_are_told_by_file_and_frame(command, put, iron, encod
         (
             ["--descriptor", "fe.encoder", "--layers", "13"],
             2,
-            "--layers: there is no layer 3, only 0 to 2",
+            "--layers: there is no layer 3: the encoder's are 0 to 2",
         ),
         (
             ["--descriptor", "fe.encoder", "--layers", "one"],

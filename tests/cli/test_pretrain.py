@@ -324,7 +324,7 @@ def test_the_training_of_a_property_goes_on_to_the_same_file(command, frames, ga
             ["--encoder", "cu.encoder", "--freeze-encoder", "--encoder-rate", "1"],
             "--encoder-rate: means nothing beside --freeze-encoder",
         ),
-        (["--encoder", "cu.encoder", "--layers", "2"], "--layers: there is no layer 2, only 0 to 1"),
+        (["--encoder", "cu.encoder", "--layers", "2"], "--layers: there is no layer 2: the encoder's are 0 to 1"),
         (["--encoder", "gaps.extxyz"], "gaps.extxyz: is no model file but frames, as in extxyz: a potential"),
         (["--encoder", "cu.encoder", "-o", "cu.encoder", "--overwrite"], "cu.encoder: is an input: an input is never"),
     ],
@@ -346,15 +346,15 @@ def test_energies_are_made_from_the_layers_asked_for(command, frames):
     assert command("pretrain", frames, "-o", "cu.encoder", *SMALL, "--convolutions", 2, "-q").code == 0
     write("labelled.extxyz", copper(8, labelled=True))
     line = ("train", "labelled.extxyz", "--encoder", "cu.encoder", "--epochs", 1)
-    note = "--layers leaves out 2, which the encoder's readout is of: the layers behind its states are new"
+    note = "the encoder's readout reads 2, and --layers leaves out 2: it is new"
     for layers, new in (("02", False), ("01", True)):
         done = command(*line, "-o", f"{layers}.model", "--layers", layers, "--json")
         assert (done.code, note in done.json["notes"]) == (0, new)
         assert Potential.load(f"{layers}.model").fitted_.network.sizes.layers == layers
     done = command(*line, "-o", "first.model", "--layers", "0")
-    assert (done.code, "--layers: 0 alone knows nothing of an atom's surroundings" in done.err) == (2, True)
+    assert (done.code, "--layers: layer 0 knows the element of an atom and nothing of" in done.err) == (2, True)
     done = command(*line, "-o", "more.model", "--layers", "5")
-    assert (done.code, "--layers: there is no layer 5, only 0 to 2" in done.err) == (2, True)
+    assert (done.code, "--layers: there is no layer 5: the network's are 0 to 2" in done.err) == (2, True)
 
 
 def test_an_element_that_the_encoder_never_saw_is_named_with_file_and_frame(command, frames, gaps):

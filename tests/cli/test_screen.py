@@ -37,6 +37,22 @@ def test_verbose_lines_tell_the_state_and_the_time_left(clock, capsys):
     ]
 
 
+def test_neither_what_comes_before_the_first_step_nor_that_step_alone_tells_the_time_left(clock, capsys):
+    with progress_bars(quiet=False, verbose=True) as progress:
+        progress("train", 0, 1000, "neighbours of 1 of 9 frames")
+        clock(500.0)
+        progress("train", 0, 1000, "neighbours of 9 of 9 frames")
+        clock(1.0)
+        progress("train", 1, 1000, "loss 9")
+        clock(11.0)
+        progress("train", 12, 1000, "loss 8")
+    assert capsys.readouterr().err.splitlines() == [
+        "train ...",
+        "train: 1 of 1000, loss 9",
+        "train: 12 of 1000, loss 8, 16 min left",
+    ]
+
+
 @pytest.mark.parametrize("how", [{"quiet": True, "verbose": True}, {"quiet": False, "verbose": False}])
 def test_nothing_is_said_unasked(how, capsys):
     with progress_bars(**how) as progress:

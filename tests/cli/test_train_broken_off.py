@@ -151,7 +151,7 @@ def test_the_last_state_is_written_before_leaving(command, frames, whole, here, 
     assert len(seen) == 8
     done = command(*line, "--resume")
     assert done.code == 0
-    assert done.err == "training goes on after epoch 2, from cu.model.checkpoint\n"
+    assert done.err == "training goes on after epoch 2 and 2 steps, from cu.model.checkpoint\n"
     assert (here / "cu.model").read_bytes() == whole
 
 
@@ -403,4 +403,6 @@ def test_one_sentence_says_where_a_training_goes_on_before_and_after():
     before = Checkpoint("a.checkpoint", {}, {"epochs": 3})
     assert where_from(before) == "training goes on after epoch 3, from a.checkpoint"
     assert where_from(before, over=True) == "training went on after epoch 3, from a.checkpoint"
+    before.settings["steps"] = 1
+    assert where_from(before) == "training goes on after epoch 3 and 1 step, from a.checkpoint"
     assert where_from(None, over=True) == "there was no checkpoint to go on from: training began anew"

@@ -1,6 +1,7 @@
 """Encoders: training, representations, files, and potentials that begin from them."""
 
 import re
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from mlff_curate.data.checkpoints import Checkpoint, checkpoint_bytes, read_chec
 from mlff_curate.data.labels import Labels
 from mlff_curate.errors import DataError, OutputError, UsageError
 from mlff_curate.graphs.vectors import vector_graph
+from mlff_curate.pretraining import model as model_module
 from mlff_curate.pretraining import training as module
 from mlff_curate.pretraining.cohesion import Cohesion
 from mlff_curate.pretraining.contrast import Contrast
@@ -101,10 +103,17 @@ def test_a_training_broken_off_goes_on_to_the_same_bytes(stop, tmp_path):
 
     with pytest.raises(StoppedError):
         Pretraining(tasks=TASKS, **SMALL).fit(FRAMES, keep=keep)
-    Pretraining(tasks=TASKS, **SMALL).fit(FRAMES, resume=kept[-1]).save(tmp_path / "resumed")
+    told = []
+    resumed = Pretraining(tasks=TASKS, **SMALL)
+    resumed.fit(FRAMES, resume=kept[-1], progress=lambda *words: told.append(words)).save(tmp_path / "resumed")
+    assert [done for done, all_, _ in told if all_ == 6] == [stop] * 8 + list(range(stop + 1, 7))
     Pretraining(tasks=TASKS, **SMALL).fit(FRAMES).save(tmp_path / "whole")
     assert (tmp_path / "resumed").read_bytes() == (tmp_path / "whole").read_bytes()
     assert (kept[-1].settings["epochs"], kept[-1].settings["steps"]) == {1: (0, 1), 3: (1, 0), 4: (1, 1)}[stop]
+    kept[-1].settings["steps"] = 4
+    with pytest.raises(DataError, match="the setting steps is 4, and an epoch has 3"):
+        Pretraining(tasks=TASKS, **SMALL).fit(FRAMES, resume=kept[-1])
+    kept[-1].settings["steps"] = 0
     with pytest.raises(DataError, match=r"kept: was written by .* the array average\.heads\.\S+ is not known"):
         Pretraining(tasks=("denoise",), **SMALL).fit(FRAMES, resume=kept[-1])
 
@@ -208,7 +217,46 @@ def test_fewer_steps_than_an_epoch_has_are_taken_of_some_frames():
     model = Pretraining(("distance",), **SIZES, steps=2, batch_size=3)
     model.fit(FRAMES, progress=lambda *words: told.append(words))  # seven frames to learn from: three steps
     assert [words[:2] for words in told if words[2].startswith("epoch 1 of 1; loss")] == [(1, 2), (2, 2)]
-    assert model.training_.epochs == 1
+    assert (model.training_.epochs, model.training_.training_frames, model.undrawn_) == (1, 5, 2)
+    kept = []
+    model.fit(FRAMES, keep=lambda state: kept.append(deepcopy(state.pack())))
+    again = Pretraining(("distance",), **SIZES, steps=2, batch_size=3)
+    again.fit(FRAMES, resume=Checkpoint("kept", *kept[0]))
+    assert kept[0][1]["steps"] == 1
+    for name, value in again.fitted_.network.state_dict().items():
+        assert torch.equal(value, model.fitted_.network.state_dict()[name]), name
+
+
+def test_what_was_not_drawn_is_not_said_to_be_known():
+    frames = [hot(k) for k in range(40)]
+    model = Pretraining(("distance",), **SIZES, steps=2, batch_size=3, validation=0.0)
+    drawn = model.fit(frames).undrawn_
+    assert (drawn, model.training_.training_frames) == (34, 6)
+    assert (model.fitted_.frames, model.fitted_.atoms, model.strange_) == (6, 24, ())
+    order = np.random.default_rng([0, 2, 1]).permutation(40)
+    for place, known in ((order[-1], (29, 79)), (order[0], (29, 47, 79))):
+        strange = [*frames[:place], hot(place, "Ag"), *frames[place + 1 :]]
+        model = Pretraining(("distance",), **SIZES, steps=2, batch_size=3, validation=0.0).fit(strange)
+        assert model.fitted_.network.sizes.elements == known
+        assert model.strange_ == ((47,) if len(known) == 2 else ())
+    alone = [Atoms("Cu", cell=[30] * 3, pbc=True)] * 40
+    with pytest.raises(DataError, match="nothing to learn from"):
+        Pretraining(("distance",), **SIZES, steps=2, batch_size=3, validation=0.0).fit([*alone[:-1], hot(0)])
+
+
+def test_states_of_a_network_that_knows_fewer_elements_are_the_same(encoder):
+    network = encoder.fitted_.network
+    copper = [bulk("Cu", cubic=True)]
+    copper[0].rattle(0.1, seed=0)
+    for z, frames in ((29, copper), (79, [bulk("Au", cubic=True)])):
+        fewer = network.knowing((z,))
+        np.testing.assert_array_equal(representation(fewer, frames), representation(network, frames))
+
+
+def test_no_more_than_some_hundred_frames_are_held_out(monkeypatch):
+    monkeypatch.setattr(model_module, "_MOST_HELD_OUT", 3)
+    model = Pretraining(("distance",), **SMALL, validation=0.5).fit([hot(k) for k in range(20)])
+    assert len(model.training_.validation_frames) == 3
 
 
 def test_more_steps_go_on_to_the_end_of_an_epoch():
@@ -236,7 +284,7 @@ def test_layers_are_those_asked_for(encoder):
     np.testing.assert_allclose(mean, whole[:, 8:16].reshape(3, 4, 8).mean(axis=1), atol=1e-14)
     assert encoder.representation([], layers="01").shape == (0, 16)
     assert encoder.frame_representation([], layers="01").shape == (0, 16)
-    with pytest.raises(UsageError, match="layers: there is no layer 3, only 0 to 2"):
+    with pytest.raises(UsageError, match="layers: there is no layer 3: the encoder's are 0 to 2"):
         encoder.representation(FRAMES, layers="03")
     for wrong in ("", "11", "x", "-1"):
         with pytest.raises(UsageError, match="layers: digits such as 012 are expected, each once"):
@@ -393,7 +441,7 @@ def test_a_potential_begins_from_an_encoder_without_unit_or_zero(encoder, tmp_pa
     encoder.save(tmp_path / "cu.encoder")
     begin = read_encoder(tmp_path / "cu.encoder")
     assert (begin.level, begin.scale, len(begin.rows), begin.dtype) == (None, None, 28, "float64")
-    assert begin.parameters() == SIZES
+    assert begin.parameters() == {**SIZES, "layers": None}
     assert all(torch.equal(value, begin.weights[name]) for name, value in encoder.encoder().weights.items())
     still = {"epochs": 1, "learning_rate": 1e-30, "validation": 0.0, "dtype": "float64"}
     model = Potential(**SIZES, **still).fit(FRAMES, labels, encoder=begin)
