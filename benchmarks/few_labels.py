@@ -220,15 +220,19 @@ def _values(lines: list[dict], name: str, count: int, way: str, kind: str) -> di
 
 
 def _cell(lines: list[dict], name: str, count: int, way: str, kind: str) -> str:
-    """Return mean and standard error over splits, how many, and the mean of the logarithm of the ratio to scratch."""
-    found, scratch = (_values(lines, name, count, which, kind) for which in (way, SCRATCH))
+    """Return mean and standard error over splits, how many, and the mean of the logarithm of the ratio to scratch.
+
+    That is scratch with the same layers.
+    """
+    alike = SCRATCH + "".join(f", {part}" for part in way.split(", ") if part.startswith("layers"))
+    found, scratch = (_values(lines, name, count, which, kind) for which in (way, alike))
     if not found:
         return ""
     mean = Estimate.of(np.array(list(found.values())))
     digits = 4 if kind == "forces" else 1
     words = f"{mean.mean:.{digits}f} +- {mean.error:.{digits}f} ({len(found)})"
     both = sorted(found.keys() & scratch.keys())
-    if way == SCRATCH or not both:
+    if way == alike or not both:
         return words
     ratio = Estimate.of(np.log([found[seed] / scratch[seed] for seed in both]))
     factor = math.exp(ratio.mean)

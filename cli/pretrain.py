@@ -47,13 +47,13 @@ Examples:
 @click.option(
     "--steps", metavar="N", type=int, help="Of training, to the end of an epoch if they last for one.  [default: 6000]"
 )
-@click.option("--epochs", metavar="N", type=int, help="In place of steps: at most so many.")
+@click.option("--epochs", metavar="N", type=int, help="In place of steps: so many times through all frames, at most.")
 @click.option("--batch-size", metavar="N", type=int, help="Frames per step.  [default: 5]")
 @click.option(
     "--validation",
     metavar="SHARE",
     type=float,
-    help="Of the frames, held out to stop early and keep the best weights.  [default: 0.1]",
+    help="Of the frames, held out to stop early and keep the best weights; 500 at most.  [default: 0.1]",
 )
 @click.option(
     "--patience",

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 _BETWEEN_LINES = 10
 """Seconds."""
-_LEAST_MEASURED = 2
-"""Seconds before a time left is told: first steps are slower than others."""
 
 
 INTERRUPTED = 130
@@ -90,13 +88,13 @@ class _Pace:
 
     def __init__(self, first: int) -> None:
         self.first = first
-        self._start = time.monotonic()
+        self._begun: tuple[int, float] | None = None
         self._told = -math.inf
 
     def look(self, done: int) -> None:
-        """Begin to measure anew as long as no step was done: what comes before the first is no measure of them."""
-        if done == self.first:
-            self._start = time.monotonic()
+        """Begin to measure when the first step is done: it is slower than others, and so is what comes before it."""
+        if self._begun is None and done > self.first:
+            self._begun = done, time.monotonic()
 
     def is_time_to_tell(self) -> bool:
         """Return whether nothing was told for ten seconds; if so, something is now."""
@@ -108,10 +106,10 @@ class _Pace:
 
     def left(self, done: int, total: int | None) -> str:
         """Return how much longer it takes at most, to be put behind other words."""
-        passed = time.monotonic() - self._start
-        if total is None or not self.first < done < total or passed < _LEAST_MEASURED:
+        if total is None or self._begun is None or not self._begun[0] < done < total:
             return ""
-        return f", {_spoken(passed / (done - self.first) * (total - done))} left"
+        first, start = self._begun
+        return f", {_spoken((time.monotonic() - start) / (done - first) * (total - done))} left"
 
 
 def _spoken(seconds: float) -> str:

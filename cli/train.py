@@ -137,7 +137,8 @@ _OF_POTENTIALS = (
     "--layers",
     metavar="DIGITS",
     help="States of atoms that energies are made from, or a property is learned from: 0 before the first convolution, "
-    "1 after it, ...  [default: the last, or the encoder's; of a property all]",
+    "1 after it, ...; without --encoder the last is among them.  [default: the last, or the encoder's; of a property "
+    "all]",
 )
 @click.option(
     "--encoder-rate",

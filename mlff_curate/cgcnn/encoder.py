@@ -63,7 +63,7 @@ class Encoder:
         return cls(fitted.network.sizes, weights, fitted.level, fitted.scale, weights[LAST_ROW])
 
     def parameters(self) -> dict[str, Any]:
-        """Return the parameters of :class:`Potential` that a training from here must have; layers may be others."""
+        """Return the parameters of :class:`Potential` that a training from here must have, but for layers."""
         names = (field.name for field in fields(self.sizes) if field.name not in _OF_DATA)
         return {name: getattr(self.sizes, name) for name in names} | {_FREE: self.sizes.layers or None}
 

@@ -43,7 +43,7 @@ class NodeEncoder(nn.Module):
 
     def __init__(self, trunk: PotentialNetwork, layers: str | None) -> None:
         super().__init__()
-        self._numbers = layers_of(layers, trunk.sizes.convolutions)
+        self._numbers = layers_of(layers, trunk.sizes.deepest)
         self.layers = "".join(map(str, self._numbers))
         self.trunk = trunk
         self.size = len(self._numbers) * trunk.sizes.channels

@@ -133,7 +133,7 @@ class Potential(Trained):
         Largest l of its spherical harmonics; -1: distances alone.
     layers
         Digits of the states of an atom that its energy is made from: ``"0"`` is that of its element alone, ``"1"`` that
-        after the first convolution; None: the last. Convolutions behind are for an encoder's further layers.
+        after the first convolution; None: the last. Without an encoder that is to be among them.
     energy_weight, force_weight, stress_weight
         Of the terms of the loss: energy per atom, components of forces, stress times volume per atom.
     learning_rate
@@ -264,16 +264,7 @@ class Potential(Trained):
             A process of the team is gone.
         """
         self.require_parameters()
-        if encoder is not None:
-            encoder.require_fits(self)
-        elif freeze_encoder:
-            raise UsageError("means nothing without --encoder", key="--freeze-encoder")
-        elif self.layers is not None and max(layers_of(self.layers, self.convolutions)) < self.convolutions:
-            needed = max(layers_of(self.layers, self.convolutions))
-            raise UsageError(
-                f"no energy would be made from what is behind layer {needed}: --convolutions {needed} does",
-                key="--layers",
-            )
+        self.require_encoder(encoder, frozen=freeze_encoder)
         _require_sound(frames)
         if not len(frames):
             raise DataError("there are no frames to train on")
@@ -483,6 +474,26 @@ class Potential(Trained):
         if self.dtype not in DTYPES:
             raise UsageError(f"{self.dtype!r} is unknown; available: {', '.join(DTYPES)}", key="--dtype")
         require_device(self.device)
+
+    def require_encoder(self, encoder: Encoder | None, *, frozen: bool) -> None:
+        """Refuse parameters that an encoder does not fit, or that mean nothing without one.
+
+        Raises
+        ------
+        UsageError
+            Names the option.
+        """
+        if encoder is not None:
+            encoder.require_fits(self)
+            return
+        if frozen:
+            raise UsageError("means nothing without --encoder", key="--freeze-encoder")
+        last = self.convolutions
+        if self.layers is not None and (deepest := max(layers_of(self.layers, last))) < last:
+            raise UsageError(
+                f"without --encoder the last, {last}, must be among them: add it, or say --convolutions {deepest}",
+                key="--layers",
+            )
 
     def _require_whole(self) -> None:
         for name, (least, most) in _WHOLE.items():

@@ -68,6 +68,11 @@ class PotentialSizes:
     layers: str = ""
 
     @property
+    def deepest(self) -> int:
+        """The last layer that energies are made from; what is behind no training of energies has fitted."""
+        return max(self.read)
+
+    @property
     def read(self) -> list[int]:
         """Numbers of the states that energies are made from."""
         return layers_of(self.layers, self.convolutions) if self.layers else [self.convolutions]
@@ -273,7 +278,7 @@ class PotentialNetwork(nn.Module):
         centre, neighbour
             (E,) int64.
         """
-        states = self.states(self.embedding(species), vector, centre, neighbour, max(self.sizes.read))
+        states = self.states(self.embedding(species), vector, centre, neighbour, self.sizes.deepest)
         return self.energy(self.read_states(states))[:, 0]  # type: ignore[no-any-return]
 
     def read_states(self, states: list[torch.Tensor]) -> torch.Tensor:

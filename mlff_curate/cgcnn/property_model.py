@@ -505,7 +505,7 @@ class CGCNN(Trained):
             Names the option.
         """
         if encoder is not None:
-            layers_of(self.layers, encoder.sizes.convolutions)
+            layers_of(self.layers, encoder.sizes.deepest)
             return
         for name, given in (("freeze_encoder", frozen), ("layers", self.layers is not None)):
             if given:

@@ -57,7 +57,7 @@ def representation(
         A frame has no atoms, or positions or a cell that are no numbers; an element that the network does not know;
         two atoms in one place.
     """
-    wanted = layers_of(layers, network.sizes.convolutions)
+    wanted = layers_of(layers, network.sizes.deepest)
     elements = network.sizes.elements
     for index, atoms in enumerate(frames):
         require_sound(atoms, None, index)

@@ -104,7 +104,7 @@ class Examples:
 
 def split(frames: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the frames to learn from and those held out, ascending; none is held out of fewer than five."""
-    held_out = 0 if frames < _LEAST_HELD_OUT_OF or share == 0 else max(1, round(share * frames))
+    held_out = 0 if frames < _LEAST_HELD_OUT_OF or share == 0 else min(frames - 1, max(1, round(share * frames)))
     order = np.random.default_rng([seed, 1]).permutation(frames)
     return np.sort(order[held_out:]), np.sort(order[:held_out])
 

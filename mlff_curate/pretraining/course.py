@@ -34,19 +34,18 @@ class Course:
     epochs: int
 
     @classmethod
-    def of_steps(cls, training: np.ndarray, batch_size: int, seed: int, steps: int) -> Course:
-        """Return one of so many steps: exactly, if they end before all frames are gone through; else a few more."""
-        whole = math.ceil(len(training) / batch_size)
-        if steps < whole:
-            per_epoch = math.ceil(steps / math.ceil(steps / _MOST_STEPS))
-        else:
-            per_epoch = whole // math.ceil(whole / _MOST_STEPS)
-        return cls(training, batch_size, seed, per_epoch, math.ceil(steps / per_epoch))
+    def of(cls, training: np.ndarray, batch_size: int, seed: int, *, steps: int, passes: int | None) -> Course:
+        """Return one of so many steps, or of so many passes through all frames in place of them.
 
-    @classmethod
-    def of_epochs(cls, training: np.ndarray, batch_size: int, seed: int, epochs: int) -> Course:
-        """Return one of so many epochs, each of which goes through all frames."""
-        return cls(training, batch_size, seed, math.ceil(len(training) / batch_size), epochs)
+        An epoch is a pass, and the last is run to its end. Where a pass has more than 1 000 steps, or more than there
+        are to be, epochs have 1 000 steps at most, and all together as many as are asked for, or one more each.
+        """
+        whole = math.ceil(len(training) / batch_size)
+        wanted = steps if passes is None else passes * whole
+        if whole <= min(wanted, _MOST_STEPS):
+            return cls(training, batch_size, seed, whole, math.ceil(wanted / whole))
+        epochs = math.ceil(wanted / _MOST_STEPS)
+        return cls(training, batch_size, seed, math.ceil(wanted / epochs), epochs)
 
     @property
     def steps(self) -> int:
@@ -54,20 +53,21 @@ class Course:
         return self.per_epoch * self.epochs
 
     def batches(self, epoch: int) -> list[np.ndarray]:
-        """Return the frames of each step of an epoch, counted from 1.
-
-        Epochs that have not steps enough for all frames share them; the few that are left over are left out this time.
-        """
-        whole = math.ceil(len(self.training) / self.batch_size)
-        times, part = divmod(epoch - 1, whole // self.per_epoch)
-        order = np.random.default_rng([self.seed, 2, times + 1]).permutation(self.training)
-        return np.array_split(order, whole)[part * self.per_epoch : (part + 1) * self.per_epoch]
+        """Return the frames of each step of an epoch, counted from 1; it goes on where the one before it ended."""
+        places = [divmod(step, self._whole) for step in range((epoch - 1) * self.per_epoch, epoch * self.per_epoch)]
+        passes = {which: self._pass(which) for which in {which for which, _ in places}}
+        return [passes[which][place] for which, place in places]
 
     def drawn(self, epochs: int) -> np.ndarray:
         """Return the frames of the first so many epochs, ascending."""
-        found = np.empty(0, np.int64)
-        for epoch in range(1, epochs + 1):
-            found = np.union1d(found, np.concatenate(self.batches(epoch)))
-            if len(found) == len(self.training):
-                break
-        return found
+        steps = epochs * self.per_epoch
+        return np.sort(np.concatenate(self._pass(0)[:steps])) if steps else self.training[:0]
+
+    @property
+    def _whole(self) -> int:
+        """Steps that go through all frames."""
+        return math.ceil(len(self.training) / self.batch_size)
+
+    def _pass(self, which: int) -> list[np.ndarray]:
+        order = np.random.default_rng([self.seed, 2, which + 1]).permutation(self.training)
+        return np.array_split(order, self._whole)

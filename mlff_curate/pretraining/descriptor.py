@@ -48,7 +48,7 @@ class EncoderDescriptor:
     def __init__(
         self, network: PotentialNetwork, species: Sequence[int], layers: str | None, file: str, sha256: str
     ) -> None:
-        numbers = layers_of(layers, network.sizes.convolutions)
+        numbers = layers_of(layers, network.sizes.deepest)
         require_surroundings(numbers)
         self.network = network
         self.species = tuple(sorted({int(z) for z in species}))

@@ -56,7 +56,6 @@ def _plain(training: EncoderTraining) -> dict[str, Any]:
         "guesses": dict(training.guesses),
         "best_epoch": training.best_epoch,
         "ended": training.ended,
-        "training_frames": training.training_frames,
         "validation_frames": list(training.validation_frames),
     }
 
@@ -103,6 +102,5 @@ def _training(checkpoint: Checkpoint) -> EncoderTraining | None:
         guesses={name: checkpoint.setting(f"training.guesses.{name}", float) for name in guesses},
         best_epoch=checkpoint.setting("training.best_epoch", int),
         ended=checkpoint.setting("training.ended", str),
-        training_frames=checkpoint.setting("training.training_frames", int),
         validation_frames=tuple(frames),
     )

@@ -105,8 +105,8 @@ class Pretraining(Trained):
     learning_rate
         Of SOAP; falls along a cosine.
     steps
-        Of training, to the end of an epoch; None: 6 000. An epoch has 1 000 steps at most, so that it takes several to
-        go through more than 5 000 frames. Training may end before all frames were drawn.
+        Of training, to the end of an epoch; None: 6 000. See :meth:`mlff_curate.pretraining.course.Course.of`. Training
+        may end before all frames were drawn.
     epochs
         In place of steps: how often all frames are gone through.
     batch_size
@@ -131,9 +131,9 @@ class Pretraining(Trained):
     lone_frames_
         How many frames of the training had no neighbours.
     strange_
-        Atomic numbers of elements that are in none of the frames learned from; the encoder does not know them.
+        After training: atomic numbers of elements in none of the frames learned from; the encoder does not know them.
     undrawn_
-        How many frames training was too short for.
+        After training: how many frames were not yet drawn when the weights were those that are kept.
 
     Examples
     --------
@@ -224,10 +224,7 @@ class Pretraining(Trained):
         if not len(frames):
             raise DataError("there are no frames to learn from")
         training, held_out = split(len(frames), min(self.validation, _MOST_HELD_OUT / len(frames)), self.seed)
-        if self.epochs is None:
-            course = Course.of_steps(training, self.batch_size, self.seed, self.steps or _STEPS)
-        else:
-            course = Course.of_epochs(training, self.batch_size, self.seed, self.epochs)
+        course = Course.of(training, self.batch_size, self.seed, steps=self.steps or _STEPS, passes=self.epochs)
         before = 0 if resume is None else steps_before(resume, course.per_epoch)
         graph = vector_graph(
             frames,
@@ -238,7 +235,7 @@ class Pretraining(Trained):
         )
         elements = tuple(np.unique(graph.numbers).tolist())
         data = Unlabelled(frames, graph, elements, self.cutoff, DTYPES[self.dtype], self.device)
-        _require_neighbours(graph, course.drawn(course.epochs), self.cutoff)
+        _require_neighbours(graph, training, course.drawn(course.epochs), self.cutoff)
         self.lone_frames_ = int(np.count_nonzero(~have_neighbours(graph)[1]))
         tasks = self._tasks(data, training, held_out)
         devices = [] if self.device == "cpu" else [torch.device(self.device)]
@@ -261,12 +258,13 @@ class Pretraining(Trained):
                 progress=progress,
             )
         names = tuple(task.name for task in tasks)
-        learned = course.drawn(self.training_.epochs)
+        learned = course.drawn(self.training_.best_epoch)
         known = tuple(np.unique(graph.numbers[graph.nodes_of(learned)]).tolist())
         self.strange_ = tuple(z for z in elements if z not in known)
         self.undrawn_ = len(training) - len(learned)
         used = np.concatenate([learned, held_out])
-        trunk = network.trunk.knowing(known) if self.strange_ else network.trunk
+        with torch.random.fork_rng(devices):
+            trunk = network.trunk.knowing(known) if self.strange_ else network.trunk
         self.fitted_ = FittedEncoder(trunk, network.rows(), names, len(used), int(graph.atoms[used].sum()))
         return self
 
@@ -424,11 +422,17 @@ class Pretraining(Trained):
                 raise UsageError(f"a finite number above 0 is expected for {name}, got {weight!r}", key="--weights")
 
 
-def _require_neighbours(graph: VectorGraph, training: np.ndarray, cutoff: float) -> None:
+def _require_neighbours(graph: VectorGraph, training: np.ndarray, drawn: np.ndarray, cutoff: float) -> None:
     edges = np.bincount(graph.frame[graph.centre], minlength=graph.frames)
     if not edges[training].any():
         frames = counted(graph.frames, "frame")
         raise DataError(
             f"no atom of {frames} has a neighbour inside {cutoff:g} Angstrom: there is nothing to learn from",
             key="--cutoff",
+        )
+    if not edges[drawn].any():
+        frames = counted(len(drawn), "frame")
+        raise DataError(
+            f"the {frames} that are drawn have no atom with a neighbour inside {cutoff:g} Angstrom: take more",
+            key="--steps",
         )

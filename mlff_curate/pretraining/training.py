@@ -51,8 +51,6 @@ class EncoderTraining:
         Counted from 1: the epoch whose weights were kept.
     ended
         ``all epochs``, ``early`` or ``diverged``.
-    training_frames
-        How many were learned from; fewer than there are where training was too short to go through all.
     validation_frames
         Indices of the frames held out.
     """
@@ -63,7 +61,6 @@ class EncoderTraining:
     guesses: Mapping[str, float]
     best_epoch: int
     ended: str
-    training_frames: int
     validation_frames: tuple[int, ...]
 
 
@@ -178,7 +175,6 @@ def train_encoder(
         {task.name: task.guess for task in tasks},
         state.best_epoch,
         ended,
-        len(course.drawn(state.epochs)),
         tuple(int(i) for i in validation),
     )
 

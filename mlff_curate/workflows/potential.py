@@ -15,7 +15,7 @@ from mlff_curate.cgcnn.encoder import read_encoder
 from mlff_curate.cgcnn.potential import Potential
 from mlff_curate.cgcnn.potential_file import to_bytes
 from mlff_curate.data.outputs import whole_files
-from mlff_curate.errors import OutputError, UsageError
+from mlff_curate.errors import OutputError
 from mlff_curate.team import team
 from mlff_curate.validation.potential_errors import errors_without_neighbours, potential_errors
 from mlff_curate.workflows.model_results import Trained
@@ -101,8 +101,6 @@ def train_potential_files(
     path = Path(output)
     if not path.name:
         raise OutputError("is a folder", file=str(output))
-    if freeze_encoder and encoder is None:
-        raise UsageError("means nothing without --encoder", key="--freeze-encoder")
     with team(workers, parameters.get("device", "cpu"), place) as together:
         begin = None if encoder is None else read_encoder(encoder)
         potential = Potential(
@@ -111,8 +109,7 @@ def train_potential_files(
         potential.require_parameters()
         what.require()
         require_interval(checkpoint_every)
-        if begin is not None:
-            begin.require_fits(potential)
+        potential.require_encoder(begin, frozen=freeze_encoder)
         read = [*what.files, *([] if encoder is None else [Path(encoder)])]
         beside = checkpoint_beside(path, read, checkpoint_every, resume=resume, overwrite=overwrite)
         start = time.perf_counter()

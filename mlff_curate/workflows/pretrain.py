@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlff_curate.cgcnn.elements import symbol_of
+from mlff_curate.cgcnn.training import ALL_EPOCHS
 from mlff_curate.data.frames import geometry
 from mlff_curate.data.outputs import whole_files
 from mlff_curate.data.reading import read_frames
@@ -130,8 +131,13 @@ def pretrain_files(
         training=training,
         output=path,
         title="encoder",
-        kind={"task": "pretraining", "tasks": list(model.fitted_.tasks), "atoms": model.fitted_.atoms},
-        frames=training.training_frames + len(training.validation_frames),
+        kind={
+            "task": "pretraining",
+            "tasks": list(model.fitted_.tasks),
+            "atoms": model.fitted_.atoms,
+            "undrawn_frames": model.undrawn_,
+        },
+        frames=model.fitted_.frames,
         errors={"validation": losses, "guess": guesses} if losses else {},
         words=_words,
         seconds=seconds,
@@ -170,8 +176,11 @@ def _about(model: Pretraining, before: Checkpoint | None, *, resume: bool) -> It
         longer = "more --steps" if model.epochs is None else "more --epochs"
         yield f"{', '.join(blind)} {verb} learned no better than by a guess: more frames or {longer} may help"
     if model.undrawn_:
-        verb = "was" if model.undrawn_ == 1 else "were"
-        yield f"training ended before {counted(model.undrawn_, 'frame')} {verb} drawn: more --steps go through all"
+        some = f"{counted(model.undrawn_, 'frame')} {'was' if model.undrawn_ == 1 else 'were'} drawn"
+        if training.ended == ALL_EPOCHS and training.best_epoch == training.epochs:
+            yield f"training ended before {some}: more --steps go through all"
+        else:
+            yield f"the weights that were kept are from before {some}"
     if model.strange_:
         names = ", ".join(symbol_of(z) for z in model.strange_)
         verb, pronoun = ("is", "it") if len(model.strange_) == 1 else ("are", "them")

@@ -13,6 +13,7 @@ from mlff_curate.cgcnn.encoder import Encoder
 from mlff_curate.cgcnn.potential import Potential
 from mlff_curate.cgcnn.potential_network import PotentialNetwork, PotentialSizes
 from mlff_curate.cgcnn.potential_terms import batch_of
+from mlff_curate.cgcnn.representation import representation
 from mlff_curate.data.checkpoints import checkpoint_bytes, read_checkpoint
 from mlff_curate.data.labels import Labels
 from mlff_curate.errors import DataError, UsageError
@@ -143,12 +144,24 @@ def test_a_property_is_learned_from_all_states_of_such_a_potential(begin):
     assert model.fitted_.encoder.layers == "012"
 
 
+def test_states_that_no_training_has_fitted_are_not_offered(begin):
+    potential = Potential(**SIZES, **STILL, layers="1").fit(FRAMES, LABELS, encoder=begin)
+    network = potential.fitted_.network
+    np.testing.assert_array_equal(representation(network, FRAMES), representation(network, FRAMES, "01"))
+    words = "--layers: there is no layer 2: the encoder's are 0 to 1"
+    with pytest.raises(UsageError, match=words):
+        representation(network, FRAMES, "2")
+    with pytest.raises(UsageError, match=words):
+        CGCNN(layers="2").fit(FRAMES, np.arange(8.0), encoder=Encoder.of(potential))
+    assert CGCNN(epochs=1).fit(FRAMES, np.arange(8.0), encoder=Encoder.of(potential)).fitted_.encoder.layers == "01"
+
+
 @pytest.mark.parametrize(
     ("layers", "words"),
     [
         ("3", "--layers: there is no layer 3: the network's are 0 to 2"),
         ("0", "--layers: layer 0 knows the element of an atom and nothing of its surroundings"),
-        ("01", "--layers: no energy would be made from what is behind layer 1: --convolutions 1 does"),
+        ("01", "--layers: without --encoder the last, 2, must be among them: add it, or say --convolutions 1"),
         ("", "--layers: digits such as 012 are expected, each once, got ''"),
         ("11", "--layers: digits such as 012 are expected, each once, got '11'"),
         (1, "--layers: digits such as 012 are expected, each once, got 1"),

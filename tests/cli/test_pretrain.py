@@ -342,6 +342,18 @@ def test_options_of_property_models_mean_nothing_to_a_potential(command, frames)
     assert (done.code, "--encoder-rate: means nothing to --task potential" in done.err) == (2, True)
 
 
+def test_one_frame_at_least_is_learned_from(command, frames):
+    done = command("pretrain", frames, "-o", "one.encoder", *SIZES, "--steps", 2, "--validation", 0.99, "--json")
+    assert (done.code, done.json["frames"] - done.json["validation_frames"]) == (0, 1)
+
+
+def test_frames_that_steps_do_not_come_to_are_counted(command):
+    write("many.extxyz", copper(30))
+    done = command("pretrain", "many.extxyz", "-o", "m.encoder", *SIZES, "--steps", 2, "--batch-size", 4, "--json")
+    assert (done.json["frames"], done.json["validation_frames"], done.json["undrawn_frames"]) == (11, 3, 19)
+    assert "training ended before 19 frames were drawn: more --steps go through all" in done.json["notes"]
+
+
 def test_energies_are_made_from_the_layers_asked_for(command, frames):
     assert command("pretrain", frames, "-o", "cu.encoder", *SMALL, "--convolutions", 2, "-q").code == 0
     write("labelled.extxyz", copper(8, labelled=True))
@@ -353,6 +365,9 @@ def test_energies_are_made_from_the_layers_asked_for(command, frames):
         assert Potential.load(f"{layers}.model").fitted_.network.sizes.layers == layers
     done = command(*line, "-o", "first.model", "--layers", "0")
     assert (done.code, "--layers: layer 0 knows the element of an atom and nothing of" in done.err) == (2, True)
+    done = command("train", "labelled.extxyz", "-o", "x.model", "--layers", "1")  # before anything is read or said
+    words = "--layers: without --encoder the last, 2, must be among them: add it, or say --convolutions 1"
+    assert (done.code, words in done.err, done.err.count("\n")) == (2, True, 1)
     done = command(*line, "-o", "more.model", "--layers", "5")
     assert (done.code, "--layers: there is no layer 5: the network's are 0 to 2" in done.err) == (2, True)
 

@@ -31,7 +31,7 @@ def test_verbose_lines_tell_the_state_and_the_time_left(clock, capsys):
     assert capsys.readouterr().err.splitlines() == [
         "read ...",
         "train ...",
-        "train: 21 of 100, forces 21 meV/A, 5 min left",
+        "train: 21 of 100, forces 21 meV/A",
         "train: 24 of 100, forces 24 meV/A, 5 min left",
         "train: 100 of 100, forces 9 meV/A",
     ]
@@ -42,7 +42,7 @@ def test_neither_what_comes_before_the_first_step_nor_that_step_alone_tells_the_
         progress("train", 0, 1000, "neighbours of 1 of 9 frames")
         clock(500.0)
         progress("train", 0, 1000, "neighbours of 9 of 9 frames")
-        clock(1.0)
+        clock(7.0)
         progress("train", 1, 1000, "loss 9")
         clock(11.0)
         progress("train", 12, 1000, "loss 8")
@@ -67,8 +67,10 @@ def test_a_terminal_shows_them_behind_a_bar(clock, capsys, monkeypatch):
     with progress_bars(quiet=False, verbose=True) as progress:
         progress("train", 0, 10, "")
         clock(30.0)
-        progress("train", 1, 10, "forces 21 meV/A")
-    assert "1/10" in (shown := capsys.readouterr().err)
+        progress("train", 1, 10, "forces 22 meV/A")
+        clock(30.0)
+        progress("train", 2, 10, "forces 21 meV/A")
+    assert "2/10" in (shown := capsys.readouterr().err)
     assert "forces 21 meV/A, 4 min left" in shown
 
 

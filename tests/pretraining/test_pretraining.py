@@ -15,10 +15,12 @@ from mlff_curate.cgcnn.encoder import read_encoder
 from mlff_curate.cgcnn.potential import Potential
 from mlff_curate.cgcnn.potential_network import Standardised
 from mlff_curate.cgcnn.representation import representation
+from mlff_curate.cgcnn.training import split
 from mlff_curate.data.checkpoints import Checkpoint, checkpoint_bytes, read_checkpoint
 from mlff_curate.data.labels import Labels
 from mlff_curate.errors import DataError, OutputError, UsageError
 from mlff_curate.graphs.vectors import vector_graph
+from mlff_curate.pretraining import course as course_module
 from mlff_curate.pretraining import model as model_module
 from mlff_curate.pretraining import training as module
 from mlff_curate.pretraining.cohesion import Cohesion
@@ -217,7 +219,7 @@ def test_fewer_steps_than_an_epoch_has_are_taken_of_some_frames():
     model = Pretraining(("distance",), **SIZES, steps=2, batch_size=3)
     model.fit(FRAMES, progress=lambda *words: told.append(words))  # seven frames to learn from: three steps
     assert [words[:2] for words in told if words[2].startswith("epoch 1 of 1; loss")] == [(1, 2), (2, 2)]
-    assert (model.training_.epochs, model.training_.training_frames, model.undrawn_) == (1, 5, 2)
+    assert (model.training_.epochs, model.fitted_.frames, model.undrawn_) == (1, 6, 2)
     kept = []
     model.fit(FRAMES, keep=lambda state: kept.append(deepcopy(state.pack())))
     again = Pretraining(("distance",), **SIZES, steps=2, batch_size=3)
@@ -231,7 +233,7 @@ def test_what_was_not_drawn_is_not_said_to_be_known():
     frames = [hot(k) for k in range(40)]
     model = Pretraining(("distance",), **SIZES, steps=2, batch_size=3, validation=0.0)
     drawn = model.fit(frames).undrawn_
-    assert (drawn, model.training_.training_frames) == (34, 6)
+    assert drawn == 34
     assert (model.fitted_.frames, model.fitted_.atoms, model.strange_) == (6, 24, ())
     order = np.random.default_rng([0, 2, 1]).permutation(40)
     for place, known in ((order[-1], (29, 79)), (order[0], (29, 47, 79))):
@@ -240,8 +242,38 @@ def test_what_was_not_drawn_is_not_said_to_be_known():
         assert model.fitted_.network.sizes.elements == known
         assert model.strange_ == ((47,) if len(known) == 2 else ())
     alone = [Atoms("Cu", cell=[30] * 3, pbc=True)] * 40
-    with pytest.raises(DataError, match="nothing to learn from"):
-        Pretraining(("distance",), **SIZES, steps=2, batch_size=3, validation=0.0).fit([*alone[:-1], hot(0)])
+    for last, words in (
+        (hot(0), "--steps: the 6 frames that are drawn have no atom with a neighbour inside 4 Angstrom: take more"),
+        (alone[0], "--cutoff: no atom of 40 frames has a neighbour inside 4 Angstrom: there is nothing to learn from"),
+    ):
+        with pytest.raises(DataError, match=words):
+            Pretraining(("distance",), **SIZES, steps=2, batch_size=3, validation=0.0).fit([*alone[:-1], last])
+
+
+def test_what_was_drawn_after_the_weights_that_are_kept_is_not_known(monkeypatch):
+    monkeypatch.setattr(course_module, "_MOST_STEPS", 2)
+    losses = iter([1.0, 2.0, 3.0, 1.0, 2.0, 0.5])
+    monkeypatch.setattr(module, "held_out_losses", lambda *_: {"distance": next(losses)})
+    frames = [hot(k) for k in range(40)]
+    training, _ = split(40, 0.1, 0)
+    order = np.random.default_rng([0, 2, 1]).permutation(training)
+    frames[order[8]] = hot(8, "Ag")  # of the second epoch
+    for best, known in ((1, (29, 79)), (3, (29, 47, 79))):
+        model = Pretraining(("distance",), **SIZES, steps=6, batch_size=3).fit(frames)
+        assert model.training_.best_epoch == best
+        assert model.fitted_.network.sizes.elements == known
+        assert (model.strange_, model.undrawn_) == (((47,), 30) if best == 1 else ((), 18))
+
+
+def test_the_random_state_is_left_alone():
+    torch.manual_seed(5)
+    wanted = torch.rand(1)
+    for last in (hot(39), hot(39, "Ag")):
+        frames = [hot(k) for k in range(40)]
+        frames[np.random.default_rng([0, 2, 1]).permutation(40)[-1]] = last
+        torch.manual_seed(5)
+        Pretraining(("distance",), **SIZES, steps=2, batch_size=3, validation=0.0).fit(frames)
+        assert torch.rand(1) == wanted
 
 
 def test_states_of_a_network_that_knows_fewer_elements_are_the_same(encoder):
