@@ -19,7 +19,7 @@ import subprocess
 import tempfile
 import time
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from mlff_curate.data.labels import Labels
+    from mlff_curate.linear.ridge import Design
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,11 +107,16 @@ class Off:
         return f"energies {e.mean():.2f} meV/atom, forces {f.mean():.4f} eV/A ({each})"
 
 
-def snap(material: Material, learned: np.ndarray, held_out: np.ndarray) -> Off:
-    """Fit the linear force field of the checks."""
+@cache
+def _rows(material: Material) -> Design:
     species = sorted({int(z) for atoms in material.frames for z in atoms.numbers})
     model, _ = linear_model("snap", species, default_cutoff(species))
-    design = design_of(material.frames, material.labels, model)
+    return design_of(material.frames, material.labels, model)
+
+
+def snap(material: Material, learned: np.ndarray, held_out: np.ndarray) -> Off:
+    """Fit the linear force field of the checks."""
+    design = _rows(material)
     energy, forces, _ = predict(design, fit(design, learned), held_out)
     known = [design.forces[design.atoms_of(i)] for i in held_out.tolist()]
     return Off(energy - design.energy[held_out], [a.ravel() - b for a, b in zip(forces, known, strict=True)])
