@@ -258,8 +258,8 @@ def draw(lines: list[dict], labelled: list[int], path: Path) -> None:
             axes[row, column].minorticks_off()
             axes[row, 0].set_ylabel(words)
         axes[1, column].set_xlabel("labelled frames")
-    axes[0, 0].legend()
-    figure.tight_layout()
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="upper center", ncols=len(ways))
+    figure.tight_layout(rect=(0, 0, 1, 0.95))
     figure.savefig(path, dpi=120)
 
 
