@@ -184,6 +184,8 @@ def run(case: Case, count: int, way: str, train_steps: int) -> dict:
     else:
         layers = next((part.removeprefix("layers ") for part in how if part.startswith("layers")), None)
         model = Beginning(epochs=math.ceil(train_steps / math.ceil(count / 5)), seed=case.seed, layers=layers)
+        if layers and begin is None:  # nothing is behind them that an encoder might have filled
+            model.convolutions = max(map(int, layers))
         model.begin = replace(begin, rows=None) if begin and "random readout" in how else begin
         model.frozen = "frozen" in how
         off = potential(case.material, labelled, case.held_out, model)

@@ -9,7 +9,7 @@ import torch
 
 from mlff_curate.cgcnn.elements import LAST_ELEMENT
 from mlff_curate.cgcnn.potential import DTYPES, MOST_CONVOLUTIONS, MOST_CUTOFF
-from mlff_curate.cgcnn.potential_network import PotentialNetwork, PotentialSizes
+from mlff_curate.cgcnn.potential_network import PotentialNetwork, PotentialSizes, require_surroundings
 from mlff_curate.errors import UsageError
 
 if TYPE_CHECKING:
@@ -109,9 +109,7 @@ def _sizes(checkpoint: Checkpoint) -> PotentialSizes:
         checkpoint.fail("the setting sizes is out of range")
     sizes = PotentialSizes(**{**values, "elements": tuple(elements)})
     try:
-        sound = any(sizes.read)
+        require_surroundings(sizes.read)
     except UsageError:
-        sound = False
-    if not sound:
         checkpoint.fail("the setting sizes.layers names layers that make no energies")
     return sizes
